@@ -1,0 +1,28 @@
+# make demo   a real comparison on the built-in digits, in under a minute after installing
+# make test   everything: lint, types, tests, docs, examples
+# make bench  the benchmarks, with their ratios
+.PHONY: demo test bench clean
+PY := .venv/bin/python
+
+demo: .venv/.installed
+	@$(PY) -m thalweg demo
+
+test: .venv/.tested
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@COVERAGE_CORE=sysmon $(PY) -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST)
+
+bench: .venv/.installed
+	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
+
+.venv/.installed: pyproject.toml
+	@sh .ci/install.sh
+	@touch $@
+
+.venv/.tested: pyproject.toml
+	@sh .ci/install.sh test
+	@touch .venv/.installed $@
+
+clean:
+	rm -rf .venv build *.egg-info

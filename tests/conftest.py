@@ -1,0 +1,30 @@
+"""Shared by all tests: one thread a process, and no study left in the checkout."""
+
+import pytest
+import torch
+from torch import nn
+
+import thalweg as tw
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def toy():
+    """A task of three classes that trains in a few milliseconds."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(240, 4, generator=generator)
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long()
+    return tw.Task(
+        model=lambda: nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)),
+        train=(x[:160], y[:160]),
+        valid=(x[160:], y[160:]),
+        batch_size=16,
+        epochs=4,
+        name="toy",
+    )

@@ -1,0 +1,175 @@
+import math
+
+import numpy as np
+import pytest
+from simulated import SCALE, World, entrants, headlines, play
+
+from thalweg.errors import BadOption
+from thalweg.recipe import Recipe
+from thalweg.study.ladder import FINAL_SEED, Scale, protocol, score_table, winner
+from thalweg.study.plan import FIELD, UNTUNED, Budget, Entrant, Purse
+from thalweg.study.plan import entrants as field_of
+
+
+def world(seed=0, **options):
+    return World(np.random.default_rng(seed), **options)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 12])
+def test_equal_entrants_are_rarely_crowned(count):
+    """A/A through the whole protocol: at most 5 % + 3 standard errors of 4 000."""
+    trials = 4000
+    assert headlines(count, trials, seed=count) <= trials * 0.05 + 3 * math.sqrt(trials * 0.05 * 0.95)
+
+
+def test_a_better_entrant_is_found_and_its_rate_is_near_the_best():
+    found, rates = 0, []
+    for seed in range(40):
+        findings = play(world(seed, gains={"e1": 1.0}), entrants(7))
+        at = winner(findings.finalists, findings.level)
+        found += at is not None and findings.finalists[at].entrant.name == "e1"
+        rates += [math.log10(f.recipe.lr / 0.1) for f in findings.finalists if f.choice]
+    assert found >= 38
+    assert abs(np.mean(rates)) < 0.15 and np.std(rates) < 0.25
+
+
+def test_finals_use_fresh_seeds_shared_by_all_and_nothing_else_is_judged():
+    w = world(gains={"e0": 5.0})
+    findings = play(w, entrants(3))
+    selection = {job.seed for job in w.jobs if job.phase != "final"}
+    finals = {job.entrant: sorted(j.seed for j in w.jobs if j.phase == "final" and j.entrant == job.entrant) for job in w.jobs if job.phase == "final"}
+    assert len({tuple(seeds) for seeds in finals.values()}) == 1
+    assert not selection & set(finals["e0"]) and min(finals["e0"]) == FINAL_SEED
+    assert score_table(findings.finalists).shape == (3, len(finals["e0"]))
+
+
+def test_at_least_three_rates_reach_the_full_horizon_and_the_border_is_checked_there():
+    class FarAway(World):
+        """The best rate of full runs lies a factor 30 above that of short ones."""
+
+        def __call__(self, job):
+            shifted = job.recipe.lr / (30 if job.phase != "probe" else 1)
+            return super().__call__(type(job)(job.phase, job.entrant, job.recipe.but(lr=shifted), job.seed, job.steps))
+
+    w = FarAway(np.random.default_rng(0))
+    findings = play(w, [Entrant("sgd", Recipe("sgd"), (1e-3, 1e0))], seeds=[1, 2, 3])
+    [finalist] = findings.finalists
+    assert len(finalist.tried) >= 3
+    assert finalist.recipe.lr == pytest.approx(3.0, rel=0.8)
+    assert finalist.choice.at_border is None
+
+
+def test_the_grid_follows_a_best_rate_outside_the_range():
+    w = world()
+    findings = play(w, [Entrant("sgd", Recipe("sgd"), (1e-6, 1e-4))], seeds=[1, 2])
+    assert findings.finalists[0].recipe.lr == pytest.approx(0.1, rel=0.8)
+
+
+def test_when_everything_in_range_diverges_the_search_goes_down():
+    findings = play(world(edge=1e-4), [Entrant("sgd", Recipe("sgd"), (1e-2, 1e0))], seeds=[1, 2])
+    assert findings.finalists[0].recipe.lr <= 1e-4
+
+
+def test_an_optimizer_that_never_trains_is_reported_and_not_a_finalist():
+    findings = play(world(edge=0.0), entrants(2), seeds=[1, 2])
+    assert [f.entrant.name for f in findings.finalists] == ["baseline"]
+    assert findings.not_tried and "e0" in findings.not_tried[0]
+
+
+class FallsInFinals(World):
+    """Entrant e0 diverges at its rate in the finals, not before."""
+
+    def __call__(self, job):
+        if job.phase == "final" and job.entrant == "e0" and job.seed % 4 == 0 and job.recipe.lr > 0.05:
+            self.jobs.append(job)
+            return type(super().__call__(job))("diverged", math.nan, math.nan, {"outcome": {"status": "diverged", "step": 9, "reason": "late"}})
+        return super().__call__(job)
+
+
+def test_a_finalist_that_diverges_steps_down_and_runs_on_new_seeds():
+    w = FallsInFinals(np.random.default_rng(0))
+    findings = play(w, entrants(3))
+    fallen = next(f for f in findings.finalists if f.entrant.name == "e0")
+    first = [j for j in w.jobs if j.phase == "final" and j.entrant == "e0"]
+    assert fallen.recipe.lr == pytest.approx(first[0].recipe.lr / math.sqrt(10), rel=0.01)
+    assert fallen.abandoned and not set(fallen.results) & {job.seed for job, _ in fallen.abandoned}
+    assert {tuple(sorted(f.results)) for f in findings.finalists} == {tuple(sorted(fallen.results))}
+
+
+def test_the_same_results_lead_to_the_same_jobs():
+    a, b = world(3), world(3)
+    play(a, entrants(4), budget="80 runs")
+    play(b, entrants(4), budget="80 runs")
+    assert a.jobs == b.jobs
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233])
+def test_a_budget_in_runs_is_a_hard_limit_and_is_used(runs):
+    w = world()
+    findings = play(w, entrants(8), budget=f"{runs} runs")
+    assert len(w.jobs) <= runs
+    if runs >= 21:
+        assert len(findings.finalists) >= 2 and all(len(f.results) >= 3 for f in findings.finalists)
+    assert len(w.jobs) >= min(runs, 60) * 0.5
+
+
+def test_a_small_budget_answers_the_first_questions_first():
+    w = world()
+    findings = play(w, entrants(8), budget="30 runs")
+    assert [f.entrant.name for f in findings.finalists][:2] == ["baseline", "e0"]
+    assert "e6" in findings.not_tried
+
+
+def test_seeds_are_added_while_it_is_undecided_and_not_after():
+    undecided = play(world(1, bend=0.0), entrants(3))
+    assert undecided.looks == undecided.looks_planned == 3
+    assert score_table(undecided.finalists).shape[1] == 30
+    decided = play(world(1, gains={"e0": 9.0}), entrants(3))
+    assert decided.looks == 1 and score_table(decided.finalists).shape[1] == 10
+    assert decided.level < 0.05
+
+
+def test_seeds_given_are_the_seeds_used():
+    findings = play(world(), entrants(3), seeds=[5, 7, 11])
+    assert all(sorted(f.results) == [5, 7, 11] for f in findings.finalists)
+    assert findings.level == pytest.approx(0.05)
+
+
+def test_without_short_runs_the_bracket_is_made_of_full_ones():
+    purse = Purse(Budget.of(None), 0.0)
+    steps = protocol([Entrant("sgd", Recipe("sgd"), (1e-2, 1e0))], Scale(40, 40, 1), purse, [1, 2])
+    assert {job.phase for job in next(steps)} == {"rate"}
+    assert SCALE.probe < SCALE.steps
+
+
+def test_the_default_field_and_its_presets():
+    field, notes = field_of(None, None, "classification", False)
+    assert [e.name for e in field] == ["adamw at 1e-3", *FIELD] and not notes
+    assert field[0].recipe == UNTUNED and field[0].baseline
+    field, notes = field_of(["adamw", "sgd-constant"], Recipe("sgd", lr=0.5), "language-model", False)
+    assert [e.name for e in field] == ["sgd (yours)", "adamw", "sgd-constant"]
+    assert field[1].recipe.options["betas"] == (0.9, 0.95) and field[1].recipe.clip_norm == 1.0
+    assert field[2].recipe.schedule == "constant" and notes
+    field, notes = field_of([Recipe("adam", lr=None), Recipe("adam", lr=0.1)], None, "regression", True)
+    assert [e.name for e in field] == ["adamw at 1e-3", "adam", "adam#2"]
+    assert field[1].rates == (1e-6, 1e-4) and field[2].rates is None and "fine-tuning" in notes[0]
+
+
+@pytest.mark.parametrize("field", [[], "adamw", ["adamv"], ["adam", "adam"], [3], ["adam-fast"], 5])
+def test_fields_that_make_no_sense(field):
+    with pytest.raises(BadOption, match="compare|unknown"):
+        field_of(field, None, "other", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "amount"),
+    [("5m", "seconds", 300), (90, "seconds", 90), ("90s", "seconds", 90), ("1.5h", "seconds", 5400), ("60 runs", "runs", 60), ("1 run", "runs", 1), ("2e6 samples", "samples", 2e6), (None, "none", math.inf)],
+)
+def test_budgets(text, kind, amount):
+    assert Budget.of(text) == Budget(kind, amount)
+
+
+@pytest.mark.parametrize("text", ["", "5 parsecs", "-3m", 0, -1, float("nan"), "m", True, [], "1e999s"])
+def test_what_is_no_budget(text):
+    with pytest.raises(BadOption, match="budget must be"):
+        Budget.of(text)

@@ -1,0 +1,72 @@
+"""Thalweg gets neural networks trained: which optimizer, rate and schedule, proved with honest statistics."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from . import errors, loop, optim, rules, schedules, seeds
+    from .minimize import MinimizeResult, minimize
+    from .recipe import Recipe
+    from .run import Outcome, Run, Trace
+    from .study import Study, Verdict, compare
+    from .task import Task
+    from .training import train
+
+_HOME = {
+    "MinimizeResult": "minimize",
+    "Outcome": "run",
+    "Recipe": "recipe",
+    "Run": "run",
+    "Study": "study",
+    "Task": "task",
+    "Trace": "run",
+    "Verdict": "study",
+    "compare": "study",
+    "errors": "",
+    "loop": "",
+    "minimize": "minimize",
+    "optim": "",
+    "rules": "",
+    "schedules": "",
+    "seeds": "",
+    "train": "training",
+}
+
+__all__ = [
+    "MinimizeResult",
+    "Outcome",
+    "Recipe",
+    "Run",
+    "Study",
+    "Task",
+    "Trace",
+    "Verdict",
+    "__version__",
+    "compare",
+    "errors",
+    "loop",
+    "minimize",
+    "optim",
+    "rules",
+    "schedules",
+    "seeds",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name on first use, so that ``import thalweg`` costs next to nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+    module = importlib.import_module(f".{_HOME[name] or name}", __name__)
+    value = getattr(module, name) if _HOME[name] else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,149 @@
+"""Cohorts: the members that are trained as one program."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor, nn
+
+    from .data import Batch, Feed
+    from .recipe import Recipe
+    from .task import Task
+
+
+class Cohort(ABC):
+    """K members with their parameters, optimizers and schedules; the loop asks for nothing else.
+
+    Shapes: ``losses`` and ``norms`` are vectors with one entry per member.
+    """
+
+    members: int
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """The members' losses on a batch, (K,), with their graph."""
+
+    @abstractmethod
+    def backward(self, losses: Tensor, share: float) -> None:
+        """Add ``share`` × the losses' gradients to what has been gathered since the last step."""
+
+    @abstractmethod
+    def step(self) -> Tensor:
+        """Update every member with the gathered gradient, advance the schedules; the gradient norms, (K,)."""
+
+    @abstractmethod
+    def rates(self) -> list[float]:
+        """The learning rate that each member's next update will use."""
+
+    @abstractmethod
+    def evaluate(self, feed: Feed) -> list[dict[str, float]]:
+        """Each member's metrics over a whole split."""
+
+    @abstractmethod
+    def weights(self, member: int) -> dict[str, Tensor]:
+        """A member's parameters and buffers by name."""
+
+    @abstractmethod
+    def first_non_finite(self, member: int, batch: Batch) -> str:
+        """The name of the member's first non-finite parameter, or of the module whose output is it first."""
+
+
+class Solo(Cohort):
+    """A cohort of one: the model as it is.
+
+    Args:
+        task: what is trained.
+        recipe: how; its ``lr`` is known.
+        seed: of the weights.
+        steps: the length of the schedule in updates.
+    """
+
+    members = 1
+
+    def __init__(self, task: Task, recipe: Recipe, seed: int, steps: int) -> None:
+        self.task = task
+        self.model: nn.Module = task.build(seed).train()
+        self.optimizer, self.schedule = recipe.build(self.model, steps)
+        self.optimizer.track_norm = True  # type: ignore[attr-defined]
+        self._forward: Any = torch.compile(self.model) if task.compile else self.model
+        device = next(self.model.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(device) if task.precision == "fp16" else None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss on a batch, (1,)."""
+        return self.task.loss_of(self._forward, batch).reshape(1)
+
+    def backward(self, losses: Tensor, share: float) -> None:
+        """Add ``share`` × the gradient to ``.grad``."""
+        total = losses.sum() * share if share != 1 else losses.sum()
+        (self.scaler.scale(total) if self.scaler else total).backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> Tensor:
+        """One update; with fp16, one that overflowed is skipped and the scale lowered."""
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+            before = self.scaler.get_scale()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            skipped = self.scaler.get_scale() < before
+        else:
+            self.optimizer.step()
+            skipped = False
+        norm = torch.full((), torch.inf) if skipped else self.optimizer.grad_norm  # type: ignore[attr-defined]
+        if not skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        return norm.reshape(1)  # type: ignore[no-any-return]
+
+    def rates(self) -> list[float]:
+        """The rate of the first parameter group."""
+        return [float(self.optimizer.param_groups[0]["lr"])]
+
+    def evaluate(self, feed: Feed) -> list[dict[str, float]]:
+        """The metrics over a whole split."""
+        return [self.task.evaluate(self.model, feed)]
+
+    def weights(self, member: int) -> dict[str, Tensor]:
+        """The model's ``state_dict``."""
+        return self.model.state_dict()
+
+    def first_non_finite(self, member: int, batch: Batch) -> str:
+        """Parameters first, then the modules' outputs on ``batch`` in the order in which they run."""
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                return name
+        seen: list[str] = []
+
+        def look(name: str) -> Any:
+            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+                if any(not t.isfinite().all() for t in _tensors(output)):
+                    seen.append(name)
+
+            return hook
+
+        handles = [m.register_forward_hook(look(n)) for n, m in self.model.named_modules() if n]
+        try:
+            with torch.no_grad():
+                self.task.loss_of(self.model, batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return seen[0] if seen else "loss"
+
+
+def _tensors(output: Any) -> Iterable[Tensor]:
+    if isinstance(output, torch.Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, dict):
+        for value in output.values():
+            yield from _tensors(value)
+    elif isinstance(output, tuple | list):
+        for value in output:
+            yield from _tensors(value)

@@ -1,0 +1,305 @@
+"""A task made ready: its feeds, what was inferred, and what has to be said about it; and tasks of files."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import json
+import math
+import sys
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.batch import Batch, leaves, map_leaves, pack, same
+from thalweg.data import Feed, Tensors
+from thalweg.errors import BadTask, unknown
+from thalweg.metrics import Metric, choose
+from thalweg.seeds import stream
+from thalweg.sources import read_all
+from thalweg.trial import METRIC_OF, Fit, try_out
+
+if TYPE_CHECKING:
+    from thalweg.task import Task
+
+DEFAULT_EPOCHS = 5
+TRIAL_ROWS = 8
+COMPARED_PARAMETERS = 50_000_000  # a factory of more is not called twice to see whether seeds change its weights
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a task consists of once it was read and tried.
+
+    Attributes:
+        train: the training feed.
+        select: the half of the validation data that chooses.
+        judge: the half that gives the verdict.
+        test: data used once, or None.
+        fit: what the trial found out: the loss function, the kind and the classes.
+        metrics: every metric by name.
+        metric: the one that decides.
+        direction: ``"max"`` or ``"min"``.
+        batch_size: rows a batch in training.
+        batches_per_epoch: batches that ``train`` gives an epoch.
+        steps_per_epoch: updates an epoch: ``accumulate`` batches each, the last of an epoch may have fewer.
+        steps: updates of a full run.
+        epochs: passes of a full run, rounded up.
+        notes: sentences on what was inferred or decided for the user.
+        target_sd: standard deviation of the training targets of a regression, or None.
+        judge_rows: rows of ``judge``.
+        device: where model and batches lie.
+        model_fixed: whether all seeds start from the same weights, so that they vary the order only.
+        structure: names and shapes of the parameters.
+    """
+
+    train: Feed
+    select: Feed
+    judge: Feed
+    test: Feed | None
+    fit: Fit
+    metrics: dict[str, Metric]
+    metric: str
+    direction: str
+    batch_size: int
+    batches_per_epoch: int
+    steps_per_epoch: int
+    steps: int
+    epochs: int
+    notes: tuple[str, ...]
+    target_sd: float | None
+    judge_rows: int
+    device: torch.device
+    model_fixed: bool
+    structure: dict[str, tuple[int, ...]]
+
+    @property
+    def loss(self) -> Any:
+        """The loss as a function of (output, targets); None where ``batch_loss`` or the model computes it."""
+        return self.fit.loss
+
+    @property
+    def loss_name(self) -> str:
+        """The loss's name."""
+        return self.fit.loss_name
+
+    @property
+    def kind(self) -> str:
+        """``classification``, ``binary``, ``language-model``, ``regression`` or ``other``."""
+        return self.fit.kind
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes, or None."""
+        return self.fit.classes
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(math.prod(shape) for shape in self.structure.values())
+
+    @property
+    def needs_outputs(self) -> bool:
+        """Whether an evaluation needs the model's outputs, beyond the loss."""
+        return self.kind in ("classification", "binary") or any(m.function is not None for m in self.metrics.values())
+
+
+def prepare(task: Task) -> Prepared:
+    """See `Task.prepare`; draws from no random stream but its own."""
+    from thalweg.task import find_device
+
+    device = find_device(task.device)
+    notes: list[str] = []
+    with stream(task.seed, "prepare"):
+        feeds = read_all(
+            task.train, task.valid, task.test,
+            shuffle=task.shuffle, seed=task.seed, transform=task.transform, device=device, notes=notes,
+        )  # fmt: skip
+        train = feeds["train"]
+        batch_size = task.batch_size
+        if train.batch_size is not None and task.batch_size == type(task).batch_size:
+            batch_size = train.batch_size
+        model = task.build(task.seed)
+        batch = _few(train, batch_size)
+        batch_size = batch.rows if train.fixed_batches and train.batch_size is None else batch_size
+        structure = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        if not structure:
+            raise BadTask("the model has no parameters", "register them as nn.Parameter or as submodules")
+        fixed = _is_fixed(task, model, notes)
+        targets = train.targets if isinstance(train, Tensors) else train.target_sample(1000)
+        loss = copy.deepcopy(task.loss).to(device) if isinstance(task.loss, nn.Module) else task.loss
+        given = map_leaves(Tensor.clone, batch.inputs)
+        with torch.enable_grad(), task._autocast():
+            fit = try_out(model.train(), batch, targets, loss, task.batch_loss)
+        if not same(given, batch.inputs):  # a model that writes into its inputs must not write into the data
+            for feed in feeds.values():
+                feed.copies = True
+    if task.batch_loss is not None and task.metric is None and task.goal is None:
+        fit = replace(fit, kind="other", classes=None)  # nobody said that the outputs are logits of the targets
+    notes += fit.notes
+    default = METRIC_OF[fit.kind] if task.batch_loss is None and fit.own_loss is None else _careful(fit)
+    metrics, metric, direction = choose(task.metric, task.goal, default)
+    if task.metric is None and task.goal is None:
+        notes.append(f"Metric: {metric} ({direction}).")
+    batches = 0
+    if task.steps is None or train.rows is not None:
+        batches = train.steps_per_epoch(batch_size)
+    per_epoch = math.ceil(batches / task.accumulate) if batches else 0
+    epochs = task.epochs or (DEFAULT_EPOCHS if task.steps is None else 0)
+    if task.epochs is None and task.steps is None:
+        notes.append(f"Neither epochs nor steps given: {DEFAULT_EPOCHS} epochs.")
+    steps = task.steps or epochs * per_epoch
+    spread = None
+    if fit.kind == "regression" and isinstance(targets, Tensor):
+        spread = float(targets.double().std()) if targets.numel() > 1 else 0.0
+    return Prepared(
+        train=train, select=feeds["select"], judge=feeds["judge"], test=feeds.get("test"), fit=fit, metrics=metrics,
+        metric=metric, direction=direction, batch_size=batch_size, batches_per_epoch=batches, steps_per_epoch=per_epoch,
+        steps=steps, epochs=epochs or (math.ceil(steps / per_epoch) if per_epoch else 1), notes=tuple(notes),
+        target_sd=spread, judge_rows=feeds["judge"].count(), device=device, model_fixed=fixed, structure=structure,
+    )  # fmt: skip
+
+
+def _careful(fit: Fit) -> str:
+    """The default metric where the loss is not a function of the outputs: a causal model may shift its labels."""
+    return "accuracy" if fit.own_loss is not None and fit.kind in ("classification", "binary") else "loss"
+
+
+def _few(feed: Feed, batch_size: int) -> Batch:
+    """A few rows, for the trial; ready-made batches stay whole."""
+    if isinstance(feed, Tensors):
+        feed.steps_per_epoch(batch_size)  # says at once that a batch is larger than the data
+        batch = next(feed.batches(min(TRIAL_ROWS, feed.rows)))
+        # A view of the user's memory must not be written to by a model that works in place.
+        inputs, targets = map_leaves(Tensor.clone, (batch.inputs, batch.targets))
+        return Batch(inputs, targets, batch.rows, pack(inputs, targets, feed.form))
+    size = feed.batch_size or min(TRIAL_ROWS, batch_size) if not feed.fixed_batches else batch_size
+    batches = feed.batches(size)
+    found = next(batches, None)
+    batches.close()
+    if found is None:
+        raise BadTask("the training data give no batch", "give at least one row, and a smaller batch size")
+    return found
+
+
+def _is_fixed(task: Task, model: nn.Module, notes: list[str]) -> bool:
+    if isinstance(task.model, nn.Module):
+        why = task._kept()
+        if why is None:
+            notes.append("The module's weights are fresh: they are redrawn for each seed.")
+        else:
+            notes.append(f"The module's weights are kept as they are ({why}): seeds vary the order only.")
+        return why is not None
+    parameters = list(model.parameters())
+    if sum(p.numel() for p in parameters) > COMPARED_PARAMETERS:
+        return False
+    other = list(task.build(task.seed + 1).parameters())
+    equal = len(other) == len(parameters) and all(torch.equal(a, b) for a, b in zip(parameters, other, strict=True))
+    if equal:
+        notes.append("The factory gives every seed the same weights: seeds vary the order only.")
+    return equal
+
+
+def _checksum(feed: Feed | None) -> list[Any] | None:
+    """Rows, shapes, dtypes and a hash of some hundred rows spread over the data."""
+    if feed is None:
+        return None
+    if isinstance(feed, Tensors):
+        rows = torch.linspace(0, feed.rows - 1, min(feed.rows, 256)).round().long()
+        few = feed.take(rows)
+        tensors = leaves((few.inputs, few.targets))
+    else:
+        batch = next(feed.batches(feed.batch_size or 64), None)
+        tensors = [] if batch is None else leaves((batch.inputs, batch.targets))
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return [feed.rows, [[list(t.shape[1:]), str(t.dtype)] for t in tensors], digest.hexdigest()]
+
+
+def fingerprint(task: Task, prepared: Prepared) -> str:
+    """See `Task.fingerprint`."""
+    facts = {
+        "name": task.name,
+        "data": [_checksum(feed) for feed in (prepared.train, prepared.select, prepared.judge, prepared.test)],
+        "model": prepared.structure,
+        "loss": prepared.loss_name,
+        "metrics": sorted(prepared.metrics),
+        "goal": [prepared.metric, prepared.direction],
+        "budget": [prepared.batch_size, prepared.steps, task.accumulate],
+        "shuffle": prepared.train.shuffle,
+        "precision": task.precision,
+        "seed": task.seed,
+    }
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def load(where: str) -> Task:
+    """The task of ``"path/to/file.py:name"``, or a built-in one by its name.
+
+    The file is imported with its folder on the path; ``name`` (default: ``task``) is a `Task` or a function without
+    arguments that gives one.
+
+    Raises:
+        BadTask: no such file or name, the file fails, or the name is not a task.
+        BadOption: no built-in task of this name.
+
+    Example:
+        >>> load("digits").name
+        'digits'
+    """
+    from thalweg.task import Task
+
+    if ".py" not in where:
+        from thalweg import tasks
+
+        return tasks.load(where)
+    text, _, name = where.rpartition(":") if not where.endswith(".py") else (where, "", "task")
+    path = Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise BadTask(f"no file {path}", "give path/to/file.py:name, or the name of a built-in task")
+    names = _run_file(path)
+    if name not in names:
+        error = unknown(path.name, "name", name, [key for key in names if not key.startswith("_")] or ["nothing"])
+        raise BadTask(error.message, error.hint)
+    found = names[name]
+    if not isinstance(found, Task) and callable(found) and not isinstance(found, type):
+        try:
+            found = found()
+        except Exception as error:
+            raise _blame_file(path, error) from error
+    if not isinstance(found, Task):
+        raise BadTask(
+            f"{path.name}: {name} is a {type(found).__name__}, not a Task", "let it be a Task or a function giving one"
+        )
+    return found
+
+
+def _run_file(path: Path) -> dict[str, Any]:
+    name = f"thalweg_task_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadTask(f"{path} cannot be imported", "give a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # classes of the file can then be pickled for workers
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        raise _blame_file(path, error) from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return vars(module)
+
+
+def _blame_file(path: Path, error: BaseException) -> BadTask:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    text = traceback.format_exception_only(error)[-1].strip()
+    return BadTask(f"{path.name} failed at line {line or '?'}: {text}", f"run it by hand: python {path}")

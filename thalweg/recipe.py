@@ -1,0 +1,344 @@
+"""The recipe: what is chosen for a training run, as frozen data."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import fnmatch
+import functools
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import errors, rules, schedules
+from .errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Allowed, BadOption, check, one_of, optional
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
+
+FIELDS: dict[str, tuple[Any, Allowed]] = {
+    "optimizer": ("adamw", Allowed("a name of the rules' table", lambda v: isinstance(v, str))),
+    "lr": (None, optional(NOT_NEGATIVE)),
+    "schedule": ("linear", one_of(*schedules.SCHEDULES)),
+    "warmup": (None, Allowed("steps (int) or a share of them (float < 1), or None", lambda v: v is None or _warmup(v))),
+    "clip_norm": (None, optional(POSITIVE)),
+    "weight_decay": (0.0, NOT_NEGATIVE),
+    "batch_size": (None, Allowed("a whole number >= 1, 'full', or None", lambda v: v in (None, "full") or COUNT.test(v))),
+    "init": ("torch", one_of("torch")),
+    "norm": ("keep", one_of("keep")),
+    "groups": (None, Allowed("a table from name pattern to options, or None", lambda v: v is None or _groups(v))),
+    "freeze": (None, Allowed("a list of name patterns, or None", lambda v: v is None or _patterns(v))),
+    "layer_decay": (None, Allowed("a number in (0, 1], or None", lambda v: v is None or (POSITIVE.test(v) and v <= 1))),
+    "average": (None, one_of(None)),
+}
+FLOATS = ("lr", "clip_norm", "weight_decay", "layer_decay")
+_horizon: contextvars.ContextVar[tuple[int | None, list[Any] | None]] = contextvars.ContextVar("horizon", default=(None, None))
+
+
+def _warmup(value: Any) -> bool:
+    return FRACTION.test(value) or COUNT.test(value)
+
+
+def _groups(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Mapping) for k, v in value.items())
+
+
+def _patterns(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(p, str) for p in value)
+
+
+class Recipe:
+    """What is chosen for a run: optimizer, rate, options, schedule, clipping, batch size, groups; frozen and hashable.
+
+    Args:
+        optimizer: a name of the rules' table: ``sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw``.
+        lr: the learning rate at the schedule's top; None: to be found.
+        schedule: the rate's course over the run: ``linear`` (to zero), ``cosine``, ``constant``, ``1/t``, ``1/sqrt(t)``.
+        warmup: steps (int), share of the steps (float < 1), or None: min(10 % of the steps, 2/(1 − β2)).
+        clip_norm: largest global gradient norm; longer gradients are scaled down to it, direction kept.
+        weight_decay: λ; coupled or decoupled as the optimizer has it.
+        batch_size: rows a step; ``"full"``: the whole training set; None: the task's.
+        init: initialization; ``torch`` leaves the weights as the model's constructor drew them.
+        norm: normalization; ``keep`` leaves the model's layers as they are.
+        groups: options by parameter-name pattern: ``{"head.*": {"lr_scale": 10, "weight_decay": 0}}``; the first match wins.
+        freeze: name patterns of parameters that are not trained.
+        layer_decay: the rate's factor per layer going from the output back to the input.
+        average: weight averaging; None.
+        **options: the optimizer's own (``momentum``, ``betas``, ``eps``, ...).
+
+    Raises:
+        BadOption: a value outside what is allowed, or an unknown name.
+
+    Example:
+        >>> a = Recipe("adamw", lr=1e-3)
+        >>> a.diff(Recipe("adamw", lr=1e-2, betas=(0.9, 0.95)))
+        {'lr': (0.001, 0.01), 'betas': (None, (0.9, 0.95))}
+        >>> Recipe.from_toml(a.to_toml()) == a
+        True
+    """
+
+    optimizer: str
+    lr: float | None
+    schedule: str
+    warmup: int | float | None
+    clip_norm: float | None
+    weight_decay: float
+    batch_size: int | str | None
+    init: str
+    norm: str
+    layer_decay: float | None
+    average: str | None
+
+    def __init__(self, optimizer: str = "adamw", **chosen: Any) -> None:
+        rule = rules.get(optimizer)
+        own = {option.name: option.allowed for option in rule.options if option.name not in FIELDS}
+        values: dict[str, Any] = {name: default for name, (default, _) in FIELDS.items()} | {"optimizer": optimizer}
+        options: dict[str, Any] = {}
+        for name, value in chosen.items():
+            if name in FIELDS:
+                check("Recipe", name, value, FIELDS[name][1])
+                values[name] = float(value) if name in FLOATS and value is not None else value
+            elif name in own:
+                check(f"Recipe({optimizer!r})", name, value, own[name])
+                options[name] = value
+            else:
+                raise errors.unknown(f"Recipe({optimizer!r})", "option", name, [*FIELDS, *own])
+        for pattern, group in (values["groups"] or {}).items():
+            for name, value in group.items():
+                allowed = POSITIVE if name in ("lr_scale", "lr") else NOT_NEGATIVE if name == "weight_decay" else own.get(name)
+                if allowed is None:
+                    raise errors.unknown(f"Recipe: group {pattern!r}", "option", name, ["lr", "lr_scale", "weight_decay", *own])
+                check(f"Recipe: group {pattern!r}", name, value, allowed)
+        values["freeze"] = tuple(values["freeze"] or ()) or None
+        values["groups"] = {k: _plain(dict(v)) for k, v in (values["groups"] or {}).items()} or None
+        values["options"] = {name: tuple(v) if isinstance(v, list) else v for name, v in sorted(options.items())}
+        self.__dict__.update(values)
+        rule.check(values["options"])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Recipe is frozen; use recipe.but({name}={value!r})")
+
+    __delattr__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.as_dict(),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        given = {k: v for k, v in self.as_dict().items() if k != "optimizer"}
+        return f"Recipe({self.optimizer!r}{''.join(f', {k}={v!r}' for k, v in given.items())})"
+
+    def __str__(self) -> str:
+        given = {k: v for k, v in self.as_dict().items() if k not in ("optimizer", "lr", "schedule")}
+        rate = "lr to be found" if self.lr is None else f"lr {self.lr:.3g}"
+        return ", ".join([self.optimizer, rate, *(f"{k} {_words(v)}" for k, v in given.items()), self.schedule])
+
+    @property
+    def groups(self) -> dict[str, dict[str, Any]]:
+        """Options by name pattern (a copy)."""
+        return {k: dict(v) for k, v in (self.__dict__["groups"] or {}).items()}
+
+    @property
+    def freeze(self) -> tuple[str, ...]:
+        """Name patterns of the parameters that are not trained."""
+        return self.__dict__["freeze"] or ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The optimizer's own options that were given (a copy)."""
+        return dict(self.__dict__["options"])
+
+    @property
+    def id(self) -> str:
+        """Ten hexadecimal digits of SHA-256 over the TOML text: equal recipes have equal ids, anywhere."""
+        return hashlib.sha256(self._text.encode()).hexdigest()[:10]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What differs from the defaults (and the optimizer), as plain data."""
+        given = {n: self.__dict__[n] for n, (default, _) in FIELDS.items() if n == "optimizer" or self.__dict__[n] != default}
+        return given | self.options
+
+    def but(self, **changes: Any) -> Recipe:
+        """This recipe with some fields changed (``but(lr=1e-2)``)."""
+        return Recipe(**(self.as_dict() | changes))
+
+    def diff(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """``{field: (mine, other's)}`` for every field that differs; None stands for "not given"."""
+        mine, theirs = ({n: d for n, (d, _) in FIELDS.items()} | r.as_dict() for r in (self, other))
+        return {n: (mine.get(n), theirs.get(n)) for n in [*mine, *(set(theirs) - set(mine))] if mine.get(n) != theirs.get(n)}
+
+    def to_toml(self) -> str:
+        """The recipe as TOML text; fields at their default are left out."""
+        return self._text
+
+    @functools.cached_property
+    def _text(self) -> str:
+        data = {k: _plain(v) for k, v in self.as_dict().items()}
+        groups = data.pop("groups", {})
+        lines = [f"{name} = {_toml(value)}" for name, value in data.items()]
+        for pattern, options in groups.items():
+            lines += ["", f"[groups.{_toml(pattern)}]", *(f"{k} = {_toml(v)}" for k, v in options.items())]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        """The recipe that a TOML text describes.
+
+        Raises:
+            BadOption: not TOML, or a field that a recipe does not have.
+        """
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise BadOption(f"Recipe: not TOML: {error}", 'write lines like: optimizer = "adamw"') from None
+        return cls(**data)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the TOML text to ``path``."""
+        path = Path(path)
+        path.write_text(self.to_toml(), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a recipe from a TOML file."""
+        try:
+            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadOption(f"Recipe: cannot read {path}: {error.strerror}", "give the path of a recipe.toml") from None
+
+    def warmup_steps(self, steps: int | None) -> int:
+        """The length of the warm-up in steps, for a run of ``steps``."""
+        if isinstance(self.warmup, int):
+            return self.warmup
+        if steps is None or self.schedule == "constant" and self.warmup is None:
+            return 0
+        if self.warmup is not None:
+            return round(self.warmup * steps)
+        betas = {o.name: o.default for o in rules.get(self.optimizer).options} | self.options
+        return schedules.default_warmup(steps, betas["betas"][1] if "betas" in betas else None)
+
+    def multiplier(self, steps: int | None) -> Callable[[int], float]:
+        """The schedule: update number k = 0, 1, ... → the factor of the rate."""
+        return schedules.make(self.schedule, steps, self.warmup_steps(steps))
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The model's trained parameters as ``torch.optim`` groups, each with its own rate and options.
+
+        Raises:
+            BadOption: a pattern that matches no parameter, or nothing left to train.
+        """
+        assert self.lr is not None
+        names = [name for name, _ in model.named_parameters()]
+        for pattern in (*self.groups, *self.freeze):
+            if not fnmatch.filter(names, pattern):
+                shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+                raise BadOption(f"Recipe: pattern {pattern!r} matches no parameter; there are: {shown}", "use * and ? as in file names")
+        layers = list(dict.fromkeys(_layer(name) for name in names))
+        groups: dict[Any, dict[str, Any]] = {}
+        for name, parameter in model.named_parameters():
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.freeze):
+                parameter.requires_grad_(False)
+            if not parameter.requires_grad:
+                continue
+            pattern = next((p for p in self.groups if fnmatch.fnmatchcase(name, p)), None)
+            depth = len(layers) - 1 - layers.index(_layer(name)) if self.layer_decay else 0
+            if (pattern, depth) not in groups:
+                own = self.groups[pattern] if pattern else {}
+                rate = own.pop("lr", self.lr) * own.pop("lr_scale", 1.0) * (self.layer_decay or 1.0) ** depth
+                groups[pattern, depth] = {"params": [], "lr": rate, **own}
+            groups[pattern, depth]["params"].append(parameter)
+        if not groups:
+            raise BadOption("Recipe: nothing left to train: every parameter is frozen", "freeze fewer parameters")
+        return list(groups.values())
+
+    def build(self, model: nn.Module, steps: int | None = None) -> tuple[Optimizer, LambdaLR]:
+        """The optimizer and the schedule for a model: ``optimizer.step(); schedule.step()`` after each batch.
+
+        Args:
+            model: its parameters are grouped, and frozen where the recipe says so.
+            steps: the run's length in updates, which ``linear`` and ``cosine`` need; in `thalweg.compare` it is known.
+                Without it they stay constant after the warm-up.
+
+        Returns:
+            A `torch.optim.Optimizer` and a `torch.optim.lr_scheduler.LambdaLR`.
+
+        Raises:
+            BadOption: ``lr`` is None, or a pattern matches nothing.
+
+        Example:
+            >>> import torch
+            >>> optimizer, schedule = Recipe("sgd", lr=0.1).build(torch.nn.Linear(2, 1), steps=100)
+            >>> optimizer.param_groups[0]["lr"]  # the first of ten warm-up steps
+            0.01
+        """
+        from torch.optim.lr_scheduler import LambdaLR
+
+        from . import optim
+
+        if self.lr is None:
+            raise BadOption("Recipe: lr is None, that is, still to be found", "give lr=, or let thalweg.compare find it")
+        ambient, built = _horizon.get()
+        steps = steps if steps is not None else ambient
+        make = optim.optimizer_class(self.optimizer)
+        optimizer = make(
+            self.parameter_groups(model), lr=self.lr, weight_decay=self.weight_decay, clip_norm=self.clip_norm, **self.options
+        )
+        schedule = LambdaLR(optimizer, self.multiplier(steps))
+        if built is not None:
+            built.append(schedule)
+        return optimizer, schedule
+
+
+@contextlib.contextmanager
+def horizon(steps: int | None) -> Iterator[list[LambdaLR]]:
+    """Inside, `Recipe.build` takes ``steps`` as the run's length when it is given none; yields the schedules built."""
+    built: list[LambdaLR] = []
+    token = _horizon.set((steps, built))
+    try:
+        yield built
+    finally:
+        _horizon.reset(token)
+
+
+def _rebuild(data: dict[str, Any]) -> Recipe:
+    return Recipe(**data)
+
+
+def _layer(name: str) -> str:
+    """The layer a parameter belongs to: its name up to the first number (a block of a list), or its module."""
+    parts = name.split(".")[:-1]
+    number = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    return ".".join(parts if number is None else parts[: number + 1])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.3g}" if isinstance(value, float) else str(_plain(value))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value)

@@ -1,0 +1,211 @@
+"""The store: one folder per study; its append-only trace is the truth, and nothing in it is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BadStudy
+from .version import __version__
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: non-finite numbers become the strings ``"nan"``, ``"inf"``, ``"-inf"``."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if hasattr(value, "item") and not isinstance(value, str):
+        return plain(value.item())
+    return str(value) if isinstance(value, Path) else value
+
+
+def number(value: Any) -> float:
+    """The inverse of `plain` for a number."""
+    return float(value)
+
+
+class Store:
+    """A study's folder.
+
+    ``study.json`` (what was asked: task fingerprint, plan, environment, command), ``trace.jsonl`` (one record a line,
+    appended as runs go), ``verdict.json``, ``recipe.toml``, ``models/*.safetensors``.
+
+    Args:
+        folder: the study's folder; made by `create`.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def models(self) -> Path:
+        """The folder of the trained weights."""
+        return self.folder / "models"
+
+    def exists(self) -> bool:
+        """Whether a study lies here."""
+        return (self.folder / "study.json").exists()
+
+    def create(self, head: dict[str, Any]) -> None:
+        """Make the folder and write ``study.json``.
+
+        Raises:
+            BadStudy: the folder cannot be written, or holds something else.
+        """
+        try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise NotADirectoryError(20, "it is a file")
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise BadStudy(f"{self.folder} is not empty and holds no study", "give a new folder")
+            self.models.mkdir(parents=True, exist_ok=True)
+            self.write("study.json", {"format": FORMAT} | head)
+        except OSError as error:
+            raise BadStudy(f"cannot write a study to {self.folder}: {error.strerror}", "give a folder that you may write to") from None
+
+    def write(self, name: str, document: dict[str, Any]) -> Path:
+        """Replace a JSON document in one go: a reader sees the old one or the new one."""
+        path = self.folder / name
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(plain(document), file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        return path
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A JSON document of the folder, or None when it is not there.
+
+        Raises:
+            BadStudy: it is not readable as JSON.
+        """
+        path = self.folder / name
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise BadStudy(f"cannot read {path}: {error}", "give another folder, or remove this one") from None
+        if not isinstance(document, dict):
+            raise BadStudy(f"{path} is no study document", "give the folder of a study")
+        return document
+
+    def head(self) -> dict[str, Any]:
+        """``study.json``.
+
+        Raises:
+            BadStudy: no study here, or one of a later format.
+        """
+        head = self.read("study.json")
+        if head is None:
+            raise BadStudy(f"{self.folder} holds no study", "give the folder that thalweg compare printed")
+        if head.get("format") != FORMAT:
+            raise BadStudy(f"{self.folder} has format {head.get('format')!r}, this thalweg reads {FORMAT}", "use the thalweg that wrote it")
+        return head
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line to the trace; it is with the operating system when this returns."""
+        path = self.folder / "trace.jsonl"
+        line = json.dumps(plain(record), separators=(",", ":"), allow_nan=False) + "\n"
+        with path.open("ab") as file:
+            file.write(line.encode())
+
+    def mend(self) -> None:
+        """Cut off a last line that a kill left unfinished."""
+        path = self.folder / "trace.jsonl"
+        if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The trace's records in order; an unfinished last line is left out.
+
+        Raises:
+            BadStudy: a line in the middle is damaged.
+        """
+        path = self.folder / "trace.jsonl"
+        if not path.exists():
+            return
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise BadStudy(f"{path}:{number} is damaged", "remove that line; its run is then done again") from None
+
+    def save_weights(self, name: str, weights: dict[str, Tensor]) -> Path:
+        """Write parameters and buffers to ``models/NAME.safetensors``; tied ones once."""
+        from safetensors.torch import save_file
+
+        self.models.mkdir(exist_ok=True)
+        path = self.models / f"{name}.safetensors"
+        part = path.with_suffix(".part")
+        seen: dict[tuple[int, tuple[int, ...]], str] = {}
+        unique: dict[str, Tensor] = {}
+        tied: dict[str, str] = {}
+        for key, tensor in weights.items():
+            place = (tensor.data_ptr(), tuple(tensor.shape))
+            if tensor.numel() and place in seen:
+                tied[key] = seen[place]
+            else:
+                seen[place] = key
+                unique[key] = tensor.detach().cpu().contiguous().clone()
+        save_file(unique, part, metadata={"tied": json.dumps(tied)})
+        part.replace(path)
+        return path
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """The weights that `Store.save_weights` wrote.
+
+    Raises:
+        BadStudy: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+            tied = json.loads((file.metadata() or {}).get("tied", "{}"))
+    except (OSError, SafetensorError) as error:
+        raise BadStudy(f"cannot read weights from {path}: {error}", "run the study again") from None
+    return weights | {key: weights[other] for key, other in tied.items()}
+
+
+def environment() -> dict[str, Any]:
+    """What a run was made with: versions, machine, threads, command."""
+    import numpy
+    import torch
+
+    return {
+        "thalweg": __version__,
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "command": shlex.join(sys.argv),
+    }
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

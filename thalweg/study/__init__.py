@@ -1,0 +1,8 @@
+"""Comparing recipes: what to try, where, and who won."""
+
+from .compare import compare
+from .plan import Budget
+from .study import Best, Study
+from .verdict import Standing, Verdict
+
+__all__ = ["Best", "Budget", "Standing", "Study", "Verdict", "compare"]

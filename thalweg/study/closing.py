@@ -1,0 +1,151 @@
+"""The end of a comparison: verdict, hand-over, documents."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..console import duration
+from ..errors import BadOption
+from ..store import FORMAT, Store, load_weights
+from . import handover, work
+from .conductor import Case, Conductor
+from .ladder import Findings, Job, Scale
+from .statistics import mean_interval, smallest_difference
+from .study import Study
+from .verdict import Question, Standing, judge
+
+
+def close(conductor: Conductor, findings: Findings, effort: str, own: bool, delta: float | None, scale: Scale, presets: Sequence[str]) -> Study:
+    """Verdict, hand-over, documents."""
+    case, store = conductor.case, conductor.store
+    assert store is not None
+    metric = conductor.metric or "loss"
+    least = delta if delta is not None else _delta(case, metric, findings)
+    question = Question(
+        case.name, metric, conductor.sign, least, scale.resolution, effort, own, case.fixed_weights,
+        "the judge half of the validation data" if case.task else "the loop's own report", scale.rows,
+    )  # fmt: skip
+    conductor.progress.at("step times, test set")
+    standing_seconds = {} if conductor.interrupted else _own_seconds(conductor, findings, scale)
+    verdict, standings = judge(findings, question, standing_seconds)
+    document = {
+        "study": str(store.folder),
+        "task": case.name,
+        "steps": scale.steps,
+        "verdict": verdict.as_dict(),
+        "finalists": [s.as_dict() for s in standings],
+        "best": None,
+        "not_tried": findings.not_tried,
+        "notes": [*case.notes, *presets, *findings.notes],
+        "diverged": _divergences(conductor),
+        "best_so_far": _best_so_far(conductor),
+        "executor": conductor.head["executor"] or conductor.measured,
+    }
+    best = next((s for s in standings if s.name == verdict.best), None)
+    if best is not None:
+        document["best"] = _hand_over(conductor, best, scale, metric)
+    if not conductor.interrupted:
+        _prune(store, standings, best)
+    document["cost"] = {"runs": conductor.purse.runs, "samples": conductor.purse.samples, "seconds": round(conductor.purse.seconds, 3)}
+    store.write("verdict.json", document)
+    if not conductor.interrupted:
+        conductor.head["complete"] = True
+        store.write("study.json", {"format": FORMAT} | conductor.head)
+    conductor.progress.say(f"{conductor.purse.runs} runs in {duration(conductor.purse.seconds)}.")
+    return Study.load(store.folder, case.task)
+
+
+def _delta(case: Case, metric: str, findings: Findings) -> float:
+    try:
+        return smallest_difference(metric, case.judge_rows or 1, case.target_sd)
+    except BadOption:  # a metric of the user's: one per cent of the baseline's value
+        values = [abs(r.judge) for f in findings.finalists[:1] for r in f.results.values() if math.isfinite(r.judge)]
+        return 0.01 * sum(values) / len(values) if values else 0.0
+
+
+def _own_seconds(conductor: Conductor, findings: Findings, scale: Scale) -> dict[str, float]:
+    """Seconds of a full run by finalist: steps × the recipe's own step time, measured alone with all threads."""
+    task = conductor.case.task
+    found = {}
+    for f in findings.finalists:
+        if not f.results:
+            continue
+        if task is None:
+            times = [r.record["seconds"] for r in f.results.values() if r.record]
+            found[f.entrant.name] = sum(times) / len(times) if times else math.nan
+        elif conductor.purse.deadline - time.monotonic() + conductor.purse.reserve / 2 > 0:
+            job = Job("time", f.entrant.name, f.recipe, 0, min(work.TIMING_STEPS, scale.steps))
+            found[f.entrant.name] = scale.steps * work.seconds_per_step(task, job, 0.1)
+    return found
+
+
+def _divergences(conductor: Conductor) -> list[dict[str, Any]]:
+    """Every diverged run, with where and why."""
+    return [
+        {"entrant": r["entrant"], "lr": r["recipe"].get("lr"), "seed": r["seed"], "phase": r["phase"], "steps": r["steps"]} | r["outcome"]
+        for r in map(conductor.known.__getitem__, conductor.order)
+        if r["outcome"]["status"] == "diverged"
+    ]
+
+
+def _best_so_far(conductor: Conductor) -> list[dict[str, Any]]:
+    """The best value on ``select`` of a full-horizon run after each number of runs and samples spent."""
+    best, runs, samples, series = math.nan, 0, 0, []
+    for record in map(conductor.known.__getitem__, conductor.order):
+        runs += 1
+        samples += record.get("samples", 0)
+        value = conductor.result(record).select
+        if record["phase"] in ("baseline", "rate") and math.isfinite(value) and not value <= best:
+            best = value
+            series.append({"runs": runs, "samples": samples, "value": conductor.sign * best, "entrant": record["entrant"]})
+    return series
+
+
+def _hand_over(conductor: Conductor, best: Standing, scale: Scale, metric: str) -> dict[str, Any]:
+    """Recipe, weights (reloaded and checked), the test set's value, the lines to paste."""
+    store, task = conductor.store, conductor.case.task
+    assert store is not None
+    folder = store.folder
+    best.recipe.save(folder / "recipe.toml")
+    steps = scale.steps
+    (folder / "lightning.py").write_text(handover.lightning(best.recipe, steps), encoding="utf-8")
+    (folder / "trainer.py").write_text(handover.trainer(best.recipe, steps), encoding="utf-8")
+    entry: dict[str, Any] = {"recipe": best.recipe.as_dict(), "recipe_file": "recipe.toml", "model_file": None, "test": None}
+    if task is None:
+        return entry
+    batch_size = best.recipe.batch_size or task.prepare().batch_size
+    script = handover.plain_torch(best.recipe, steps, conductor.case.source, best.seeds[0], batch_size, task.accumulate)
+    (folder / "plain.py").write_text(script, encoding="utf-8")
+    files = [store.models / f"{Job('final', best.name, best.recipe, s, steps).key}.safetensors" for s in best.seeds]
+    files = [file for file in files if file.exists()]
+    if not files:
+        return entry
+    weights = load_weights(files[0])
+    model = task.build(best.seeds[0])
+    model.load_state_dict(weights)
+    store.save_weights("../model", weights)
+    entry["model_file"] = "model.safetensors"
+    test, values = task.prepare().test, []
+    if test is None:
+        return entry
+    for file in files:
+        if values and time.monotonic() > conductor.purse.deadline + conductor.purse.reserve / 2:
+            break
+        model.load_state_dict(load_weights(file))
+        values.append(task.evaluate(model, test)[metric])
+    low, high = mean_interval(values) if len(values) > 1 else (-math.inf, math.inf)
+    entry["test"] = {"mean": sum(values) / len(values), "interval": [low, high], "metric": metric, "models": len(values)}
+    return entry
+
+
+def _prune(store: Store, standings: Sequence[Standing], best: Standing | None) -> None:
+    """Keep the weights of the best recipe's finals and of the first final of each other finalist."""
+    kept = {f"-{s.recipe.id}-" for s in standings}
+    first = min((seed for s in standings for seed in s.seeds), default=0)
+    for file in store.models.glob("*.safetensors"):
+        own = best is not None and f"-{best.recipe.id}-" in file.name
+        if not own and not (file.stem.endswith(f"-{first}") and any(part in file.name for part in kept)):
+            file.unlink()

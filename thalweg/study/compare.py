@@ -1,0 +1,163 @@
+"""The verb ``compare``: from a task to a study with its verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..console import Progress
+from ..errors import COUNT, Allowed, BadOption, BadStudy, check, one_of, optional
+from ..recipe import Recipe
+from ..store import Store
+from ..task import Task
+from . import plan, work
+from .closing import close
+from .conductor import Case, Conductor, case_of
+from .ladder import FINAL_SEED, protocol
+from .study import Study
+
+SEEDS = Allowed(
+    "a whole number >= 2, a list of different whole numbers, or None",
+    lambda v: v is None or (COUNT.test(v) and v >= 2) or (isinstance(v, list | tuple) and len(set(v)) == len(v) >= 2 and all(isinstance(s, int) for s in v)),
+)
+HOME = Path("thalweg-studies")
+
+
+def compare(
+    what: Any,
+    train: Any = None,
+    valid: Any = None,
+    *,
+    baseline: Recipe | str | None = None,
+    field: Sequence[str | Recipe] | None = None,
+    budget: str | float | None = None,
+    effort: str = "quick",
+    seeds: int | Sequence[int] | None = None,
+    executor: str = "auto",
+    folder: str | Path | None = None,
+    resume: bool = True,
+    delta: float | None = None,
+    quiet: bool = False,
+) -> Study:
+    """Which optimizer at which rate trains this model on this data, is it better than the baseline, and how sure is that?
+
+    Every optimizer of the field gets its own tuned rate; the finalists are trained on fresh seeds shared by all and judged on data
+    that no choice has seen. See ``docs/guides/compare.md`` for the protocol.
+
+    Args:
+        what: a `Task` (or its name); a module or factory, with ``train``; or the user's own loop ``fit(recipe, seed, report)``.
+        train: training data, when ``what`` is a module or factory; see `Task`.
+        valid: validation data; None: a part of the training data is split off.
+        baseline: the user's recipe, or a path to its TOML; None: AdamW at 1e-3, untuned.
+        field: names (``"adamw"``, ``"adamw-constant"``) and recipes; ``lr=None`` in a recipe is found. None: all of `plan.FIELD`.
+        budget: a hard limit: ``"5m"``, ``"2e6 samples"``, ``"60 runs"``, seconds as a number; None: until it is decided.
+        effort: ``quick``: the rate alone is tuned.
+        seeds: of the finals: how many, or which; None: 10, and more while undecided.
+        executor: ``auto`` measures; ``sequential``; ``processes``, one a core.
+        folder: of the study; None: a new one in ``thalweg-studies``, or the newest unfinished one of the same comparison.
+        resume: whether an unfinished study in the folder is continued.
+        delta: the smallest interesting difference in the metric's unit; None: by metric.
+        quiet: no progress.
+
+    Returns:
+        The study. Ctrl-C ends the runs and gives the verdict that what is done allows.
+
+    Raises:
+        BadOption: an argument outside what is allowed.
+        BadTask, BadData: the task does not work.
+        BadStudy: the folder cannot be used, or holds the study of another task.
+
+    Example:
+        >>> study = compare("digits", field=["adamw"], budget="14 runs", quiet=True, folder=tmp / "study")
+        >>> study.verdict.metric
+        'accuracy'
+    """
+    started = time.monotonic()
+    limit = plan.Budget.of(budget)
+    check("compare", "effort", effort, one_of("quick"))
+    check("compare", "executor", executor, one_of("auto", "sequential", "processes"))
+    check("compare", "seeds", seeds, SEEDS)
+    check("compare", "delta", delta, optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0)))
+    own = Recipe.load(baseline) if isinstance(baseline, str | Path) else baseline
+    check("compare", "baseline", own, Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)))
+    case = _case(what, train, valid)
+    entrants, presets = plan.entrants(field, own, case.kind, case.fixed_weights)
+    asked = {
+        "task": case.name,
+        "fingerprint": case.fingerprint,
+        "baseline": own.as_dict() if own else None,
+        "field": [[e.name, e.recipe.as_dict()] for e in entrants],
+        "budget": str(limit),
+        "effort": effort,
+        "seeds": list(seeds) if isinstance(seeds, list | tuple) else seeds,
+        "delta": delta,
+    }
+    store, head = _open(folder, case, asked, resume)
+    if head and store.read("verdict.json") is not None and head.get("complete"):
+        return Study.load(store.folder, case.task)
+    numbers = list(seeds) if isinstance(seeds, list | tuple) else [FINAL_SEED + i for i in range(seeds)] if seeds else None
+    with Progress(quiet) as progress, contextlib.ExitStack() as stack:
+        for note in (*case.notes, *presets):
+            progress.say(note)
+        conductor = Conductor(store, case, limit, progress, started)
+        stack.callback(conductor.close)
+        conductor.prepare(executor, head, asked, entrants[0].recipe)
+        scale = conductor.scale()
+        findings = conductor.play(protocol(entrants, scale, conductor.purse, numbers))
+        return close(conductor, findings, effort, own is not None, delta, scale, presets)
+
+
+def _case(what: Any, train: Any, valid: Any) -> Case:
+    source = what if isinstance(what, str) else None
+    if source is not None:
+        what = Task.load(source)
+    if isinstance(what, nn.Module) or (callable(what) and not isinstance(what, Task) and train is not None):
+        if train is None:
+            raise BadOption("compare: a model needs data", "write thalweg.compare(model, train, valid)")
+        what = Task(model=what, train=train, valid=valid)
+    elif train is not None or valid is not None:
+        raise BadOption("compare: train and valid go with a model; a Task and a fit bring their own data", "leave them out")
+    if isinstance(what, Task):
+        return case_of(what, source)
+    if not callable(what):
+        raise BadOption(f"compare: cannot compare a {type(what).__name__}", "give a Task, a model with data, or fit(recipe, seed, report)")
+    names = list(inspect.signature(what).parameters)
+    if len(names) != 3:
+        raise BadOption(f"compare: fit takes (recipe, seed, report), this takes ({', '.join(names)})", "write def fit(recipe, seed, report): ...")
+    name = getattr(what, "__name__", "fit")
+    goal = getattr(what, "goal", None)
+    direction, metric = (str(goal).split() + [""])[:2] if goal else (None, None)
+    return Case(name, work.fit_fingerprint(what), "other", metric or None, direction, 1, None, 1.0, False, "cpu", (), fit=what)
+
+
+def _open(folder: str | Path | None, case: Case, asked: dict[str, Any], resume: bool) -> tuple[Store, dict[str, Any] | None]:
+    """The study's store, and its head when it is one to continue."""
+    if folder is not None:
+        store = Store(folder)
+        if not store.exists():
+            return store, None
+        head = store.head()
+        if head["asked"]["fingerprint"] != asked["fingerprint"]:
+            raise BadStudy(f"{folder} is a study of another task ({head['asked']['task']}), or its model or data changed", "give a new folder")
+        changed = [k for k in asked if head["asked"][k] != asked[k]]
+        if changed:
+            raise BadStudy(f"{folder} was asked differently: {', '.join(changed)}", "give a new folder, or ask the same to resume")
+        if not resume:
+            raise BadStudy(f"{folder} holds a study already", "give a new folder, or resume")
+        return store, head
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in case.name)
+    try:
+        numbers = sorted(int(p.name.removeprefix(f"{name}-")) for p in HOME.glob(f"{name}-[0-9]*") if p.name.removeprefix(f"{name}-").isdigit())
+    except OSError as error:
+        raise BadStudy(f"cannot read {HOME}: {error.strerror}", "give a folder that you may write to") from None
+    for number in reversed(numbers):
+        store = Store(HOME / f"{name}-{number:03d}")
+        if resume and store.exists() and (head := store.head())["asked"] == asked and not head.get("complete"):
+            return store, head
+    return Store(HOME / f"{name}-{(numbers[-1] + 1) if numbers else 1:03d}"), None

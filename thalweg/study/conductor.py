@@ -1,0 +1,250 @@
+"""Plays the protocol: hands its jobs to an executor, books their cost, keeps their records."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .. import loop
+from ..console import Progress
+from ..errors import BadOption
+from ..recipe import Recipe
+from ..store import FORMAT, Store, environment
+from ..task import Task
+from . import executors, plan, work
+from .executors import Executor, Processes, Record, Sequential
+from .ladder import Job, Result, Scale
+from .verdict import show, unit
+
+RESERVE = 0.05  # share of a budget in seconds kept for the test set and for measuring the steps' own time
+PHASES = {
+    "baseline": "baseline",
+    "probe": "short probes",
+    "rate": "rates at the full horizon",
+    "final": "finals on fresh seeds",
+    "count": "one run to count its updates",
+}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared, in the form that both a task and a user's own loop have."""
+
+    name: str
+    fingerprint: str
+    kind: str
+    metric: str | None
+    direction: str | None
+    rows: int
+    judge_rows: int | None
+    target_sd: float
+    fixed_weights: bool
+    device: str
+    notes: tuple[str, ...]
+    task: Task | None = None
+    source: str | None = None
+    fit: Callable[..., Any] | None = None
+
+
+def case_of(task: Task, source: str | None = None) -> Case:
+    """A task as a case; ``source`` is what `Task.load` makes it from."""
+    data = task.prepare()
+    return Case(
+        name=task.name,
+        fingerprint=task.fingerprint(),
+        kind=data.kind,
+        metric=data.metric,
+        direction=data.direction,
+        rows=int(data.batch_size) * task.accumulate,
+        judge_rows=data.judge_rows,
+        target_sd=data.target_sd or 1.0,
+        fixed_weights=data.model_fixed,
+        device=data.device.type,
+        notes=tuple(data.notes),
+        task=task,
+        source=source,
+    )
+
+
+class Conductor:
+    """Plays the protocol: gives its jobs to the executor, books their cost, keeps their records."""
+
+    def __init__(self, store: Store | None, case: Case, limit: plan.Budget, progress: Progress, started: float) -> None:
+        self.store, self.case, self.progress = store, case, progress
+        self.metric, self.direction = case.metric, case.direction
+        self.limit, self.started = limit, started
+        self.known: dict[str, Record] = {}
+        self.order: list[str] = []
+        self.executor: Executor[Job] | None = None
+        self.measured: dict[str, Any] = {}
+        self.interrupted = False
+        self.best: tuple[float, str] | None = None
+        self.head: dict[str, Any] = {}
+        self.fit_steps = 0
+
+    @classmethod
+    def in_memory(cls, case: Case, progress: Progress, executor: Executor[Job]) -> Conductor:
+        """One without a folder and without a limit."""
+        conductor = cls(None, case, plan.Budget.of(None), progress, time.monotonic())
+        conductor.purse = plan.Purse(conductor.limit, conductor.started)
+        conductor.executor = executor
+        return conductor
+
+    def prepare(self, wanted: str, head: dict[str, Any] | None, asked: dict[str, Any], first: Recipe) -> None:
+        """Open or make the store, choose the executor, measure a step."""
+        assert self.store is not None
+        before = 0.0
+        if head is None:
+            self.head = {"asked": asked, "environment": environment(), "complete": False}
+            self.store.create(self.head | {"executor": None})
+        else:
+            self.head = head
+            self.store.mend()
+            for record in self.store.records():
+                before = max(before, float(record.get("at", 0.0)))
+                if record["kind"] == "end" and record["outcome"]["status"] in ("finished", "diverged"):
+                    self.known[record["run"]] = record
+            self.progress.say(f"Resuming {self.store.folder}: {len(self.known)} runs are done.")
+        reserve = max(1.0, RESERVE * self.limit.amount) if self.limit.kind == "seconds" else 0.0
+        self.purse = plan.Purse(self.limit, self.started - before, reserve)
+        self._choose((head or {}).get("executor"), wanted, first)
+        if not self.head.get("executor"):
+            self.head["executor"] = self.measured
+            self.store.write("study.json", {"format": FORMAT} | self.head)
+
+    def _choose(self, decided: dict[str, Any] | None, wanted: str, first: Recipe) -> None:
+        """The executor: what the study was begun with, what is asked for, or the one that is measured to be faster."""
+        task = self.case.task
+        assert self.store is not None
+        do = work.of_task(task, self.store.folder) if task else work.of_fit(self.case.fit or (lambda *_: None))
+        why = executors.can_fork(self.case.device)
+        if wanted == "processes" and why:
+            raise BadOption(f"compare: executor 'processes' cannot be used: {why}", "leave executor out")
+        name = decided["name"] if decided else wanted
+        if name == "processes" and why:
+            self.progress.say(f"The study was begun with one process a core, which cannot be used here ({why}); results may differ in the last digits.")
+            name = "sequential"
+        if name == "auto" and why:
+            name, self.measured = "sequential", {"why": why}
+        if name == "auto" and task is None:
+            name, self.measured = "processes", {"why": "a loop of the user's, one a core"}
+        seconds: float | None = (decided or {}).get("seconds_per_step")
+        if name == "auto" and task is not None:
+            pool: Processes[Job] = Processes(do)
+            jobs = [self._timing(task, first, "auto")] * pool.workers
+            try:
+                apart = [r["seconds_per_step"] for _, r in pool.run(jobs, self.append, math.inf)]
+                alone = work.seconds_per_step(task, jobs[0], work.TIMING_LIMIT)
+            except BaseException:
+                pool.close()
+                raise
+            together = max(apart) / pool.workers
+            self.measured = {"alone": alone, "processes": together}
+            if together < alone:
+                self.executor, name, seconds = pool, "processes", together
+            else:
+                pool.close()
+                name, seconds = "sequential", alone
+            faster = f"{max(alone, together) / min(alone, together):.1f}× the other way"
+            self.progress.say(f"Runs go {'one a core' if name == 'processes' else 'one after the other'}: {faster}.")
+        if self.executor is None:
+            self.executor = Processes(do) if name == "processes" else Sequential(do)
+        if seconds is None and task is not None:
+            seconds = work.seconds_per_step(task, self._timing(task, first, "one"), work.TIMING_LIMIT) / self.executor.workers
+        self.measured |= {"name": name, "workers": self.executor.workers, "seconds_per_step": seconds}
+        self.purse.expect(seconds or 0.0)
+
+    def _timing(self, task: Task, recipe: Recipe, tag: str) -> Job:
+        known = recipe if recipe.lr is not None else recipe.but(lr=1e-4)
+        return Job("time", tag, known, 0, min(work.TIMING_STEPS, loop.horizon(task, known)))
+
+    def scale(self) -> Scale:
+        """The horizons; a user's own loop is run once to count its updates."""
+        task = self.case.task
+        if task is not None:
+            steps = loop.horizon(task, Recipe("sgd", lr=0.0))
+            rows = self.case.judge_rows or 0
+            resolution = 1 / rows if self.metric == "accuracy" and rows else 0.0
+            return Scale(steps, min(steps, max(20, steps // 10)), self.case.rows, resolution)
+        counted = self.do([Job("count", "fit", plan.UNTUNED, 0, 0)])
+        self.fit_steps = next((r.record["steps_done"] for r in counted.values()), 0)
+        return Scale(self.fit_steps, self.fit_steps, 1)
+
+    def play(self, steps: Generator[list[Job], dict[Job, Result], T]) -> T:
+        """Drive the protocol to its end."""
+        answer: dict[Job, Result] | None = None
+        while True:
+            try:
+                jobs = next(steps) if answer is None else steps.send(answer)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            answer = self.do(jobs)
+
+    def append(self, record: Record) -> None:
+        """Keep a record, with the study's own seconds."""
+        if self.store is not None:
+            self.store.append(record | {"at": round(self.purse.seconds, 3)})
+
+    def do(self, jobs: Sequence[Job]) -> dict[Job, Result]:
+        """The jobs' results; those of an earlier part of the study are taken from its trace."""
+        done = {job: self.known[job.key] for job in jobs if job.key in self.known}
+        rest = [job for job in jobs if job.key not in self.known]
+        assert self.executor is not None
+        began = time.monotonic()
+        if rest and not self.interrupted:
+            self.progress.at(self._status(rest[0], len(done), len(jobs)))
+            try:
+                for job, record in self.executor.run(rest, self.append, self.purse.deadline):
+                    self.append(record | {"run": job.key, "kind": "end"})
+                    done[job] = record
+                    self.known[job.key] = record
+                    self._lead(job, record)
+                    self.progress.at(self._status(job, len(done), len(jobs)))
+            except KeyboardInterrupt:
+                self.interrupted = self.purse.closed = True
+                self.executor.close()
+                self.progress.say("Interrupted: here is what the finished runs allow; the same command goes on from here.")
+        self.order += [job.key for job in jobs if job in done]
+        fresh = [done[job] for job in rest if job in done]
+        samples, steps = (sum(r.get(k, 0) for r in part) for k, part in (("samples", done.values()), ("steps_done", fresh)))
+        self.purse.pay(len(done), samples, steps, time.monotonic() - began)
+        return {job: self.result(record) for job, record in done.items()}
+
+    def _status(self, job: Job, done: int, of: int) -> str:
+        who = "" if job.phase in ("final", "count") else f"{job.entrant}: "
+        lead = f" · best so far {show(self.best[0], self.metric or '')}{unit(self.metric or '')} ({self.best[1]})" if self.best else ""
+        return f"{self.case.name} · {who}{PHASES[job.phase]} {done}/{of}{lead}"
+
+    def _lead(self, job: Job, record: Record) -> None:
+        value = self.result(record).select
+        if job.phase in ("baseline", "rate") and math.isfinite(value) and (self.best is None or value > self.sign * self.best[0]):
+            self.best = (self.sign * value, f"{job.entrant} at {job.recipe.lr:.3g}")
+
+    @property
+    def sign(self) -> int:
+        """+1 when larger values of the metric are better."""
+        return 1 if self.direction == "max" else -1
+
+    def result(self, record: Record) -> Result:
+        """What a closing record says of the goal."""
+        evaluations = record.get("evaluations", [])
+        if self.metric is None and evaluations:
+            self.metric = next(k for k in evaluations[0] if k not in ("step", "samples", "seconds", "split"))
+        if self.direction is None and self.metric is not None:
+            self.direction = "max" if work.rises(self.metric) else "min"
+        status = record["outcome"]["status"]
+        values = {}
+        for split in ("select", "judge"):
+            last = next((e for e in reversed(evaluations) if e["split"] == split), None)
+            values[split] = math.nan if last is None or status != "finished" else self.sign * float(last[self.metric or "loss"])
+        return Result(status, values["select"], values["judge"], record)
+
+    def close(self) -> None:
+        """End the workers."""
+        if self.executor is not None:
+            self.executor.close()

@@ -1,0 +1,34 @@
+"""Standings and verdicts from their stored documents: the inverse of ``as_dict`` and JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..recipe import Recipe
+from .verdict import Contrast, Standing, Verdict
+
+TUPLES = ("sentences", "equivalent", "seeds", "diverged_where")
+NUMBERS = ("mean", "lr_edge", "lr_expected", "lr_robustness_decades", "best_checkpoint")
+
+
+def read_verdict(entry: dict[str, Any]) -> Verdict:
+    """The verdict that ``Verdict.as_dict`` and JSON made of it."""
+    return Verdict(**{k: tuple(v) if k in TUPLES else v for k, v in entry.items() if k in Verdict.__dataclass_fields__})
+
+
+def read_standing(entry: dict[str, Any]) -> Standing:
+    """The standing that ``Standing.as_dict`` and JSON made of it."""
+    values = {k: tuple(v) if k in TUPLES else v for k, v in entry.items() if k in Standing.__dataclass_fields__}
+    values |= {k: None if values[k] is None else float(values[k]) for k in NUMBERS}
+    values["scores"] = tuple(float(s) for s in entry["scores"])
+    values["interval"] = (float(entry["interval"][0]), float(entry["interval"][1]))
+    values["rates"] = tuple((float(lr), float(score)) for lr, score in entry["rates"])
+    values["recipe"] = Recipe(**entry["recipe"])
+    for name in ("difference", "versus_best"):
+        values[name] = _contrast(entry[name])
+    return Standing(**values)
+
+
+def _contrast(entry: dict[str, Any]) -> Contrast:
+    low, high = entry["interval"]
+    return Contrast(float(entry["mean"]), (float(low), float(high)), entry["p_better"], entry["decision"])

@@ -1,0 +1,197 @@
+"""What a comparison may spend and who enters it."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from .. import rules
+from ..errors import Allowed, BadOption, check
+from ..recipe import Recipe
+
+FIELD = ("adamw", "momentum", "nesterov", "adam", "sgd", "rmsprop", "adagrad")  # in the order of spending
+UNTUNED = Recipe("adamw", lr=1e-3, weight_decay=0.01)
+BUDGET = Allowed(
+    "seconds (90, '90s', '5m', '1h'), samples ('2e6 samples') or runs ('60 runs'), more than 0, or None",
+    lambda v: v is None or _parse(v) is not None,
+)
+_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+FINE_TUNING_RATES = (1e-6, 1e-4)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A hard limit: ``kind`` is ``seconds``, ``samples``, ``runs`` or ``none``."""
+
+    kind: str
+    amount: float
+
+    @classmethod
+    def of(cls, value: Any) -> Budget:
+        """Read what a user wrote.
+
+        Raises:
+            BadOption: not a budget.
+
+        Example:
+            >>> Budget.of("5m")
+            Budget(kind='seconds', amount=300.0)
+            >>> Budget.of("60 runs")
+            Budget(kind='runs', amount=60.0)
+        """
+        check("compare", "budget", value, BUDGET, "write budget='5m', '2e6 samples' or '60 runs'")
+        parsed = None if value is None else _parse(value)
+        return parsed or cls("none", math.inf)
+
+    def __str__(self) -> str:
+        return "no limit" if self.kind == "none" else f"{self.amount:.6g} {self.kind}"
+
+
+def _parse(value: Any) -> Budget | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Budget("seconds", float(value)) if 0 < value < math.inf else None
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(value).lower()) if isinstance(value, str) else None
+    if not match:
+        return None
+    try:
+        amount = float(match[1])
+    except ValueError:
+        return None
+    unit = match[2]
+    if not 0 < amount < math.inf:
+        return None
+    if unit in _UNITS:
+        return Budget("seconds", amount * _UNITS[unit])
+    kind = unit if unit.endswith("s") else unit + "s"
+    return Budget(kind, amount) if kind in ("samples", "runs") else None
+
+
+class Purse:
+    """What is left of a budget, and what a job will cost.
+
+    Args:
+        budget: the hard limit.
+        started: when the study began, on the clock of `time.monotonic`; earlier parts of it that were interrupted count.
+        reserve: seconds kept for what comes after the last run.
+    """
+
+    def __init__(self, budget: Budget, started: float, reserve: float = 0.0) -> None:
+        self.budget, self.started, self.reserve = budget, started, reserve
+        self.runs, self.samples = 0, 0
+        self.closed = False
+        self._steps, self._training = 0, 0.0
+        self._expected = 0.0
+
+    def expect(self, step_seconds: float) -> None:
+        """A first estimate of the wall-clock seconds per step, all workers together."""
+        self._expected = step_seconds
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the study began."""
+        return time.monotonic() - self.started
+
+    @property
+    def deadline(self) -> float:
+        """When training must end, on the clock of `time.monotonic`."""
+        return self.started + self.budget.amount - self.reserve if self.budget.kind == "seconds" else math.inf
+
+    @property
+    def left(self) -> float:
+        """In the budget's own unit; nothing once the purse is closed (Ctrl-C)."""
+        if self.closed:
+            return 0.0
+        if self.budget.kind == "seconds":
+            return self.deadline - time.monotonic()
+        return self.budget.amount - {"runs": self.runs, "samples": self.samples}.get(self.budget.kind, 0)
+
+    def price(self, steps: int, batch_rows: int) -> float:
+        """The cost of a job of so many steps, in the budget's unit."""
+        if self.budget.kind == "seconds":
+            measured = self._training / self._steps if self._steps else self._expected
+            return steps * measured
+        return float(steps * batch_rows) if self.budget.kind == "samples" else 1.0
+
+    def pay(self, runs: int, samples: int, steps: int, seconds: float) -> None:
+        """Book finished jobs: their number, samples and steps, and the wall-clock seconds that they took together."""
+        self.runs += runs
+        self.samples += samples
+        self._steps += steps
+        self._training += seconds
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A competitor: a recipe whose rate is found within ``rates`` first, or fixed (``rates`` None).
+
+    Attributes:
+        name: shown in the verdict, unique.
+        recipe: its ``lr`` is None when it is to be found.
+        rates: lowest and highest rate that probes start from.
+        baseline: the reference that the others are compared with.
+    """
+
+    name: str
+    recipe: Recipe
+    rates: tuple[float, float] | None
+    baseline: bool = False
+
+
+def entrants(field: Any, baseline: Recipe | None, kind: str, fixed_weights: bool) -> tuple[list[Entrant], list[str]]:
+    """The competitors in the order of spending, the baseline first, and sentences on the presets used.
+
+    Args:
+        field: names (``"adamw"``, ``"adamw-constant"`` for a constant rate) and recipes; None: `FIELD`.
+        baseline: the user's recipe; None: AdamW at 1e-3, untuned.
+        kind: of the task: a language model gets clipping at norm 1 and β2 = .95.
+        fixed_weights: pretrained weights: rates start from 1e-6 to 1e-4.
+
+    Raises:
+        BadOption: an unknown name, an empty field, or two entrants with one name.
+    """
+    if field is not None and (isinstance(field, str) or not hasattr(field, "__iter__")):
+        raise BadOption(f"compare: field must be a list of names and recipes, got {field!r}", "write field=['adamw', 'sgd']")
+    chosen = list(FIELD if field is None else field)
+    if not chosen:
+        raise BadOption("compare: field is empty", "name at least one optimizer, or leave field out")
+    notes = []
+    preset: dict[str, Any] = {}
+    if kind == "language-model":
+        preset = {"clip_norm": 1.0}
+        notes.append("Preset for language models: gradients clipped at norm 1, β2 .95.")
+    if fixed_weights:
+        notes.append("Preset for fine-tuning: the search for rates starts from 1e-6 to 1e-4.")
+    first = baseline or UNTUNED
+    label = f"{first.optimizer} (yours)" if baseline else "adamw at 1e-3"
+    named = [Entrant(label, first, _rates(first, fixed_weights) if first.lr is None else None, baseline=True)]
+    for item in chosen:
+        if isinstance(item, Recipe):
+            same = sum(e.name.split("#")[0] == item.optimizer for e in named)
+            name, recipe = item.optimizer + (f"#{same + 1}" if same else ""), item
+        elif isinstance(item, str):
+            name = item.lower()
+            rule, _, tail = name.partition("-")
+            if tail not in ("", "constant"):
+                raise BadOption(f"compare: unknown entrant {item!r}", "write an optimizer's name, or NAME-constant for a constant rate")
+            options = dict(preset)
+            known = {option.name for option in rules.get(rule).options}
+            if kind == "language-model" and "betas" in known:
+                options["betas"] = (0.9, 0.95)
+            if rule == "adamw":
+                options["weight_decay"] = 0.01
+            recipe = Recipe(rule, schedule=tail or "linear", **options)
+        else:
+            raise BadOption(f"compare: field holds {item!r}", "give names of optimizers and thalweg.Recipe objects")
+        named.append(Entrant(name, recipe, _rates(recipe, fixed_weights) if recipe.lr is None else None))
+    names = [e.name for e in named]
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise BadOption(f"compare: {twice!r} enters twice", "name each entrant once")
+    return named, notes
+
+
+def _rates(recipe: Recipe, fixed_weights: bool) -> tuple[float, float]:
+    return FINE_TUNING_RATES if fixed_weights else rules.get(recipe.optimizer).rates

@@ -1,0 +1,86 @@
+"""The verdict as fourteen lines of text and as HTML for a notebook."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+from .verdict import Standing, show, unit
+
+if TYPE_CHECKING:
+    from .study import Study
+
+ROWS = 8
+
+
+def _interval(low: float, high: float, metric: str, signed: bool = False) -> str:
+    return "" if math.isinf(low) or math.isnan(low) else f"[{show(low, metric, signed)}, {show(high, metric, signed)}]"
+
+
+def _cells(s: Standing, study: Study) -> list[str]:
+    metric = study.verdict.metric
+    score = "diverged" if math.isnan(s.mean) else f"{show(s.mean, metric)} {_interval(*s.interval, metric)}"
+    d = s.difference
+    if s.baseline:
+        against, decision = "–", "reference"
+    elif math.isnan(d.mean):
+        against, decision = "–", d.decision
+    else:
+        against, decision = f"{show(d.mean, metric, True)} {_interval(*d.interval, metric, True)}", d.decision
+    if s.diverged:
+        decision += f", {s.diverged} diverged"
+    mark = "*" if s.name == study.verdict.best else " "
+    return [f"{mark} {s.name}", f"{s.recipe.lr:.3g}", score, against, decision]
+
+
+def header(study: Study) -> list[str]:
+    """The table's head."""
+    v = study.verdict
+    base = next((s.name for s in study.finalists if s.baseline), "baseline")
+    return ["", "lr", f"{v.metric}{unit(v.metric)} [95 %]", f"against {base} [95 %]", ""]
+
+
+def rows(study: Study) -> list[list[str]]:
+    """At most `ROWS` rows, the baseline always among them; what does not fit is named in the last one."""
+    cells = [_cells(s, study) for s in study.finalists]
+    if len(cells) <= ROWS:
+        return cells
+    base = next((i for i, s in enumerate(study.finalists) if s.baseline), 0)
+    shown = sorted({*range(ROWS - 2), base})[: ROWS - 1]
+    rest = [s.name for i, s in enumerate(study.finalists) if i not in shown]
+    return [cells[i] for i in shown] + [[f"  and {len(rest)} more: {', '.join(rest)}", "", "", "", ""]]
+
+
+def text(study: Study) -> str:
+    """The closing lines of a comparison: three sentences, the finalists, the recipe, the study, the line to paste."""
+    lines = list(study.verdict.sentences)
+    if study.finalists:
+        table = [header(study), *rows(study)]
+        widths = [max(len(row[i]) for row in table if any(row[1:])) for i in range(5)]
+        lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    if study.best:
+        steps = study.document["steps"]
+        lines += [
+            f"recipe  {study.best.recipe}",
+            f"study   {study.folder}   (recipe.toml, model.safetensors, plain.py, lightning.py, trainer.py)",
+            f'paste   optimizer, schedule = thalweg.Recipe.load("{study.best.recipe_file}").build(model, steps={steps})',
+        ]
+    else:
+        lines.append(f"study   {study.folder}")
+    return "\n".join(lines[:14])
+
+
+def html(study: Study) -> str:
+    """The same for a notebook."""
+    v = study.verdict
+    head = "".join(f"<th style='text-align:left'>{escape(c)}</th>" for c in header(study))
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>" for row in rows(study)
+    )
+    recipe = f"<p><code>{escape(str(study.best.recipe))}</code></p>" if study.best else ""
+    return (
+        f"<div><p><b>{escape(v.sentences[0])}</b><br>{escape(v.sentences[1])}<br><small>{escape(v.sentences[2])}</small></p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{recipe}"
+        f"<p><small>{escape(str(study.folder))}</small></p></div>"
+    )

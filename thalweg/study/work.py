@@ -1,0 +1,169 @@
+"""How one job is done: a run of a task, or a call of the user's own loop."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import loop
+from ..errors import BadTask
+from ..recipe import horizon
+from ..run import Trace
+from ..seeds import stream
+from ..store import Store
+from .executors import Emit, Record
+from .ladder import Job
+
+if TYPE_CHECKING:
+    from ..task import Task
+
+RISING = ("acc", "auc", "f1", "r2", "score", "reward", "precision", "recall", "iou", "bleu", "psnr", "ssim")
+TIMING_STEPS, TIMING_WARM, TIMING_LIMIT = 60, 3, 0.5
+
+
+def of_task(task: Task, folder: Path | None) -> Callable[[Job, Emit, float], Record]:
+    """The work of a job on a task; finals leave their weights in the study's folder."""
+
+    def work(job: Job, emit: Emit, deadline: float) -> Record:
+        if job.phase == "time":
+            return {"seconds_per_step": seconds_per_step(task, job, TIMING_LIMIT)}
+        final = job.phase == "final"
+        emit(_opening(job))
+        written = [0]
+
+        def observe(step: int, traces: list[Trace]) -> None:
+            emit({"run": job.key, "kind": "steps"} | traces[0].columns(written[0]))
+            written[0] = len(traces[0])
+
+        run, cohort = loop.run(
+            task,
+            job.recipe,
+            job.seed,
+            steps=job.steps,
+            evaluations=None if final else 1,
+            splits=("select", "judge") if final else ("select",),
+            deadline=deadline,
+            observe=observe,
+        )
+        if run.outcome.reason == "interrupted":
+            raise KeyboardInterrupt
+        if len(run.trace) > written[0]:
+            observe(len(run.trace), [run.trace])
+        model = None
+        if final and run.outcome.status == "finished" and folder is not None:
+            model = Store(folder).save_weights(job.key, cohort.weights(0)).name
+        return _opening(job) | {
+            "kind": "end",
+            "outcome": run.outcome.as_dict(),
+            "evaluations": run.trace.evaluations,
+            "steps_done": len(run.trace),
+            "samples": run.trace.samples[-1] if run.trace.samples else 0,
+            "seconds": run.seconds,
+            "model": model,
+        }
+
+    return work
+
+
+def of_fit(fit: Callable[..., Any]) -> Callable[[Job, Emit, float], Record]:
+    """The work of a job done by the user's own loop, ``fit(recipe, seed, report)``."""
+
+    def work(job: Job, emit: Emit, deadline: float) -> Record:
+        emit(_opening(job))
+        evaluations: list[dict[str, Any]] = []
+        started = time.perf_counter()
+
+        def report(step: int, **metrics: float) -> None:
+            values = {name: float(value) for name, value in metrics.items()}
+            if not values:
+                raise BadTask("fit called report(step) without a metric", "write report(step, loss=...) with what decides first")
+            at = {"step": int(step), "samples": int(step), "seconds": time.perf_counter() - started, "split": "select"}
+            evaluations.append(at | values)
+            emit({"run": job.key, "kind": "evaluation"} | evaluations[-1])
+            bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+            if bad:
+                raise _Diverged(int(step), bad, values[bad])
+            if time.monotonic() > deadline:
+                raise _OutOfTime
+
+        outcome: dict[str, Any] = {"status": "finished", "step": 0, "where": None, "reason": None}
+        with stream(job.seed, "fit"), horizon(job.steps or None) as built:
+            try:
+                fit(job.recipe, job.seed, report)
+            except _Diverged as end:
+                outcome |= {"status": "diverged", "where": end.metric, "reason": f"{end.metric} became {end.value}"}
+            except _OutOfTime:
+                outcome |= {"status": "stopped", "reason": "budget"}
+            except FloatingPointError as error:
+                outcome |= {"status": "diverged", "where": "fit", "reason": str(error)}
+        if not evaluations:
+            raise BadTask("fit ended without a call of report", "call report(step, loss=...) at least once, at the end")
+        updates = max((schedule.last_epoch for schedule in built), default=0)
+        outcome["step"] = evaluations[-1]["step"]
+        return _opening(job) | {
+            "kind": "end",
+            "outcome": outcome,
+            "evaluations": [*evaluations, evaluations[-1] | {"split": "judge"}],
+            "steps_done": updates,
+            "samples": evaluations[-1]["samples"],
+            "seconds": time.perf_counter() - started,
+            "model": None,
+        }
+
+    return work
+
+
+class _Diverged(Exception):
+    def __init__(self, step: int, metric: str, value: float) -> None:
+        super().__init__(metric)
+        self.step, self.metric, self.value = step, metric, value
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+def _opening(job: Job) -> Record:
+    return {
+        "run": job.key,
+        "kind": "start",
+        "phase": job.phase,
+        "entrant": job.entrant,
+        "recipe": job.recipe.as_dict(),
+        "seed": job.seed,
+        "steps": job.steps,
+    }
+
+
+def rises(metric: str) -> bool:
+    """Whether larger values of a reported metric are better, by its name; everything unknown is taken as a loss."""
+    return any(word in metric.lower() for word in RISING)
+
+
+def fit_fingerprint(fit: Callable[..., Any]) -> str:
+    """Stable digits for a user's loop: its name and source."""
+    try:
+        source = inspect.getsource(fit)
+    except (OSError, TypeError):
+        source = repr(getattr(fit, "__code__", fit.__class__))
+    return hashlib.sha256(f"{getattr(fit, '__qualname__', fit)}\n{source}".encode()).hexdigest()[:16]
+
+
+def seconds_per_step(task: Task, job: Job, limit: float) -> float:
+    """Median seconds of a training step of a recipe on this process's threads, evaluation excluded.
+
+    Args:
+        task: what is trained.
+        job: its recipe, seed and number of steps.
+        limit: seconds after which the timed run ends, warm-up excluded.
+    """
+    loop.run(task, job.recipe, job.seed, steps=min(TIMING_WARM, job.steps), evaluations=1, splits=())
+    run, _ = loop.run(task, job.recipe, job.seed, steps=job.steps, evaluations=1, splits=(), deadline=time.monotonic() + limit)
+    marks = [0.0, *run.trace.seconds]
+    times = sorted(b - a for a, b in zip(marks, marks[1:], strict=False)) or [run.seconds]
+    return times[len(times) // 2]
