@@ -10,7 +10,7 @@ import torch
 
 from thalweg import rules
 from thalweg.engine.reference import Namespace as xp
-from thalweg.minimize import minimize
+from thalweg.minimization import minimize
 
 sys.path.insert(0, str(Path(__file__).parent / "oracles"))
 from numpy_rules import ORACLES

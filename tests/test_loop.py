@@ -70,7 +70,13 @@ def test_full_batch_descent_by_accumulation_equals_one_batch():
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2500, 6, generator=generator)
     y = x @ torch.randn(6, 1, generator=generator) + 0.1
-    task = tw.Task(model=lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1)), train=(x, y), valid=(x[:50], y[:50]), steps=20, loss=F.mse_loss)
+    task = tw.Task(
+        model=lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1)),
+        train=(x, y),
+        valid=(x[:50], y[:50]),
+        steps=20,
+        loss=F.mse_loss,
+    )
     recipe = tw.Recipe("sgd", lr=0.1, batch_size="full", schedule="constant")
     run, cohort = loop.run(task, recipe, 0)
     model = task.build(0)
@@ -101,7 +107,9 @@ def test_divergence_is_an_outcome_with_its_step_and_place(toy):
     run, _ = loop.run(toy, tw.Recipe("sgd", lr=1e12, schedule="constant"), 0)
     assert run.outcome.status == "diverged"
     assert 1 < run.outcome.step < 40 and len(run.trace) == run.outcome.step - 1
-    assert run.outcome.where in dict(toy.build(0).named_parameters()) or run.outcome.where in dict(toy.build(0).named_modules())
+    assert run.outcome.where in dict(toy.build(0).named_parameters()) or run.outcome.where in dict(
+        toy.build(0).named_modules()
+    )
     assert all(map(math.isfinite, run.trace.loss))
 
 
@@ -123,7 +131,9 @@ class Explodes(nn.Module):
 
 
 def test_the_first_non_finite_module_is_named(toy):
-    task = tw.Task(model=Explodes, train=toy.train, valid=toy.valid, batch_size=16, epochs=2, name="explodes", loss=F.cross_entropy)
+    task = tw.Task(
+        model=Explodes, train=toy.train, valid=toy.valid, batch_size=16, epochs=2, name="explodes", loss=F.cross_entropy
+    )
     run, _ = loop.run(task, tw.Recipe("sgd", lr=0.1), 0, evaluations=1)
     assert (run.outcome.status, run.outcome.where) == ("diverged", "middle")
     assert run.outcome.step == 10
@@ -159,7 +169,9 @@ def test_ctrl_c_stops_a_run_and_keeps_what_there_is(toy):
 
 def test_evaluations_come_once_an_epoch_on_every_split(toy):
     run, _ = loop.run(toy, tw.Recipe("sgd", lr=0.1), 0, splits=("select", "judge"))
-    assert [(e["step"], e["split"]) for e in run.trace.evaluations] == [(s, p) for s in (10, 20, 30, 40) for p in ("select", "judge")]
+    assert [(e["step"], e["split"]) for e in run.trace.evaluations] == [
+        (s, p) for s in (10, 20, 30, 40) for p in ("select", "judge")
+    ]
     assert run.final.keys() >= {"accuracy", "loss", "nll", "ece"}
     assert run.trace.last("judge")["samples"] == 640
 
@@ -171,7 +183,9 @@ def test_a_recipes_batch_size_keeps_the_number_of_epochs(toy):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision_trains_like_float32(toy, precision):
-    task = tw.Task(model=toy.model, train=toy.train, valid=toy.valid, batch_size=16, epochs=4, precision=precision, name="toy")
+    task = tw.Task(
+        model=toy.model, train=toy.train, valid=toy.valid, batch_size=16, epochs=4, precision=precision, name="toy"
+    )
     recipe = tw.Recipe("momentum", lr=0.05)
     low, cohort = loop.run(task, recipe, 0)
     assert low.outcome.status == "finished"
@@ -180,7 +194,9 @@ def test_low_precision_trains_like_float32(toy, precision):
 
 
 def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale(toy):
-    task = tw.Task(model=toy.model, train=toy.train, valid=toy.valid, batch_size=16, epochs=4, precision="fp16", name="toy")
+    task = tw.Task(
+        model=toy.model, train=toy.train, valid=toy.valid, batch_size=16, epochs=4, precision="fp16", name="toy"
+    )
     cohort = loop.Solo(task, tw.Recipe("sgd", lr=0.1), 0, 40)
     before = {k: v.clone() for k, v in cohort.weights(0).items()}
     batch = next(iter(task.prepare().train.batches(16, seed=0)))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from thalweg import errors, rules
-from thalweg.minimize import minimize
+from thalweg.minimization import minimize
 
 
 def bowl(x):
@@ -73,7 +73,7 @@ def test_a_part_that_the_function_ignores_stays():
 
 def test_wrong_uses():
     for options, message in (
-        ({"rule": "adm"}, "unknown rule"),
+        ({"rule": "adm"}, "unknown optimizer"),
         ({"steps": 0}, "steps must be"),
         ({"schedule": "cos"}, "unknown schedule"),
         ({"gradient_noise": -1.0}, "gradient_noise must be"),

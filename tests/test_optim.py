@@ -12,7 +12,7 @@ import torch
 
 from thalweg import errors, optim, rules, schedules
 from thalweg.engine import reference
-from thalweg.minimize import minimize
+from thalweg.minimization import minimize
 from thalweg.rules import rule
 
 ALL = list(optim.OPTIMIZERS.values())
@@ -36,7 +36,7 @@ def values(opt):
     return [p.detach().clone() for group in opt.param_groups for p in group["params"]]
 
 
-@pytest.mark.parametrize("name", ["optim", "minimize", "schedules", "rules", "rules.rule", "rules.links"])
+@pytest.mark.parametrize("name", ["optim", "minimization", "schedules", "rules", "rules.rule", "rules.links"])
 def test_docstrings_run(name):
     failed, attempted = doctest.testmod(importlib.import_module(f"thalweg.{name}"))
     assert failed == 0 and attempted > 0
@@ -199,7 +199,7 @@ def test_other_wrong_uses():
     with pytest.raises(errors.BadOption, match="it has 5"):
         optim.Adam([p], 1, 2, 3, 4, 5, 6)
     optim.Adam([{"params": [p], "name": "decoder", "lr_scale": 0.5}])
-    with pytest.raises(errors.BadOption, match="unknown rule 'adma'"):
+    with pytest.raises(errors.BadOption, match="unknown optimizer 'adma'"):
         optim.optimizer_class("adma")
 
 

@@ -41,10 +41,10 @@ def test_damaged_idx_files(images, tmp_path):
     with pytest.raises(BadData, match="truncated"):
         read_file(images)
     images.write_bytes(b"PK" + whole[2:])
-    with pytest.raises(BadData, match="not an idx file|damaged"):
+    with pytest.raises(BadData, match=r"not an idx file|damaged"):
         read_file(images)
     images.write_bytes(b"")
-    with pytest.raises(BadData, match="not an idx file|damaged"):
+    with pytest.raises(BadData, match=r"not an idx file|damaged"):
         read_file(images)
     wrong = tmp_path / "wrong-idx1"
     wrong.write_bytes(struct.pack(">HBB", 0, 8, 3) + b"\0\0")

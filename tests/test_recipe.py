@@ -11,7 +11,9 @@ from thalweg.errors import BadOption
 
 OPTIONS = {
     "sgd": st.fixed_dictionaries({}, optional={"momentum": st.floats(0.1, 0.99), "dampening": st.floats(0, 0.5)}),
-    "adam": st.fixed_dictionaries({}, optional={"betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.999)), "amsgrad": st.booleans()}),
+    "adam": st.fixed_dictionaries(
+        {}, optional={"betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.999)), "amsgrad": st.booleans()}
+    ),
     "rmsprop": st.fixed_dictionaries({}, optional={"alpha": st.floats(0.1, 0.99), "centered": st.booleans()}),
 }
 FIELDS = st.fixed_dictionaries(
@@ -24,7 +26,10 @@ FIELDS = st.fixed_dictionaries(
         "weight_decay": st.floats(0, 1),
         "batch_size": st.none() | st.integers(1, 4096) | st.just("full"),
         "freeze": st.none() | st.lists(st.text(min_size=1, max_size=8), max_size=3),
-        "groups": st.none() | st.dictionaries(st.text(min_size=1, max_size=12), st.just({"lr_scale": 10.0, "weight_decay": 0.0}), max_size=3),
+        "groups": st.none()
+        | st.dictionaries(
+            st.text(min_size=1, max_size=12), st.just({"lr_scale": 10.0, "weight_decay": 0.0}), max_size=3
+        ),
         "layer_decay": st.none() | st.floats(0.1, 1),
     },
 )
@@ -107,7 +112,13 @@ def rates(groups):
 
 def test_groups_freezing_and_layer_decay_reach_the_right_parameters():
     net = Net()
-    recipe = tw.Recipe("adamw", lr=0.1, groups={"head.*": {"lr_scale": 10}, "*.bias": {"weight_decay": 0}}, freeze=["embed.*"], weight_decay=0.05)
+    recipe = tw.Recipe(
+        "adamw",
+        lr=0.1,
+        groups={"head.*": {"lr_scale": 10}, "*.bias": {"weight_decay": 0}},
+        freeze=["embed.*"],
+        weight_decay=0.05,
+    )
     optimizer, _ = recipe.build(net, steps=10)
     by_name = {}
     for group in optimizer.param_groups:
@@ -126,7 +137,10 @@ def test_layer_decay_counts_blocks_from_the_output():
 
 
 def test_a_pattern_that_matches_nothing_and_a_fully_frozen_model_are_errors():
-    for recipe in (tw.Recipe("sgd", lr=1.0, groups={"haed.*": {"lr": 1.0}}), tw.Recipe("sgd", lr=1.0, freeze=["haed.*"])):
+    for recipe in (
+        tw.Recipe("sgd", lr=1.0, groups={"haed.*": {"lr": 1.0}}),
+        tw.Recipe("sgd", lr=1.0, freeze=["haed.*"]),
+    ):
         with pytest.raises(BadOption, match=r"'haed\.\*' matches no parameter; there are: embed.weight"):
             recipe.build(Net())
     with pytest.raises(BadOption, match="every parameter is frozen"):
@@ -146,7 +160,10 @@ def test_the_schedule_warms_up_and_decays_to_zero():
     assert optimizer.param_groups[0]["lr"] == 0.0
 
 
-@pytest.mark.parametrize(("name", "steps", "expected"), [("sgd", 1000, 100), ("adamw", 100_000, 2000), ("adamw", 1000, 100), ("sgd", None, 0)])
+@pytest.mark.parametrize(
+    ("name", "steps", "expected"),
+    [("sgd", 1000, 100), ("adamw", 100_000, 2000), ("adamw", 1000, 100), ("sgd", None, 0)],
+)
 def test_the_default_warm_up_is_a_tenth_or_two_time_constants(name, steps, expected):
     assert tw.Recipe(name, lr=1.0).warmup_steps(steps) == expected
 

@@ -82,7 +82,14 @@ def test_folders_that_cannot_be_used(tmp_path, store):
 
 def test_weights_come_back_with_their_ties_and_dtypes(store):
     shared = torch.randn(3, 4)
-    weights = {"a": shared, "b": shared, "c": shared.T, "n": torch.tensor(3), "h": torch.ones(2, dtype=torch.bfloat16), "e": torch.empty(0)}
+    weights = {
+        "a": shared,
+        "b": shared,
+        "c": shared.T,
+        "n": torch.tensor(3),
+        "h": torch.ones(2, dtype=torch.bfloat16),
+        "e": torch.empty(0),
+    }
     path = store.save_weights("m", weights)
     again = load_weights(path)
     assert again.keys() == weights.keys()
@@ -95,7 +102,9 @@ def test_weights_come_back_with_their_ties_and_dtypes(store):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=10
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    max_leaves=10,
 )
 
 
@@ -107,7 +116,14 @@ def test_everything_plain_is_json(value):
 def test_the_trace_in_columns_and_back():
     trace = Trace()
     for i in range(5):
-        for name, value in {"step": i, "samples": 16 * i, "seconds": 0.1 * i, "loss": 1 / (i + 1), "lr": 0.3, "grad_norm": 2.0}.items():
+        for name, value in {
+            "step": i,
+            "samples": 16 * i,
+            "seconds": 0.1 * i,
+            "loss": 1 / (i + 1),
+            "lr": 0.3,
+            "grad_norm": 2.0,
+        }.items():
             getattr(trace, name).append(value)
     again = Trace()
     again.extend(trace.columns(0))

@@ -393,7 +393,8 @@ def ungained():
 
 
 KEPT = {
-    "kaiming": kaiming, "trained": trained, "parameter": OwnParameter, "statistics": seen, "zero bias": zeros, "gain": ungained,
+    "kaiming": kaiming, "trained": trained, "parameter": OwnParameter, "statistics": seen, "zero bias": zeros,
+    "gain": ungained,
     "reparametrized": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)),
 }  # fmt: skip
 
@@ -515,6 +516,8 @@ class Noisy(Dataset):
         return X[index] * (1 if random.random() < 0.5 else -1), Y[index]
 
 
+# A worker that runs none of our code ends with a warning of coverage's, which as an error would kill it.
+@pytest.mark.filterwarnings("ignore:No data was collected", "ignore:Module thalweg was previously imported")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_with_augmentation_from_end_to_end(workers):
     loader = DataLoader(Noisy(), batch_size=8, shuffle=True, num_workers=workers)
@@ -583,8 +586,8 @@ def test_fingerprints_are_stable_and_tell_tasks_apart():
     x[0, 0] += 1
     others = [
         make(seed=1), make(batch_size=8), make(epochs=3), make(train=(x, Y)), make(model=lambda: net(4), name="net"),
-        make(metric="nll"), make(goal="min accuracy"), make(loss=lambda o, t: F.cross_entropy(o, t)), make(name="other"),
-        make(accumulate=2), make(precision="bf16"), make(shuffle=False), make(test=(X, Y)),
+        make(metric="nll"), make(goal="min accuracy"), make(loss=lambda o, t: F.cross_entropy(o, t)),
+        make(name="other"), make(accumulate=2), make(precision="bf16"), make(shuffle=False), make(test=(X, Y)),
     ]  # fmt: skip
     assert len({one, *(other.fingerprint() for other in others)}) == len(others) + 1
 

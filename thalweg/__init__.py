@@ -9,7 +9,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import errors, loop, optim, rules, schedules, seeds
-    from .minimize import MinimizeResult, minimize
+    from .minimization import MinimizeResult, minimize
     from .recipe import Recipe
     from .run import Outcome, Run, Trace
     from .study import Study, Verdict, compare
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .training import train
 
 _HOME = {
-    "MinimizeResult": "minimize",
+    "MinimizeResult": "minimization",
     "Outcome": "run",
     "Recipe": "recipe",
     "Run": "run",
@@ -28,7 +28,7 @@ _HOME = {
     "compare": "study",
     "errors": "",
     "loop": "",
-    "minimize": "minimize",
+    "minimize": "minimization",
     "optim": "",
     "rules": "",
     "schedules": "",

@@ -69,8 +69,10 @@ class Solo(Cohort):
     def __init__(self, task: Task, recipe: Recipe, seed: int, steps: int) -> None:
         self.task = task
         self.model: nn.Module = task.build(seed).train()
-        self.optimizer, self.schedule = recipe.build(self.model, steps)
+        self.optimizer, _ = recipe.build(self.model, steps)
         self.optimizer.track_norm = True  # type: ignore[attr-defined]
+        self._factor, self._step = recipe.multiplier(steps), 0
+        self._parameters = list(self.model.parameters())
         self._forward: Any = torch.compile(self.model) if task.compile else self.model
         device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device) if task.precision == "fp16" else None
@@ -93,13 +95,17 @@ class Solo(Cohort):
             self.scaler.update()
             skipped = self.scaler.get_scale() < before
         else:
-            self.optimizer.step()
+            self.optimizer.update()  # type: ignore[attr-defined]
             skipped = False
         norm = torch.full((), torch.inf) if skipped else self.optimizer.grad_norm  # type: ignore[attr-defined]
         if not skipped:
-            self.schedule.step()
-        self.optimizer.zero_grad()
-        return norm.reshape(1)  # type: ignore[no-any-return]
+            self._step += 1
+            factor = self._factor(self._step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+        for parameter in self._parameters:
+            parameter.grad = None
+        return norm.reshape(1)
 
     def rates(self) -> list[float]:
         """The rate of the first parameter group."""

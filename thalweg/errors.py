@@ -108,7 +108,9 @@ def check(owner: str, name: str, value: Any, allowed: Allowed, hint: str | None 
         hint: change lr to a finite number >= 0
     """
     if not allowed.test(value):
-        raise BadOption(f"{owner}: {name} must be {allowed.text}, got {value!r}", hint or f"change {name} to {allowed.text}")
+        raise BadOption(
+            f"{owner}: {name} must be {allowed.text}, got {value!r}", hint or f"change {name} to {allowed.text}"
+        )
 
 
 def unknown(owner: str, what: str, got: str, known: Iterable[str]) -> BadOption:

@@ -49,14 +49,25 @@ def text(name: str) -> str:
         *(f"  {line}" for line in d["equation"].splitlines()),
         "",
         f"state    {state}" + (f"; by option {extra}" if extra else ""),
-        f"memory   {d['bytes_per_parameter']} bytes per parameter and step at least, in float32 (read p, g, state; write p, state)",
-        f"rates    searched from {d['rates'][0]:g} to {d['rates'][1]:g}, further when the best lies at an end",
+        *_wrapped(
+            "memory",
+            f"{d['bytes_per_parameter']} bytes per parameter and step in float32 (p, g, state read; p, state written)",
+        ),
+        *_wrapped(
+            "rates", f"searched from {d['rates'][0]:g} to {d['rates'][1]:g}, further when the best lies at an end"
+        ),
         "options",
-        *(f"  {o:<{width}}  {d['defaults'][o]!s:<13} {d['meaning'][o]}; {d['allowed'][o]}" for o in d["defaults"]),
+        *(line for o in d["defaults"] for line in _option(o, width, d)),
         *_wrapped("differs", d["differs"]),
         *_wrapped("source", d["source"]),
     ]
     return "\n".join(lines)
+
+
+def _option(name: str, width: int, d: dict[str, Any]) -> list[str]:
+    head = f"  {name:<{width}}  {d['defaults'][name]!s:<13} "
+    body = f"{d['meaning'][name]}; {d['allowed'][name]}"
+    return textwrap.wrap(body, 80, initial_indent=head, subsequent_indent=" " * len(head))
 
 
 def _wrapped(head: str, body: str) -> list[str]:

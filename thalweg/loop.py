@@ -111,13 +111,17 @@ def train(
                         traces[member].evaluations.append(at | metrics)
                         if outcomes[member] is None and not math.isfinite(metrics["loss"]):
                             where = cohort.first_non_finite(member, group[-1][0])
-                            outcomes[member] = Outcome.diverged(step, where, f"non-finite loss on {split}, first in {where}")
+                            outcomes[member] = Outcome.diverged(
+                                step, where, f"non-finite loss on {split}, first in {where}"
+                            )
             if observe and (step % REPORT_EVERY == 0 or step in evaluate_at):
                 observe(step, traces)
             if all(outcomes):
                 break
     except KeyboardInterrupt:
-        outcomes = [o or Outcome("stopped", len(t), reason="interrupted") for o, t in zip(outcomes, traces, strict=True)]
+        outcomes = [
+            o or Outcome("stopped", len(t), reason="interrupted") for o, t in zip(outcomes, traces, strict=True)
+        ]
     return [(t, o or Outcome("finished", step)) for t, o in zip(traces, outcomes, strict=True)]
 
 
@@ -180,9 +184,8 @@ def run(
     """
     data = task.prepare()
     batch_size = recipe.batch_size or data.batch_size
-    per_epoch = steps_per_epoch(task, batch_size)
     steps = steps if steps is not None else horizon(task, recipe)
-    count = evaluations or min(20, max(1, round(steps / per_epoch)))
+    count = evaluations_of(task, recipe, steps) if evaluations is None else evaluations
     feeds: dict[str, Feed] = {name: getattr(data, name) for name in splits}
     started = time.perf_counter()
     with stream(seed, "dropout"):
@@ -208,11 +211,20 @@ def run(
     return Run(task.name, recipe, seed, trace, outcome, seconds, data.notes, _model=cohort.model), cohort
 
 
+def evaluations_of(task: Task, recipe: Recipe, steps: int) -> int:
+    """How often a run of ``steps`` is evaluated: once an epoch, at least once and at most 20 times."""
+    per_epoch = steps_per_epoch(task, recipe.batch_size or task.prepare().batch_size)
+    return min(20, max(1, round(steps / per_epoch))) if per_epoch else 10
+
+
 def steps_per_epoch(task: Task, batch_size: int | str) -> int:
-    """Updates that one pass over the training data takes."""
+    """Updates that one pass over the training data takes; 0 where it has no end."""
+    data = task.prepare()
     if batch_size == "full":
         return 1
-    return max(1, math.ceil(task.prepare().train.steps_per_epoch(int(batch_size)) / task.accumulate))
+    if batch_size == data.batch_size or not data.steps_per_epoch:
+        return data.steps_per_epoch
+    return max(1, math.ceil(data.train.steps_per_epoch(int(batch_size)) / task.accumulate))
 
 
 def horizon(task: Task, recipe: Recipe) -> int:

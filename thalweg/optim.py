@@ -99,15 +99,15 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._update()
+        self.update()
         return loss
 
     @torch.no_grad()
-    def _update(self) -> None:
-        """What a step does beside hooks and closures."""
+    def update(self) -> None:
+        """One update without hooks and closures: what `step` does, for a loop that has none."""
         clip = None
         if self.clip_norm is not None or self.track_norm:
-            self.grad_norm = reference.global_norm(self.param_groups)
+            self.grad_norm = reference.global_norm(self.param_groups, exact=self.clip_norm is not None)
             if self.clip_norm is not None:
                 clip = reference.clip_coefficient(self.grad_norm, self.clip_norm)
         reference.step(self.rule, self.param_groups, self.state, clip)

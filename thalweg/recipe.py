@@ -7,13 +7,12 @@ import contextvars
 import fnmatch
 import functools
 import hashlib
-import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import errors, rules, schedules
+from . import errors, rules, schedules, toml
 from .errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Allowed, BadOption, check, one_of, optional
 
 if TYPE_CHECKING:
@@ -28,7 +27,10 @@ FIELDS: dict[str, tuple[Any, Allowed]] = {
     "warmup": (None, Allowed("steps (int) or a share of them (float < 1), or None", lambda v: v is None or _warmup(v))),
     "clip_norm": (None, optional(POSITIVE)),
     "weight_decay": (0.0, NOT_NEGATIVE),
-    "batch_size": (None, Allowed("a whole number >= 1, 'full', or None", lambda v: v in (None, "full") or COUNT.test(v))),
+    "batch_size": (
+        None,
+        Allowed("a whole number >= 1, 'full', or None", lambda v: v in (None, "full") or COUNT.test(v)),
+    ),
     "init": ("torch", one_of("torch")),
     "norm": ("keep", one_of("keep")),
     "groups": (None, Allowed("a table from name pattern to options, or None", lambda v: v is None or _groups(v))),
@@ -37,7 +39,9 @@ FIELDS: dict[str, tuple[Any, Allowed]] = {
     "average": (None, one_of(None)),
 }
 FLOATS = ("lr", "clip_norm", "weight_decay", "layer_decay")
-_horizon: contextvars.ContextVar[tuple[int | None, list[Any] | None]] = contextvars.ContextVar("horizon", default=(None, None))
+_horizon: contextvars.ContextVar[tuple[int | None, list[Any] | None]] = contextvars.ContextVar(
+    "horizon", default=(None, None)
+)
 
 
 def _warmup(value: Any) -> bool:
@@ -110,12 +114,20 @@ class Recipe:
                 raise errors.unknown(f"Recipe({optimizer!r})", "option", name, [*FIELDS, *own])
         for pattern, group in (values["groups"] or {}).items():
             for name, value in group.items():
-                allowed = POSITIVE if name in ("lr_scale", "lr") else NOT_NEGATIVE if name == "weight_decay" else own.get(name)
+                allowed = (
+                    POSITIVE
+                    if name in ("lr_scale", "lr")
+                    else NOT_NEGATIVE
+                    if name == "weight_decay"
+                    else own.get(name)
+                )
                 if allowed is None:
-                    raise errors.unknown(f"Recipe: group {pattern!r}", "option", name, ["lr", "lr_scale", "weight_decay", *own])
+                    raise errors.unknown(
+                        f"Recipe: group {pattern!r}", "option", name, ["lr", "lr_scale", "weight_decay", *own]
+                    )
                 check(f"Recipe: group {pattern!r}", name, value, allowed)
         values["freeze"] = tuple(values["freeze"] or ()) or None
-        values["groups"] = {k: _plain(dict(v)) for k, v in (values["groups"] or {}).items()} or None
+        values["groups"] = {k: toml.plain(dict(v)) for k, v in (values["groups"] or {}).items()} or None
         values["options"] = {name: tuple(v) if isinstance(v, list) else v for name, v in sorted(options.items())}
         self.__dict__.update(values)
         rule.check(values["options"])
@@ -165,7 +177,9 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """What differs from the defaults (and the optimizer), as plain data."""
-        given = {n: self.__dict__[n] for n, (default, _) in FIELDS.items() if n == "optimizer" or self.__dict__[n] != default}
+        given = {
+            n: self.__dict__[n] for n, (default, _) in FIELDS.items() if n == "optimizer" or self.__dict__[n] != default
+        }
         return given | self.options
 
     def but(self, **changes: Any) -> Recipe:
@@ -175,7 +189,9 @@ class Recipe:
     def diff(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
         """``{field: (mine, other's)}`` for every field that differs; None stands for "not given"."""
         mine, theirs = ({n: d for n, (d, _) in FIELDS.items()} | r.as_dict() for r in (self, other))
-        return {n: (mine.get(n), theirs.get(n)) for n in [*mine, *(set(theirs) - set(mine))] if mine.get(n) != theirs.get(n)}
+        return {
+            n: (mine.get(n), theirs.get(n)) for n in [*mine, *(set(theirs) - set(mine))] if mine.get(n) != theirs.get(n)
+        }
 
     def to_toml(self) -> str:
         """The recipe as TOML text; fields at their default are left out."""
@@ -183,11 +199,11 @@ class Recipe:
 
     @functools.cached_property
     def _text(self) -> str:
-        data = {k: _plain(v) for k, v in self.as_dict().items()}
+        data = {k: toml.plain(v) for k, v in self.as_dict().items()}
         groups = data.pop("groups", {})
-        lines = [f"{name} = {_toml(value)}" for name, value in data.items()]
+        lines = [f"{name} = {toml.text(value)}" for name, value in data.items()]
         for pattern, options in groups.items():
-            lines += ["", f"[groups.{_toml(pattern)}]", *(f"{k} = {_toml(v)}" for k, v in options.items())]
+            lines += ["", f"[groups.{toml.text(pattern)}]", *(f"{k} = {toml.text(v)}" for k, v in options.items())]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -221,7 +237,7 @@ class Recipe:
         """The length of the warm-up in steps, for a run of ``steps``."""
         if isinstance(self.warmup, int):
             return self.warmup
-        if steps is None or self.schedule == "constant" and self.warmup is None:
+        if steps is None or (self.schedule == "constant" and self.warmup is None):
             return 0
         if self.warmup is not None:
             return round(self.warmup * steps)
@@ -243,7 +259,10 @@ class Recipe:
         for pattern in (*self.groups, *self.freeze):
             if not fnmatch.filter(names, pattern):
                 shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-                raise BadOption(f"Recipe: pattern {pattern!r} matches no parameter; there are: {shown}", "use * and ? as in file names")
+                raise BadOption(
+                    f"Recipe: pattern {pattern!r} matches no parameter; there are: {shown}",
+                    "use * and ? as in file names",
+                )
         layers = list(dict.fromkeys(_layer(name) for name in names))
         groups: dict[Any, dict[str, Any]] = {}
         for name, parameter in model.named_parameters():
@@ -251,13 +270,13 @@ class Recipe:
                 parameter.requires_grad_(False)
             if not parameter.requires_grad:
                 continue
-            pattern = next((p for p in self.groups if fnmatch.fnmatchcase(name, p)), None)
+            match = next((p for p in self.groups if fnmatch.fnmatchcase(name, p)), None)
             depth = len(layers) - 1 - layers.index(_layer(name)) if self.layer_decay else 0
-            if (pattern, depth) not in groups:
-                own = self.groups[pattern] if pattern else {}
+            if (match, depth) not in groups:
+                own = self.groups[match] if match else {}
                 rate = own.pop("lr", self.lr) * own.pop("lr_scale", 1.0) * (self.layer_decay or 1.0) ** depth
-                groups[pattern, depth] = {"params": [], "lr": rate, **own}
-            groups[pattern, depth]["params"].append(parameter)
+                groups[match, depth] = {"params": [], "lr": rate, **own}
+            groups[match, depth]["params"].append(parameter)
         if not groups:
             raise BadOption("Recipe: nothing left to train: every parameter is frozen", "freeze fewer parameters")
         return list(groups.values())
@@ -287,12 +306,18 @@ class Recipe:
         from . import optim
 
         if self.lr is None:
-            raise BadOption("Recipe: lr is None, that is, still to be found", "give lr=, or let thalweg.compare find it")
+            raise BadOption(
+                "Recipe: lr is None, that is, still to be found", "give lr=, or let thalweg.compare find it"
+            )
         ambient, built = _horizon.get()
         steps = steps if steps is not None else ambient
         make = optim.optimizer_class(self.optimizer)
         optimizer = make(
-            self.parameter_groups(model), lr=self.lr, weight_decay=self.weight_decay, clip_norm=self.clip_norm, **self.options
+            self.parameter_groups(model),
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            **self.options,
         )
         schedule = LambdaLR(optimizer, self.multiplier(steps))
         if built is not None:
@@ -322,23 +347,7 @@ def _layer(name: str) -> str:
     return ".".join(parts if number is None else parts[: number + 1])
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
 def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:.3g}" if isinstance(value, float) else str(_plain(value))
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return repr(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(toml.plain(value))

@@ -75,7 +75,9 @@ class Store:
             self.models.mkdir(parents=True, exist_ok=True)
             self.write("study.json", {"format": FORMAT} | head)
         except OSError as error:
-            raise BadStudy(f"cannot write a study to {self.folder}: {error.strerror}", "give a folder that you may write to") from None
+            raise BadStudy(
+                f"cannot write a study to {self.folder}: {error.strerror}", "give a folder that you may write to"
+            ) from None
 
     def write(self, name: str, document: dict[str, Any]) -> Path:
         """Replace a JSON document in one go: a reader sees the old one or the new one."""
@@ -116,7 +118,10 @@ class Store:
         if head is None:
             raise BadStudy(f"{self.folder} holds no study", "give the folder that thalweg compare printed")
         if head.get("format") != FORMAT:
-            raise BadStudy(f"{self.folder} has format {head.get('format')!r}, this thalweg reads {FORMAT}", "use the thalweg that wrote it")
+            raise BadStudy(
+                f"{self.folder} has format {head.get('format')!r}, this thalweg reads {FORMAT}",
+                "use the thalweg that wrote it",
+            )
         return head
 
     def append(self, record: dict[str, Any]) -> None:
@@ -181,7 +186,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+            weights = {key: file.get_tensor(key) for key in file.keys()}
             tied = json.loads((file.metadata() or {}).get("tied", "{}"))
     except (OSError, SafetensorError) as error:
         raise BadStudy(f"cannot read weights from {path}: {error}", "run the study again") from None

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 SEED = Allowed("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool))
 
 
-def train(task: Task | str, recipe: Recipe | None = None, *, seed: int = 0, folder: str | Path | None = None, quiet: bool = False) -> Run:
+def train(
+    task: Task | str,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    quiet: bool = False,
+) -> Run:
     """Train a task once by a recipe.
 
     Args:
@@ -57,7 +64,9 @@ def train(task: Task | str, recipe: Recipe | None = None, *, seed: int = 0, fold
         if store is not None:
             if store.exists():
                 raise BadStudy(f"{folder} holds a run or a study already", "give a new folder")
-            store.create({"task": task.name, "fingerprint": task.fingerprint(), "seed": seed, "environment": environment()})
+            store.create(
+                {"task": task.name, "fingerprint": task.fingerprint(), "seed": seed, "environment": environment()}
+            )
         if recipe.lr is None:
             recipe = recipe.but(lr=find_rate(task, recipe, progress))
             progress.say(f"Learning rate found: {recipe.lr:.3g}.")
@@ -87,7 +96,10 @@ def _keep(store: Store, run: Run, written: int, weights: dict[str, Any]) -> None
         store.append({"kind": "evaluation"} | evaluation)
     run.recipe.save(store.folder / "recipe.toml")
     store.save_weights("../model", weights)
-    store.write("run.json", {"outcome": run.outcome.as_dict(), "final": run.final, "seconds": run.seconds, "columns": list(COLUMNS)})
+    store.write(
+        "run.json",
+        {"outcome": run.outcome.as_dict(), "final": run.final, "seconds": run.seconds, "columns": list(COLUMNS)},
+    )
     run.folder = str(store.folder)
 
 
@@ -100,14 +112,18 @@ def find_rate(task: Task, recipe: Recipe, progress: Progress) -> float:
     from .errors import BadOption
     from .study import executors, plan, work
     from .study.conductor import Conductor, case_of
-    from .study.ladder import Depth, tune
+    from .study.jobs import Depth
+    from .study.ladder import tune
 
     entrant = plan.Entrant(recipe.optimizer, recipe, rules.get(recipe.optimizer).rates)
     conductor = Conductor.in_memory(case_of(task), progress, executors.Sequential(work.of_task(task, None)))
-    steps = tune(entrant, Depth(2, 1, 0), conductor.scale(), conductor.purse, 0.0)
+    steps = tune(entrant, Depth(2, 1, 0), conductor.scale(), conductor.purse, 0)
     found = conductor.play(steps)
     if conductor.interrupted:
         raise KeyboardInterrupt
     if found.choice is None or not math.isfinite(found.choice.lr):
-        raise BadOption(f"train: no learning rate of {recipe.optimizer} trained this task", "look at one run: give lr=, and see its trace")
+        raise BadOption(
+            f"train: no learning rate of {recipe.optimizer} trained this task",
+            "look at one run: give lr=, and see its trace",
+        )
     return float(found.choice.lr)

@@ -70,5 +70,5 @@ def test_bytes_follow_the_options():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(errors.BadOption, match=r"unknown rule 'adamv'.*\n.*did you mean 'adam"):
+    with pytest.raises(errors.BadOption, match=r"unknown optimizer 'adamv'.*\n.*did you mean 'adam"):
         rules.get("adamv")

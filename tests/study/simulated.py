@@ -6,7 +6,8 @@ import time
 import numpy as np
 
 from thalweg.recipe import Recipe
-from thalweg.study.ladder import Result, Scale, protocol, winner
+from thalweg.study.jobs import Result, Scale, winner
+from thalweg.study.ladder import protocol
 from thalweg.study.plan import Budget, Entrant, Purse
 
 SCALE = Scale(steps=1000, probe=100, rows=64)
@@ -31,7 +32,9 @@ class World:
         self.jobs.append(job)
         lr = job.recipe.lr
         if lr > self.edge:
-            return Result("diverged", math.nan, math.nan, {"outcome": {"status": "diverged", "step": 1, "reason": "simulated"}})
+            return Result(
+                "diverged", math.nan, math.nan, {"outcome": {"status": "diverged", "step": 1, "reason": "simulated"}}
+            )
         seed = self.seeds.setdefault(job.seed, self.rng.normal(0, 0.5))
         value = 90 - self.bend * math.log10(lr / 0.1) ** 2 + self.gains.get(job.entrant, 0.0) + seed
         select, judge = value + self.rng.normal(0, self.sigma, 2)

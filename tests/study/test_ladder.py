@@ -6,7 +6,8 @@ from simulated import SCALE, World, entrants, headlines, play
 
 from thalweg.errors import BadOption
 from thalweg.recipe import Recipe
-from thalweg.study.ladder import FINAL_SEED, Scale, protocol, score_table, winner
+from thalweg.study.jobs import Scale, score_table, winner
+from thalweg.study.ladder import FINAL_SEED, protocol
 from thalweg.study.plan import FIELD, UNTUNED, Budget, Entrant, Purse
 from thalweg.study.plan import entrants as field_of
 
@@ -37,7 +38,11 @@ def test_finals_use_fresh_seeds_shared_by_all_and_nothing_else_is_judged():
     w = world(gains={"e0": 5.0})
     findings = play(w, entrants(3))
     selection = {job.seed for job in w.jobs if job.phase != "final"}
-    finals = {job.entrant: sorted(j.seed for j in w.jobs if j.phase == "final" and j.entrant == job.entrant) for job in w.jobs if job.phase == "final"}
+    finals = {
+        job.entrant: sorted(j.seed for j in w.jobs if j.phase == "final" and j.entrant == job.entrant)
+        for job in w.jobs
+        if job.phase == "final"
+    }
     assert len({tuple(seeds) for seeds in finals.values()}) == 1
     assert not selection & set(finals["e0"]) and min(finals["e0"]) == FINAL_SEED
     assert score_table(findings.finalists).shape == (3, len(finals["e0"]))
@@ -82,7 +87,9 @@ class FallsInFinals(World):
     def __call__(self, job):
         if job.phase == "final" and job.entrant == "e0" and job.seed % 4 == 0 and job.recipe.lr > 0.05:
             self.jobs.append(job)
-            return type(super().__call__(job))("diverged", math.nan, math.nan, {"outcome": {"status": "diverged", "step": 9, "reason": "late"}})
+            return type(super().__call__(job))(
+                "diverged", math.nan, math.nan, {"outcome": {"status": "diverged", "step": 9, "reason": "late"}}
+            )
         return super().__call__(job)
 
 
@@ -157,13 +164,22 @@ def test_the_default_field_and_its_presets():
 
 @pytest.mark.parametrize("field", [[], "adamw", ["adamv"], ["adam", "adam"], [3], ["adam-fast"], 5])
 def test_fields_that_make_no_sense(field):
-    with pytest.raises(BadOption, match="compare|unknown"):
+    with pytest.raises(BadOption, match=r"compare|unknown"):
         field_of(field, None, "other", False)
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "amount"),
-    [("5m", "seconds", 300), (90, "seconds", 90), ("90s", "seconds", 90), ("1.5h", "seconds", 5400), ("60 runs", "runs", 60), ("1 run", "runs", 1), ("2e6 samples", "samples", 2e6), (None, "none", math.inf)],
+    [
+        ("5m", "seconds", 300),
+        (90, "seconds", 90),
+        ("90s", "seconds", 90),
+        ("1.5h", "seconds", 5400),
+        ("60 runs", "runs", 60),
+        ("1 run", "runs", 1),
+        ("2e6 samples", "samples", 2e6),
+        (None, "none", math.inf),
+    ],
 )
 def test_budgets(text, kind, amount):
     assert Budget.of(text) == Budget(kind, amount)

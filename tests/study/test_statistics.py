@@ -1,4 +1,4 @@
-"""Closed forms, SciPy and least squares against `thalweg.study.statistics`; the known numbers by simulation."""
+"""Closed forms, SciPy and least squares against `thalweg.study.statistics` and `planning`; the known numbers by simulation."""
 
 import math
 
@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from thalweg.errors import BadOption
+from thalweg.study import planning
 from thalweg.study import statistics as st
 
 EIGHTHS = some.integers(-50, 50).map(lambda k: k / 8)
@@ -105,11 +106,11 @@ def test_failures_leave_the_pool_and_cannot_be_the_headline() -> None:
 def test_too_little_says_nothing(shape: tuple[int, int]) -> None:
     fit = st.fit_layout(np.ones(shape))
     assert st.headline(fit) is None
-    assert st.more_seeds_for_headline(fit) is None
+    assert planning.more_seeds_for_headline(fit) is None
     if shape[0] > 1:
         d = st.difference(fit, 0, 1)
         assert (d.interval, d.p_better) == ((-math.inf, math.inf), 0.5)
-        assert st.more_seeds(fit, 0, 1) is None
+        assert planning.more_seeds(fit, 0, 1) is None
         assert st.decide(d.interval, 1.0) == "undecided"
 
 
@@ -165,7 +166,7 @@ def test_decisions() -> None:
 
 def test_wrong_levels_are_refused() -> None:
     fit = st.fit_layout(example())
-    for call in (st.headline, st.more_seeds_for_headline):
+    for call in (st.headline, planning.more_seeds_for_headline):
         with pytest.raises(BadOption, match="hint:"):
             call(fit, 0.95)
     with pytest.raises(BadOption, match="hint:"):
@@ -176,10 +177,10 @@ def test_wrong_levels_are_refused() -> None:
 
 def test_pocock() -> None:
     published = [0.05, 0.0294, 0.0221, 0.0182, 0.0158]
-    assert [round(st.nominal_level(k), 4) for k in range(1, 6)] == published
+    assert [round(planning.nominal_level(k), 4) for k in range(1, 6)] == published
     walk = np.random.default_rng(0).normal(size=(200_000, 5)).cumsum(1) / np.sqrt(np.arange(1, 6))
     for count in range(1, 6):
-        c = stats.norm.isf(st.nominal_level(count, 0.1) / 2)
+        c = stats.norm.isf(planning.nominal_level(count, 0.1) / 2)
         assert (np.abs(walk[:, :count]) > c).any(1).mean() == pytest.approx(0.1, abs=0.0025)
 
 
@@ -192,18 +193,18 @@ def test_mean_interval() -> None:
 
 def test_seeds_needed() -> None:
     sd = 0.25 * math.sqrt(2)
-    assert [st.seeds_needed(d, sd) for d in (0.5, 0.2, 0.1)] == [7, 27, 101]
-    assert st.seeds_needed(-0.5, sd) == 7
-    assert [st.seeds_needed(*never) for never in [(0.001, 1.0), (0.0, 1.0), (0.0, 0.0)]] == [None] * 3
-    assert st.seeds_needed(0.1, 0.0) == st.seeds_needed(1e9, 1.0) == 2
+    assert [planning.seeds_needed(d, sd) for d in (0.5, 0.2, 0.1)] == [7, 27, 101]
+    assert planning.seeds_needed(-0.5, sd) == 7
+    assert [planning.seeds_needed(*never) for never in [(0.001, 1.0), (0.0, 1.0), (0.0, 0.0)]] == [None] * 3
+    assert planning.seeds_needed(0.1, 0.0) == planning.seeds_needed(1e9, 1.0) == 2
 
 
 def test_more_seeds() -> None:
     pair = example(2, 5)
     d = st.difference(st.fit_layout(pair), 0, 1)
-    wanted = st.seeds_needed(d.mean, d.se * math.sqrt(5))
-    assert st.decide(d.interval) == "undecided" and st.more_seeds(st.fit_layout(pair), 0, 1) == wanted - 5
-    assert st.more_seeds_for_headline(st.fit_layout(pair)) == wanted - 5
+    wanted = planning.seeds_needed(d.mean, d.se * math.sqrt(5))
+    assert st.decide(d.interval) == "undecided" and planning.more_seeds(st.fit_layout(pair), 0, 1) == wanted - 5
+    assert planning.more_seeds_for_headline(st.fit_layout(pair)) == wanted - 5
     # Six rivals that are .5 worse: found with 8 seeds, so 3 more than 5 (compare.md).
     x = example(7, 5)
     x -= x.mean(1, keepdims=True)
@@ -211,12 +212,12 @@ def test_more_seeds() -> None:
     x[0] += 0.24
     fit = st.fit_layout(x)
     assert st.headline(fit) is None
-    assert 15 < st.more_seeds_for_headline(fit) < 30
+    assert 15 < planning.more_seeds_for_headline(fit) < 30
     # Equal means: only a delta decides, and a wide one at once.
     x[0] -= 0.24
     fit = st.fit_layout(x)
-    assert st.more_seeds(fit, 0, 1) is None
-    counts = [st.more_seeds(fit, 0, 1, delta) for delta in (0.1, 0.2, 0.4, 10.0)]
+    assert planning.more_seeds(fit, 0, 1) is None
+    counts = [planning.more_seeds(fit, 0, 1, delta) for delta in (0.1, 0.2, 0.4, 10.0)]
     assert counts == sorted(counts, reverse=True) and counts[0] > 100 and counts[-1] == 0
 
 
@@ -262,7 +263,7 @@ def headlines(means: list[float], seeds: int, count: int, sd: float = 0.25) -> f
 def test_power(means: list[float], seeds: int) -> None:
     found = headlines(means, seeds, 2500)
     print(f"power {found:.3f} for {means}, {seeds} seeds")
-    assert found >= 0.8 - math.sqrt(0.16 / 2500)  # .802 and .804 are the exact powers of 101 and 27
+    assert found >= 0.8
 
 
 @pytest.mark.parametrize("arms", ARMS)
@@ -280,7 +281,7 @@ def test_coverage(arms: str, seeds: int, recipes: int, count: int) -> None:
 
 @pytest.mark.parametrize("recipes", [2, 3, 7, 12])
 def test_identical_entrants_have_no_headline(recipes: int) -> None:
-    levels = [st.nominal_level(planned) for planned in range(1, 5)]
+    levels = [planning.nominal_level(planned) for planned in range(1, 5)]
     found = np.zeros((4000, 4, 4), dtype=bool)  # comparison, look, planned looks - 1
     for n, x in enumerate(np.random.default_rng(3).normal(size=(4000, recipes, 20))):
         for look in range(4):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from thalweg.rules.rule import Rule, State
 
 _LOW = frozenset({torch.bfloat16, torch.float16})
 SMALL = 4096
+PIECE = 16_384  # numbers of a large tensor that are updated at a time
 _PLAIN = frozenset({float, int, bool})
 _SCALARS: dict[tuple[float, torch.dtype], Tensor] = {}
 
@@ -167,27 +168,27 @@ def write(column: tuple[Tensor, ...], result: Elements) -> None:
         torch._foreach_copy_(views, _unflatten_dense_tensors(value, views))  # type: ignore[no-untyped-call]
 
 
-def global_norm(groups: Iterable[Group]) -> Tensor:
+def global_norm(groups: Iterable[Group], exact: bool = True) -> Tensor:
     """The Euclidean norm of all gradients together, ‖g‖ = √Σg², as a 0-dim tensor.
 
     Args:
         groups: parameter groups; parameters without a gradient count as zero.
+        exact: sum in float64 where the device has it; else in the gradients' dtype, which is faster.
 
     Returns:
-        The norm, summed in float64 where the device has it.
+        The norm in float64 (float32 where the device has no other).
 
     Raises:
         BadData: a gradient is sparse.
     """
-    norms = []
-    for group in groups:
-        for p in group["params"]:
-            if p.grad is not None:
-                wide = torch.float32 if p.device.type == "mps" else torch.float64
-                norms.append(torch.linalg.vector_norm(dense(p.grad), dtype=wide))
-    if len(norms) < 2:
-        return norms[0] if norms else torch.zeros((), dtype=torch.float64)
-    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+    grads = [dense(p.grad) for group in groups for p in group["params"] if p.grad is not None]
+    if not grads:
+        return torch.zeros((), dtype=torch.float64)
+    wide = torch.float32 if grads[0].device.type == "mps" else torch.float64
+    first = grads[0].device
+    exact = exact or grads[0].dtype in _LOW
+    norms = [norm.to(first, wide) for norm in torch._foreach_norm(grads, 2, wide if exact else None)]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     return total
 
 
@@ -221,11 +222,24 @@ def step(rule: Rule, groups: Iterable[Group], states: Mapping[Tensor, Saved], cl
         for (t, first, *_), rows in _rows(rule, group["params"], states, options).items():
             moving = {"t": t, "first": first}
             now = {name: moving[name] for name in rule.inputs if name in moving}
-            columns = list(zip(*rows, strict=True))
-            new = update(Namespace, *[None if x[0] is None else read(x) for x in columns], **scalars, **now)
-            for column, result in zip((columns[0], *columns[2:]), new, strict=True):
-                if result is not None:
-                    write(column, result)
+            for columns in _pieces(list(zip(*rows, strict=True))):
+                new = update(Namespace, *[None if x[0] is None else read(x) for x in columns], **scalars, **now)
+                for column, result in zip((columns[0], *columns[2:]), new, strict=True):
+                    if result is not None:
+                        write(column, result)
+
+
+def _pieces(columns: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """A large tensor in pieces whose temporaries stay in the cache and are not fresh pages; anything else as it is."""
+    held = [x[0] for x in columns if x[0] is not None]
+    p = held[0]
+    large = len(columns[0]) == 1 and p.numel() > PIECE and p.device.type == "cpu"
+    if not large or any(not x.is_contiguous() or x.is_complex() or x.shape != p.shape for x in held):
+        yield columns
+        return
+    flat = [None if x[0] is None else x[0].detach().view(-1).split(PIECE) for x in columns]
+    for i in range(len(flat[0] or ())):
+        yield [(None,) if pieces is None else (pieces[i],) for pieces in flat]
 
 
 def _rows(

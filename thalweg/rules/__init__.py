@@ -33,5 +33,5 @@ def get(name: str) -> Rule:
     """
     rule = TABLE.get(ALIASES.get(name, name))
     if rule is None:
-        raise errors.unknown("rules", "rule", str(name), [*TABLE, *ALIASES])
+        raise errors.unknown("rules", "optimizer", str(name), [*TABLE, *ALIASES])
     return rule

@@ -1,6 +1,6 @@
 """Comparing recipes: what to try, where, and who won."""
 
-from .compare import compare
+from .comparison import compare
 from .plan import Budget
 from .study import Best, Study
 from .verdict import Standing, Verdict

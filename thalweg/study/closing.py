@@ -12,13 +12,21 @@ from ..errors import BadOption
 from ..store import FORMAT, Store, load_weights
 from . import handover, work
 from .conductor import Case, Conductor
-from .ladder import Findings, Job, Scale
+from .jobs import Findings, Job, Scale
 from .statistics import mean_interval, smallest_difference
 from .study import Study
 from .verdict import Question, Standing, judge
 
 
-def close(conductor: Conductor, findings: Findings, effort: str, own: bool, delta: float | None, scale: Scale, presets: Sequence[str]) -> Study:
+def close(
+    conductor: Conductor,
+    findings: Findings,
+    effort: str,
+    own: bool,
+    delta: float | None,
+    scale: Scale,
+    presets: Sequence[str],
+) -> Study:
     """Verdict, hand-over, documents."""
     case, store = conductor.case, conductor.store
     assert store is not None
@@ -49,7 +57,11 @@ def close(conductor: Conductor, findings: Findings, effort: str, own: bool, delt
         document["best"] = _hand_over(conductor, best, scale, metric)
     if not conductor.interrupted:
         _prune(store, standings, best)
-    document["cost"] = {"runs": conductor.purse.runs, "samples": conductor.purse.samples, "seconds": round(conductor.purse.seconds, 3)}
+    document["cost"] = {
+        "runs": conductor.purse.runs,
+        "samples": conductor.purse.samples,
+        "seconds": round(conductor.purse.seconds, 3),
+    }
     store.write("verdict.json", document)
     if not conductor.interrupted:
         conductor.head["complete"] = True
@@ -85,7 +97,14 @@ def _own_seconds(conductor: Conductor, findings: Findings, scale: Scale) -> dict
 def _divergences(conductor: Conductor) -> list[dict[str, Any]]:
     """Every diverged run, with where and why."""
     return [
-        {"entrant": r["entrant"], "lr": r["recipe"].get("lr"), "seed": r["seed"], "phase": r["phase"], "steps": r["steps"]} | r["outcome"]
+        {
+            "entrant": r["entrant"],
+            "lr": r["recipe"].get("lr"),
+            "seed": r["seed"],
+            "phase": r["phase"],
+            "steps": r["steps"],
+        }
+        | r["outcome"]
         for r in map(conductor.known.__getitem__, conductor.order)
         if r["outcome"]["status"] == "diverged"
     ]
@@ -100,7 +119,9 @@ def _best_so_far(conductor: Conductor) -> list[dict[str, Any]]:
         value = conductor.result(record).select
         if record["phase"] in ("baseline", "rate") and math.isfinite(value) and not value <= best:
             best = value
-            series.append({"runs": runs, "samples": samples, "value": conductor.sign * best, "entrant": record["entrant"]})
+            series.append(
+                {"runs": runs, "samples": samples, "value": conductor.sign * best, "entrant": record["entrant"]}
+            )
     return series
 
 
@@ -110,10 +131,15 @@ def _hand_over(conductor: Conductor, best: Standing, scale: Scale, metric: str) 
     assert store is not None
     folder = store.folder
     best.recipe.save(folder / "recipe.toml")
-    steps = scale.steps
-    (folder / "lightning.py").write_text(handover.lightning(best.recipe, steps), encoding="utf-8")
-    (folder / "trainer.py").write_text(handover.trainer(best.recipe, steps), encoding="utf-8")
-    entry: dict[str, Any] = {"recipe": best.recipe.as_dict(), "recipe_file": "recipe.toml", "model_file": None, "test": None}
+    steps, batches = scale.steps, task.accumulate if task else 1
+    (folder / "lightning.py").write_text(handover.lightning(best.recipe, steps, batches), encoding="utf-8")
+    (folder / "trainer.py").write_text(handover.trainer(best.recipe, steps, batches), encoding="utf-8")
+    entry: dict[str, Any] = {
+        "recipe": best.recipe.as_dict(),
+        "recipe_file": "recipe.toml",
+        "model_file": None,
+        "test": None,
+    }
     if task is None:
         return entry
     batch_size = best.recipe.batch_size or task.prepare().batch_size
@@ -128,7 +154,7 @@ def _hand_over(conductor: Conductor, best: Standing, scale: Scale, metric: str) 
     model.load_state_dict(weights)
     store.save_weights("../model", weights)
     entry["model_file"] = "model.safetensors"
-    test, values = task.prepare().test, []
+    test, values = task.prepare().test, list[float]()
     if test is None:
         return entry
     for file in files:
@@ -137,7 +163,12 @@ def _hand_over(conductor: Conductor, best: Standing, scale: Scale, metric: str) 
         model.load_state_dict(load_weights(file))
         values.append(task.evaluate(model, test)[metric])
     low, high = mean_interval(values) if len(values) > 1 else (-math.inf, math.inf)
-    entry["test"] = {"mean": sum(values) / len(values), "interval": [low, high], "metric": metric, "models": len(values)}
+    entry["test"] = {
+        "mean": sum(values) / len(values),
+        "interval": [low, high],
+        "metric": metric,
+        "models": len(values),
+    }
     return entry
 
 

@@ -16,10 +16,11 @@ from ..store import FORMAT, Store, environment
 from ..task import Task
 from . import executors, plan, work
 from .executors import Executor, Processes, Record, Sequential
-from .ladder import Job, Result, Scale
-from .verdict import show, unit
+from .jobs import Job, Result, Scale
+from .words import show, unit
 
 RESERVE = 0.05  # share of a budget in seconds kept for the test set and for measuring the steps' own time
+EVALUATION = 1.3  # a run's time over that of its steps alone, until it is measured
 PHASES = {
     "baseline": "baseline",
     "probe": "short probes",
@@ -109,7 +110,9 @@ class Conductor:
                 if record["kind"] == "end" and record["outcome"]["status"] in ("finished", "diverged"):
                     self.known[record["run"]] = record
             self.progress.say(f"Resuming {self.store.folder}: {len(self.known)} runs are done.")
-        reserve = max(1.0, RESERVE * self.limit.amount) if self.limit.kind == "seconds" else 0.0
+        reserve = (
+            min(max(2.0, RESERVE * self.limit.amount), 0.3 * self.limit.amount) if self.limit.kind == "seconds" else 0.0
+        )
         self.purse = plan.Purse(self.limit, self.started - before, reserve)
         self._choose((head or {}).get("executor"), wanted, first)
         if not self.head.get("executor"):
@@ -126,7 +129,9 @@ class Conductor:
             raise BadOption(f"compare: executor 'processes' cannot be used: {why}", "leave executor out")
         name = decided["name"] if decided else wanted
         if name == "processes" and why:
-            self.progress.say(f"The study was begun with one process a core, which cannot be used here ({why}); results may differ in the last digits.")
+            self.progress.say(
+                f"The study began with one process a core, not to be had here ({why}); last digits may differ."
+            )
             name = "sequential"
         if name == "auto" and why:
             name, self.measured = "sequential", {"why": why}
@@ -154,9 +159,11 @@ class Conductor:
         if self.executor is None:
             self.executor = Processes(do) if name == "processes" else Sequential(do)
         if seconds is None and task is not None:
-            seconds = work.seconds_per_step(task, self._timing(task, first, "one"), work.TIMING_LIMIT) / self.executor.workers
+            seconds = (
+                work.seconds_per_step(task, self._timing(task, first, "one"), work.TIMING_LIMIT) / self.executor.workers
+            )
         self.measured |= {"name": name, "workers": self.executor.workers, "seconds_per_step": seconds}
-        self.purse.expect(seconds or 0.0)
+        self.purse.expect(EVALUATION * (seconds or 0.0))
 
     def _timing(self, task: Task, recipe: Recipe, tag: str) -> Job:
         known = recipe if recipe.lr is not None else recipe.but(lr=1e-4)
@@ -208,22 +215,38 @@ class Conductor:
             except KeyboardInterrupt:
                 self.interrupted = self.purse.closed = True
                 self.executor.close()
-                self.progress.say("Interrupted: here is what the finished runs allow; the same command goes on from here.")
+                self.progress.say(
+                    "Interrupted: here is what the finished runs allow; the same command goes on from here."
+                )
         self.order += [job.key for job in jobs if job in done]
         fresh = [done[job] for job in rest if job in done]
-        samples, steps = (sum(r.get(k, 0) for r in part) for k, part in (("samples", done.values()), ("steps_done", fresh)))
-        self.purse.pay(len(done), samples, steps, time.monotonic() - began)
+        samples, steps = (
+            sum(r.get(k, 0) for r in part) for k, part in (("samples", done.values()), ("steps_done", fresh))
+        )
+        workers = self.executor.workers
+        self.purse.pay(len(done), samples, steps, (time.monotonic() - began) * min(len(rest), workers) / workers)
         return {job: self.result(record) for job, record in done.items()}
 
     def _status(self, job: Job, done: int, of: int) -> str:
         who = "" if job.phase in ("final", "count") else f"{job.entrant}: "
-        lead = f" · best so far {show(self.best[0], self.metric or '')}{unit(self.metric or '')} ({self.best[1]})" if self.best else ""
+        lead = (
+            f" · best so far {show(self.best[0], self.metric or '')}{unit(self.metric or '')} ({self.best[1]})"
+            if self.best
+            else ""
+        )
         return f"{self.case.name} · {who}{PHASES[job.phase]} {done}/{of}{lead}"
 
     def _lead(self, job: Job, record: Record) -> None:
         value = self.result(record).select
-        if job.phase in ("baseline", "rate") and math.isfinite(value) and (self.best is None or value > self.sign * self.best[0]):
-            self.best = (self.sign * value, f"{job.entrant} at {job.recipe.lr:.3g}")
+        if (
+            job.phase in ("baseline", "rate")
+            and math.isfinite(value)
+            and (self.best is None or value > self.sign * self.best[0])
+        ):
+            self.best = (
+                self.sign * value,
+                job.entrant if job.phase == "baseline" else f"{job.entrant} at {job.recipe.lr:.3g}",
+            )
 
     @property
     def sign(self) -> int:
@@ -241,7 +264,9 @@ class Conductor:
         values = {}
         for split in ("select", "judge"):
             last = next((e for e in reversed(evaluations) if e["split"] == split), None)
-            values[split] = math.nan if last is None or status != "finished" else self.sign * float(last[self.metric or "loss"])
+            values[split] = (
+                math.nan if last is None or status != "finished" else self.sign * float(last[self.metric or "loss"])
+            )
         return Result(status, values["select"], values["judge"], record)
 
     def close(self) -> None:

@@ -13,12 +13,17 @@ NUMBERS = ("mean", "lr_edge", "lr_expected", "lr_robustness_decades", "best_chec
 
 def read_verdict(entry: dict[str, Any]) -> Verdict:
     """The verdict that ``Verdict.as_dict`` and JSON made of it."""
-    return Verdict(**{k: tuple(v) if k in TUPLES else v for k, v in entry.items() if k in Verdict.__dataclass_fields__})
+    values: dict[str, Any] = {
+        k: tuple(v) if k in TUPLES else v for k, v in entry.items() if k in Verdict.__dataclass_fields__
+    }
+    return Verdict(**values)
 
 
 def read_standing(entry: dict[str, Any]) -> Standing:
     """The standing that ``Standing.as_dict`` and JSON made of it."""
-    values = {k: tuple(v) if k in TUPLES else v for k, v in entry.items() if k in Standing.__dataclass_fields__}
+    values: dict[str, Any] = {
+        k: tuple(v) if k in TUPLES else v for k, v in entry.items() if k in Standing.__dataclass_fields__
+    }
     values |= {k: None if values[k] is None else float(values[k]) for k in NUMBERS}
     values["scores"] = tuple(float(s) for s in entry["scores"])
     values["interval"] = (float(entry["interval"][0]), float(entry["interval"][1]))

@@ -95,8 +95,8 @@ class Processes(Executor[J]):
                         pass  # a dead worker: found below by its closed pipe
             if not busy:
                 return
-            for pipe in wait([self._pool[index][1] for index in busy]):
-                index = next(i for i, (_, p) in enumerate(self._pool) if p is pipe)
+            ready = wait([self._pool[index][1] for index in busy])
+            for index in [i for i, (_, pipe) in enumerate(self._pool) if pipe in ready]:
                 try:
                     kind, content = self._pool[index][1].recv()
                 except (EOFError, OSError):
@@ -143,6 +143,7 @@ def _serve(work: Work[Any], pipe: Connection, parent: int) -> None:
         while not pipe.poll(PATIENCE):
             if os.getppid() != parent:
                 os._exit(1)
+        answer: tuple[str, Any]
         try:
             job, deadline = pipe.recv()
             answer = "done", work(job, emit, deadline)

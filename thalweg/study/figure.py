@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import Missing
 from ..store import Store
+from .words import show, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
     from .study import Study
 
 # Okabe and Ito's palette: told apart by colour-blind readers; line styles tell the lines apart in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
-STYLES = ("-", "--", "-.", ":")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+BASELINE = "#777777"
+SHARES = (0, 50, 80, 90, 95, 98, 99, 100)  # ticks of shares in per cent
+BEYOND = 101.0  # shares are drawn as -log(BEYOND - share), so that what is near 100 is told apart
+Looks = dict[str, dict[str, Any]]
 
 
 def draw(study: Study) -> Figure:
@@ -31,65 +37,99 @@ def draw(study: Study) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise Missing("plot needs matplotlib", "pip install 'thalweg[plot]'") from None
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    scale = 100 if study.verdict.metric in ("accuracy", "f1", "auc") else 1
-    label = f"{study.verdict.metric}{' (%)' if scale == 100 else ''}"
-    look = {s.name: {"color": COLOURS[i % 8], "linestyle": STYLES[i // 2 % 4]} for i, s in enumerate(study.finalists)}
-    _finals(left, study, scale, label)
-    _rates(middle, study, scale, label, look)
-    _curves(right, study, scale, label, look)
-    for axes in (left, middle, right):
+    figure = Figure(figsize=(13, 4.8), layout="constrained")
+    panels = figure.subplots(1, 3)
+    metric = study.verdict.metric
+    scale = 100.0 if unit(metric) else 1.0
+    tuned = [s.name for s in study.finalists if not s.baseline]
+    looks = {name: {"color": COLOURS[i % 7], "linestyle": STYLES[i % 4]} for i, name in enumerate(tuned)}
+    looks |= {s.name: {"color": BASELINE, "linestyle": "-"} for s in study.finalists if s.baseline}
+    _stretch(panels[0], "x", _finals(panels[0], study, scale, looks), scale)
+    _stretch(panels[1], "y", _rates(panels[1], study, scale, looks), scale)
+    _stretch(panels[2], "y", _curves(panels[2], study, scale, looks), scale)
+    for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    handles, labels = middle.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(8, len(labels)), frameon=False, fontsize=9)
+    panels[1].set_ylabel(f"{metric}{unit(metric)}")
+    lines = {line.get_label(): line for line in panels[2].lines}
+    names = [s.name for s in study.finalists if s.name in lines]
+    if names:
+        handles = [lines[name] for name in names]
+        figure.legend(handles, names, loc="outside lower center", ncols=8, frameon=False, handlelength=3)
+    sentence = textwrap.fill(study.verdict.sentence, 150)
+    figure.suptitle(sentence, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 
-def _finals(axes: Axes, study: Study, scale: float, label: str) -> None:
+def _finals(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
+    """A row a finalist; the stripe is what counts as equivalent to the first. Returns what it drew."""
     shown = [s for s in reversed(study.finalists) if math.isfinite(s.mean)]
+    delta = study.verdict.smallest_difference
     for y, s in enumerate(shown):
-        colour = COLOURS[study.finalists.index(s) % 8]
-        axes.plot([scale * v for v in s.scores], [y] * len(s.scores), "o", color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
-        if math.isfinite(s.interval[0]):
-            axes.plot([scale * e for e in s.interval], [y, y], "-", color=colour, linewidth=2.5)
-        axes.plot([scale * s.mean], [y], "D", color=colour, markersize=6)
+        colour, ends = looks[s.name]["color"], [scale * e for e in s.interval if math.isfinite(e)]
+        axes.scatter([scale * v for v in s.scores], [y] * len(s.scores), s=22, color=colour, alpha=0.35, linewidths=0)
+        axes.plot(ends, [y] * len(ends), "-", color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot([scale * s.mean], [y], "D", color=colour, markersize=7, markeredgecolor="white")
+    if shown:
+        first = shown[-1].mean
+        axes.axvspan(scale * (first - delta), scale * (first + delta), color="black", alpha=0.06, linewidth=0)
     axes.set_yticks(range(len(shown)), [s.name for s in shown])
-    axes.set_xlabel(label)
-    axes.set_title(f"Finals on fresh seeds: mean, 95 % interval, n = {max((len(s.seeds) for s in shown), default=0)}", fontsize=10)
+    metric = study.verdict.metric
+    axes.set_xlabel(f"{metric}{unit(metric)}; stripe: within ±{show(delta, metric)} of the first")
+    n = max((len(s.seeds) for s in shown), default=0)
+    axes.set_title(f"Finals, {n} fresh seeds: mean, 95 % interval", fontsize=10, loc="left")
+    return [scale * v for s in shown for v in (*s.scores, *s.interval)]
 
 
-def _rates(axes: Axes, study: Study, scale: float, label: str, look: dict[str, dict[str, Any]]) -> None:
+def _rates(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
     for s in study.finalists:
         if s.rates:
-            rates, scores = zip(*s.rates, strict=True)
-            axes.plot(rates, [scale * v for v in scores], marker="o", markersize=4, label=s.name, **look[s.name])
-            nearest = min(s.rates, key=lambda p: abs(math.log(p[0] / (s.recipe.lr or p[0]))))
-            axes.plot([s.recipe.lr], [scale * nearest[1]], "*", color=look[s.name]["color"], markersize=12)
+            rates, scores = np.array(s.rates).T
+            axes.plot(rates, scale * scores, marker="o", markersize=4, **looks[s.name])
+            lr = s.recipe.lr or rates[0]
+            height = np.interp(math.log(lr), np.log(rates), scale * scores)
+            axes.plot(
+                [lr], [height], "*", color=looks[s.name]["color"], markersize=13, markeredgecolor="white", zorder=5
+            )
     axes.set_xscale("log")
-    axes.set_xlabel("learning rate (star: chosen)")
-    axes.set_ylabel(label)
-    axes.set_title("Choice of the rate, at the full horizon", fontsize=10)
+    axes.set_xlabel("learning rate; star: chosen")
+    axes.set_title("Choice of the rate, at full length", fontsize=10, loc="left")
+    return [scale * score for s in study.finalists for _, score in s.rates]
 
 
-def _curves(axes: Axes, study: Study, scale: float, label: str, look: dict[str, dict[str, Any]]) -> None:
-    metric = study.verdict.metric
+def _curves(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
     curves: dict[str, dict[int, list[float]]] = {}
     chosen = {(s.name, seed) for s in study.finalists for seed in s.seeds}
     for record in Store(study.folder).records():
         if record["kind"] == "end" and record["phase"] == "final" and (record["entrant"], record["seed"]) in chosen:
             for e in record["evaluations"]:
                 if e["split"] == "select":
-                    curves.setdefault(record["entrant"], {}).setdefault(e["samples"], []).append(scale * float(e[metric]))
-    for name, points in curves.items():
-        samples = sorted(points)
-        values = [np.array(points[s]) for s in samples]
-        mean = np.array([v.mean() for v in values])
-        band = np.array([v.std(ddof=1) if len(v) > 1 else 0.0 for v in values])
-        axes.plot(samples, mean, **look[name])
-        axes.fill_between(samples, mean - band, mean + band, color=look[name]["color"], alpha=0.12, linewidth=0)
+                    points = curves.setdefault(record["entrant"], {}).setdefault(e["samples"], [])
+                    points.append(scale * float(e[study.verdict.metric]))
+    means: list[float] = []
+    for name, points_at in curves.items():
+        samples = sorted(points_at)
+        mean = np.array([np.mean(points_at[s]) for s in samples])
+        band = np.array([np.std(points_at[s], ddof=min(1, len(points_at[s]) - 1)) for s in samples])
+        axes.plot(samples, mean, label=name, **looks[name])
+        axes.fill_between(samples, mean - band, mean + band, color=looks[name]["color"], alpha=0.1, linewidth=0)
+        means += mean.tolist()
     axes.set_xlabel("training rows used")
-    axes.set_ylabel(label)
-    axes.set_title("Finals on the selection set: mean ± one standard deviation", fontsize=10)
+    axes.set_title("Finals on the selection set: mean ± standard deviation", fontsize=10, loc="left")
+    return means
+
+
+def _stretch(axes: Axes, which: str, drawn: list[float], scale: float) -> None:
+    """More room for what is near the best: shares by what is missing to 100 %, widely spread positive values by logs."""
+    finite = [v for v in drawn if math.isfinite(v)]
+    if scale == 100 and finite:
+        forward = lambda share: -np.log(np.maximum(BEYOND - np.asarray(share, dtype=float), 0.01))  # noqa: E731
+        backward = lambda drawn: BEYOND - np.exp(-np.asarray(drawn, dtype=float))  # noqa: E731
+        low, high = forward(min(finite)), forward(min(max(finite), 100))
+        getattr(axes, f"set_{which}scale")("function", functions=(forward, backward))
+        room = 0.05 * (high - low) + 0.01
+        getattr(axes, f"set_{which}lim")(backward(low - room), backward(high + room))
+        ticks = [t for t in SHARES if backward(low - room) <= t <= backward(high + room)]
+        getattr(axes, f"set_{which}ticks")(ticks, [f"{t:g}" for t in ticks])
+    elif len(finite) > 1 and 0 < 20 * min(finite) < max(finite):
+        getattr(axes, f"set_{which}scale")("log")

@@ -1,49 +1,52 @@
-"""What a user takes home: the recipe, the weights, and the lines to paste."""
+"""What a user takes home: the lines to paste into a plain loop, Lightning and the Hugging Face Trainer."""
 
 from __future__ import annotations
 
+import pprint
 import textwrap
 from typing import Any
 
 from .. import rules
 from ..recipe import Recipe
 
-TORCH_NAMES = {"sgd": "SGD", "momentum": "SGD", "nesterov": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
+TORCH_NAMES = {"rmsprop": "RMSprop", "adagrad": "Adagrad", "adam": "Adam", "adamw": "AdamW"}  # the others are SGD
+WIDTH = 100  # of a generated call; with its indent it stays within 120 columns
 
 
-def optimizer_call(recipe: Recipe) -> str:
-    """The recipe's optimizer as a call of torch's own class on ``groups``.
+def optimizer_call(recipe: Recipe, parameters: str = "model.parameters()") -> str:
+    """The recipe's optimizer as a call of torch's own class, with what differs from torch's defaults.
 
     Example:
         >>> optimizer_call(Recipe("nesterov", lr=0.1))
-        'torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0)'
+        'torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.0, momentum=0.9, nesterov=True)'
     """
-    rule = rules.get(recipe.optimizer)
-    given = {o.name: o.default for o in rule.options if o.name not in ("lr", "weight_decay")} | recipe.options
-    named = {"momentum", "nesterov"} if TORCH_NAMES[recipe.optimizer] == "SGD" else set()
-    shown = {k: v for k, v in given.items() if k in recipe.options or (k in named and v)}
-    arguments = {"lr": recipe.lr} | shown | {"weight_decay": recipe.weight_decay}
-    return f"torch.optim.{TORCH_NAMES[recipe.optimizer]}(groups, {', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+    own = {o.name: o.default for o in rules.get(recipe.optimizer).options if o.name in ("momentum", "nesterov")}
+    chosen = {name: value for name, value in own.items() if value} | recipe.options
+    arguments = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | chosen
+    return _call(f"torch.optim.{TORCH_NAMES.get(recipe.optimizer, 'SGD')}", parameters, **arguments)
 
 
-def multiplier_code(recipe: Recipe, steps: int) -> str:
-    """The schedule as one lambda of the update number k."""
-    warmup = recipe.warmup_steps(steps)
+def factor_code(recipe: Recipe, steps: int) -> str:
+    """The schedule as a function of the update number; without ``steps`` (0) linear and cosine stay at 1.
+
+    Example:
+        >>> print(factor_code(Recipe(lr=0.1, warmup=4), 20))
+        def factor(k):  # the rate's multiplier in update k = 0, 1, ...
+            if k < 4:
+                return (k + 1) / 4
+            return max(0, 20 - k) / 16
+    """
+    warmup = recipe.warmup_steps(steps or None)
+    since, left = f"(k - {warmup})" if warmup else "k", max(1, steps - warmup)
     after = {
         "constant": "1.0",
-        "linear": f"max(0.0, ({steps} - k) / {max(1, steps - warmup)})",
-        "cosine": f"0.5 * (1 + math.cos(math.pi * min(1.0, (k - {warmup}) / {max(1, steps - warmup)})))",
-        "1/t": f"1 / (k - {warmup} + 1)",
-        "1/sqrt(t)": f"(k - {warmup} + 1) ** -0.5",
+        "linear": f"max(0, {steps} - k) / {left}" if steps else "1.0",
+        "cosine": f"0.5 * (1 + math.cos(math.pi * min(1, {since} / {left})))" if steps else "1.0",
+        "1/t": f"1 / ({since} + 1)",
+        "1/sqrt(t)": f"1 / math.sqrt({since} + 1)",
     }[recipe.schedule]
-    return f"lambda k: (k + 1) / {warmup} if k < {warmup} else {after}" if warmup else f"lambda k: {after}"
-
-
-def _common(recipe: Recipe, steps: int) -> dict[str, str]:
-    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {recipe.clip_norm})" if recipe.clip_norm else ""
-    plain = not (recipe.groups or recipe.freeze or recipe.layer_decay)
-    groups = "model.parameters()" if plain else 'thalweg.Recipe.load("recipe.toml").parameter_groups(model)'
-    return {"optimizer": optimizer_call(recipe).replace("groups", groups, 1), "schedule": multiplier_code(recipe, steps), "clip": clip}
+    warm = f"    if k < {warmup}:\n        return (k + 1) / {warmup}\n" if warmup else ""
+    return f"def factor(k):  # the rate's multiplier in update k = 0, 1, ...\n{warm}    return {after}"
 
 
 def plain_torch(recipe: Recipe, steps: int, task: str | None, seed: int, batch_size: Any, accumulate: int = 1) -> str:
@@ -51,70 +54,100 @@ def plain_torch(recipe: Recipe, steps: int, task: str | None, seed: int, batch_s
 
     Args:
         recipe: the run's.
-        steps: its length.
+        steps: its length in updates.
         task: what `thalweg.Task.load` takes, or None: the script expects a ``task`` in its namespace.
         seed: the run's.
-        batch_size: rows a step.
+        batch_size: rows a batch, or ``"full"``.
         accumulate: batches an update.
     """
-    part = _common(recipe, steps)
-    load = f"task = thalweg.Task.load({task!r})" if task else "# `task` is the thalweg.Task that was compared"
-    lines = [
-        '"""Repeats the first final of a study in plain PyTorch; put your own model, batches and loss in the places of `task`."""',
-        "",
-        "import math",
-        "",
-        "import torch",
-        "",
-        "import thalweg",
-        "",
-        load,
-        f"model = task.build(seed={seed}).train()",
-        f"optimizer = {part['optimizer']}",
-        f"schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, {part['schedule']})",
-        "losses = []",
-        f'with thalweg.seeds.stream({seed}, "dropout"):',
-        f"    for batches in thalweg.loop.updates(task.prepare().train, {batch_size!r}, {accumulate}, seed={seed}):",
-        "        loss = sum(share * task.loss_of(model, batch) for batch, share in batches)",
-        "        loss.backward()",
-        *([f"        {part['clip']}"] if part["clip"] else []),
-        "        optimizer.step()",
-        "        schedule.step()",
-        "        optimizer.zero_grad()",
-        "        losses.append(loss.item())",
-        f"        if len(losses) == {steps}:",
-        "            break",
-    ]
-    return "\n".join(lines) + "\n"
+    load = f"task = thalweg.Task.load({_literal(task)})" if task else "# `task` is the thalweg.Task that was compared"
+    batches = f"thalweg.loop.updates(task.prepare().train, {_literal(batch_size)}, {accumulate}, seed={seed})"
+    clip = (
+        f"\n        torch.nn.utils.clip_grad_norm_(model.parameters(), {recipe.clip_norm})" if recipe.clip_norm else ""
+    )
+    return f'''\
+"""Repeats the first final of a study in plain PyTorch; put your own model, batches and loss in the places of `task`."""
+
+{_head(factor_code(recipe, steps), "thalweg.")}
 
 
-def lightning(recipe: Recipe, steps: int) -> str:
-    """The method to paste into a LightningModule (and what to give its Trainer)."""
-    part = _common(recipe, steps)
-    clip = f"\n# Trainer(gradient_clip_val={recipe.clip_norm}, ...)" if recipe.clip_norm else ""
-    return textwrap.dedent(f"""\
-        import math
-
-        import torch
-
-
-        def configure_optimizers(self):  # a method of your LightningModule; Trainer(max_steps={steps})
-            optimizer = {part["optimizer"].replace("model", "self")}
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, {part["schedule"]})
-            return {{"optimizer": optimizer, "lr_scheduler": {{"scheduler": schedule, "interval": "step"}}}}
-        """) + clip
-
-
-def trainer(recipe: Recipe, steps: int) -> str:
-    """The lines to paste before a Hugging Face ``Trainer``."""
-    part = _common(recipe, steps)
-    return textwrap.dedent(f"""\
-        import math
-
-        import torch
+{load}
+model = task.build(seed={seed}).train()
+{_optimizer(recipe)}
+losses = []
+with thalweg.seeds.stream({seed}, "dropout"):
+    for batches in {batches}:
+        losses.append(0.0)
+        for batch, share in batches:
+            loss = share * task.loss_of(model, batch)
+            loss.backward()
+            losses[-1] += loss.item(){clip}
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if len(losses) == {steps}:
+            break
+'''
 
 
-        def optimizers(model):  # Trainer(..., optimizers=optimizers(model), args=TrainingArguments(max_steps={steps}, max_grad_norm={recipe.clip_norm or 0.0}, ...))
-            optimizer = {part["optimizer"]}
-            return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, {part["schedule"]})
-        """)
+def lightning(recipe: Recipe, steps: int, accumulate: int = 1) -> str:
+    """The method to paste into a LightningModule, and what its Trainer must be given; arguments as `plain_torch`."""
+    code = textwrap.indent(_optimizer(recipe), "    ")
+    settings = {"max_steps": steps or -1, "gradient_clip_val": recipe.clip_norm, "accumulate_grad_batches": accumulate}
+    return f'''\
+{_head(factor_code(recipe, steps), code)}
+
+
+def configure_optimizers(self):
+    """A method of your LightningModule; give its trainer
+
+    {_call("Trainer", **settings)}
+    """
+    model = self  # the network that was compared: self.model where your module holds it under that name
+{code}
+    return {{"optimizer": optimizer, "lr_scheduler": {{"scheduler": schedule, "interval": "step"}}}}
+'''
+
+
+def trainer(recipe: Recipe, steps: int, accumulate: int = 1) -> str:
+    """The function to paste before a Hugging Face ``Trainer``, and its arguments; arguments as `plain_torch`."""
+    code = textwrap.indent(_optimizer(recipe), "    ")
+    settings = {"max_steps": steps or -1, "max_grad_norm": recipe.clip_norm or 0.0}
+    return f'''\
+{_head(factor_code(recipe, steps), code)}
+
+
+def optimizers(model):
+    """For Trainer(model, args, optimizers=optimizers(model), ...), where args are
+
+    {_call("TrainingArguments", **settings, gradient_accumulation_steps=accumulate)}
+    """
+{code}
+    return optimizer, schedule
+'''
+
+
+def _optimizer(recipe: Recipe) -> str:
+    """The lines that make ``optimizer`` and ``schedule`` for ``model``."""
+    chosen = {name: getattr(recipe, name) for name in ("groups", "freeze", "layer_decay") if getattr(recipe, name)}
+    call = _call("thalweg.Recipe", optimizer=recipe.optimizer, lr=recipe.lr, **chosen)
+    groups = f"groups = {call}.parameter_groups(model)\n" if chosen else ""
+    made = optimizer_call(recipe, "groups" if chosen else "model.parameters()")
+    return f"{groups}optimizer = {made}\nschedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)"
+
+
+def _head(factor: str, code: str) -> str:
+    names = [name for name in ("math", "torch", "thalweg") if name == "torch" or name + "." in factor + code]
+    return "\n\n".join([*(f"import {name}" for name in names), "\n" + factor])
+
+
+def _call(name: str, *first: str, **arguments: Any) -> str:
+    given = [*first, *(f"{k}={_literal(v)}" for k, v in arguments.items())]
+    line = ", ".join(given)
+    inside = line if len(name + line) < WIDTH else "\n" + textwrap.indent(",\n".join([*given, ""]), "    ")
+    return f"{name}({inside})"
+
+
+def _literal(value: Any) -> str:
+    text = pprint.pformat(value, width=WIDTH, sort_dicts=False)
+    return text if '"' in text or "\\" in text else text.replace("'", '"')

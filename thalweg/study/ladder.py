@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..recipe import Recipe
 from . import rates as rate_choice
+from .jobs import Depth, Finalist, Findings, Job, Result, Scale, winner
 from .plan import Entrant, Purse
-from .statistics import fit_layout, headline, nominal_level
+from .planning import nominal_level
 
 STEP = math.sqrt(10.0)  # between neighbouring rates at the full horizon
 FINAL_SEED = 1000  # the first seed of the finals; selection uses 0, 1, ...
@@ -24,84 +20,8 @@ EXTENSIONS = 5  # times that a grid is extended past its border
 LOOKS = 3
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run to do: an entrant's recipe at a rate, a seed, a horizon; ``phase`` says what for."""
-
-    phase: str
-    entrant: str
-    recipe: Recipe
-    seed: int
-    steps: int
-
-    @property
-    def key(self) -> str:
-        """Stable name of the run; also its name in the trace."""
-        return f"{self.phase}-{self.recipe.id}-{self.steps}-{self.seed}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a job: the goal's value with larger as better (NaN unless finished), on both halves of the data."""
-
-    status: str
-    select: float
-    judge: float
-    record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-
-@dataclass
-class Finalist:
-    """An entrant in the finals: its recipe with the chosen rate, its results by seed, and how the rate was found."""
-
-    entrant: Entrant
-    recipe: Recipe
-    results: dict[int, Result] = field(default_factory=dict)
-    abandoned: list[tuple[Job, Result]] = field(default_factory=list)
-    choice: rate_choice.Choice | None = None
-    tried: dict[float, list[Result]] = field(default_factory=dict)
-    probed: dict[float, Result] = field(default_factory=dict)
-    select: float = math.nan
-
-
-@dataclass
-class Findings:
-    """All that the protocol saw."""
-
-    finalists: list[Finalist]
-    level: float
-    looks: int
-    looks_planned: int
-    not_tried: list[str]
-    notes: list[str]
-    complete: bool = True
-
-    def scores_RN(self) -> NDArray[np.float64]:
-        """Values on ``judge``, a row per finalist and a column per seed; NaN where there is none."""
-        return score_table(self.finalists)
-
-
-@dataclass(frozen=True)
-class Depth:
-    """How much is spent on each entrant: probes per decade, seeds for choosing a rate, seeds in the first final."""
-
-    per_decade: int
-    select_seeds: int
-    finals: int
-
-
 DEPTHS = (Depth(2, 2, 10), Depth(2, 1, 10), Depth(2, 1, 7), Depth(1, 1, 5), Depth(1, 1, 3))
-Steps = Generator[list[Job], dict[Job, Result], Any]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The horizons: ``steps`` of a full run, ``probe`` of a short one, ``rows`` of a step; ``resolution`` of a score."""
-
-    steps: int
-    probe: int
-    rows: int
-    resolution: float = 0.0
+T = TypeVar("T")
 
 
 def protocol(
@@ -118,52 +38,83 @@ def protocol(
     Returns:
         (by ``StopIteration.value``) the findings; the same results lead to the same jobs, always.
     """
-    depth, enter = _affordable(field, scale, purse, seeds)
-    finalists: list[Finalist] = []
-    not_tried = [e.name for e in field if e not in enter]
+    not_tried: list[str] = []
     notes: list[str] = []
-    for entrant in enter:
-        waiting = [f for f in finalists]
-        price = purse.price(scale.steps, scale.rows)
-        reserve = (len(waiting) + 1) * 3 * price
-        if entrant.rates is None:
-            finalist = Finalist(entrant, entrant.recipe)
-            job = Job("baseline" if entrant.baseline else "rate", entrant.name, entrant.recipe, 0, scale.steps)
-            if purse.left >= price:
-                finalist.tried[entrant.recipe.lr or 0.0] = list((yield [job]).values())
-                finalist.select = _mean(finalist.tried[entrant.recipe.lr or 0.0])
-        elif len(finalists) >= 2 and purse.left < reserve + _tuning_price(entrant, depth, scale, purse):
-            not_tried.append(entrant.name)
-            continue
+    waiting = list(field)
+    ready: list[Finalist] = []
+    if waiting and waiting[0].rates is None:
+        ready.append((yield from _prepare(waiting.pop(0), DEPTHS[0], scale, purse, 0)))  # tells what a run costs
+    depth, count = _affordable(waiting, len(ready), scale, purse, seeds)
+    if count == len(waiting) and purse.budget.kind in ("none", "seconds"):
+        finals = len(field) * (len(seeds) if seeds else depth.finals)
+        ready += yield from _together([_prepare(e, depth, scale, purse, finals) for e in waiting])
+        waiting = []
+    while waiting:
+        depth, count = _affordable(waiting, len(ready), scale, purse, seeds)
+        if not count and len(ready) > 1:
+            not_tried += [e.name for e in waiting]
+            break
+        ready.append((yield from _prepare(waiting.pop(0), depth, scale, purse, 3 * (len(ready) + 1))))
+    finalists: list[Finalist] = []
+    for finalist in ready:
+        if finalist.entrant.rates is None or finalist.choice is not None:
+            finalists.append(finalist)
         else:
-            finalist = yield from tune(entrant, depth, scale, purse, reserve)
-            if finalist.choice is None:
-                not_tried.append(f"{entrant.name} (no rate was found within the budget)" if not finalist.probed else f"{entrant.name} at other rates")
-                notes.append(f"{entrant.name}: no rate reached the full horizon.")
-                continue
-        finalists.append(finalist)
+            not_tried.append(f"{finalist.entrant.name} (no rate was found)")
+            notes.append(f"{finalist.entrant.name}: no rate finished at the full horizon.")
     looks, planned = yield from _finals(finalists, depth, scale, purse, seeds, not_tried)
-    complete = not purse.closed
-    return Findings(finalists, nominal_level(planned), looks, planned, not_tried, notes, complete)
+    return Findings(finalists, nominal_level(planned), looks, planned, not_tried, notes, not purse.closed)
+
+
+def _together(
+    parts: Sequence[Generator[list[Job], dict[Job, Result], T]],
+) -> Generator[list[Job], dict[Job, Result], list[T]]:
+    """Several parts of a protocol side by side: what they ask for in a round is one batch of jobs."""
+    values: dict[int, T] = {}
+    answers: dict[int, dict[Job, Result] | None] = dict.fromkeys(range(len(parts)))
+    while answers:
+        wanted: dict[int, list[Job]] = {}
+        for i, answer in answers.items():
+            try:
+                wanted[i] = next(parts[i]) if answer is None else parts[i].send(answer)
+            except StopIteration as end:
+                values[i] = end.value
+        done = yield [job for jobs in wanted.values() for job in jobs]
+        answers = {i: {job: done[job] for job in jobs if job in done} for i, jobs in wanted.items()}
+    return [values[i] for i in range(len(parts))]
+
+
+def _prepare(
+    entrant: Entrant, depth: Depth, scale: Scale, purse: Purse, reserve: int
+) -> Generator[list[Job], dict[Job, Result], Finalist]:
+    """An entrant with its rate: found, or, where it is fixed, run once."""
+    if entrant.rates is not None:
+        return (yield from tune(entrant, depth, scale, purse, reserve))
+    found = Finalist(entrant, entrant.recipe)
+    if purse.left >= purse.price(scale.steps, scale.rows):
+        job = Job("baseline" if entrant.baseline else "rate", entrant.name, entrant.recipe, 0, scale.steps)
+        results = list((yield [job]).values())
+        found.tried[entrant.recipe.lr or 0.0] = results
+        found.select = _mean(results)
+    return found
 
 
 def _affordable(
-    field: Sequence[Entrant], scale: Scale, purse: Purse, seeds: Sequence[int] | None
-) -> tuple[Depth, list[Entrant]]:
-    """The deepest plan for the most entrants: fewer seeds first, then fewer entrants, then three seeds."""
+    waiting: Sequence[Entrant], ready: int, scale: Scale, purse: Purse, seeds: Sequence[int] | None
+) -> tuple[Depth, int]:
+    """The deepest plan for the most of the waiting entrants: fewer seeds first, then fewer entrants, then three seeds."""
     full = purse.price(scale.steps, scale.rows)
 
-    def cost(depth: Depth, enter: Sequence[Entrant]) -> float:
+    def cost(depth: Depth, count: int) -> float:
         finals = len(seeds) if seeds else depth.finals
-        tuned = sum(_tuning_price(e, depth, scale, purse) if e.rates else full for e in enter)
-        return tuned + len(enter) * finals * full
+        return sum(_tuning_price(e, depth, scale, purse) for e in waiting[:count]) + (ready + count) * finals * full
 
     for depths in (DEPTHS[:-1], DEPTHS[-1:]):
-        for count in range(len(field), 1, -1):
+        for count in range(len(waiting), 0, -1):
             for depth in depths:
-                if cost(depth, field[:count]) <= purse.left:
-                    return depth, list(field[:count])
-    return DEPTHS[-1], list(field[:2])
+                if cost(depth, count) <= purse.left:
+                    return depth, count
+    return DEPTHS[-1], 0
 
 
 def _tuning_price(entrant: Entrant, depth: Depth, scale: Scale, purse: Purse) -> float:
@@ -174,16 +125,21 @@ def _tuning_price(entrant: Entrant, depth: Depth, scale: Scale, purse: Purse) ->
 
 
 def tune(
-    entrant: Entrant, depth: Depth, scale: Scale, purse: Purse, reserve: float
+    entrant: Entrant, depth: Depth, scale: Scale, purse: Purse, reserve: int
 ) -> Generator[list[Job], dict[Job, Result], Finalist]:
-    """Bracket by probes, then at least three rates at the full horizon, extended while the best is at the border."""
+    """Bracket by probes, then at least three rates at the full horizon, extended while the best is at the border.
+
+    ``reserve`` full runs are left in the purse for the finals once three rates have been run.
+    """
     assert entrant.rates is not None
     found = Finalist(entrant, entrant.recipe)
 
     def jobs(phase: str, values: Iterable[float], seeds: Iterable[int], steps: int) -> list[Job]:
         price = purse.price(steps, scale.rows)
         wanted = [Job(phase, entrant.name, entrant.recipe.but(lr=lr), s, steps) for lr in values for s in seeds]
-        room = purse.left - (reserve if phase == "rate" and len(found.tried) >= 3 else 0.0)
+        room = purse.left
+        if phase == "rate" and len(found.tried) >= 3:
+            room -= reserve * purse.price(scale.steps, scale.rows)
         return wanted[: max(0, math.floor(room / price))] if 0 < price and room < math.inf else wanted
 
     probes = rate_choice.grid(*entrant.rates, depth.per_decade)
@@ -234,18 +190,26 @@ def tune(
 
 
 def _finals(
-    finalists: list[Finalist], depth: Depth, scale: Scale, purse: Purse, seeds: Sequence[int] | None, not_tried: list[str]
+    finalists: list[Finalist],
+    depth: Depth,
+    scale: Scale,
+    purse: Purse,
+    seeds: Sequence[int] | None,
+    not_tried: list[str],
 ) -> Generator[list[Job], dict[Job, Result], tuple[int, int]]:
     """All finalists on the same fresh seeds, in blocks; after each a look whether one beats every other."""
     price = purse.price(scale.steps, scale.rows)
     block = len(seeds) if seeds else depth.finals
     if purse.budget.kind != "none":
         while len(finalists) > 2 and purse.left < 3 * len(finalists) * price:
-            worst = min((f for f in finalists if not f.entrant.baseline), key=lambda f: (f.select if f.select == f.select else -math.inf))
+            worst = min(
+                (f for f in finalists if not f.entrant.baseline),
+                key=lambda f: f.select if f.select == f.select else -math.inf,
+            )
             finalists.remove(worst)
             not_tried.append(f"{worst.entrant.name} in the finals")
         room = max(0, math.floor(purse.left / (len(finalists) * price))) if finalists and price > 0 else 0
-        block = min(block, room)
+        block = min(block if seeds else max(block, DEPTHS[0].finals), room)
         planned = 1 if seeds or not block else min(LOOKS, room // block)
     else:
         planned = 1 if seeds else LOOKS
@@ -261,7 +225,9 @@ def _finals(
             stepped += 1  # a lower rate, and for all a block of seeds that it was not chosen on
             for f in finalists:
                 if f in falling:
-                    f.abandoned += [(Job("final", f.entrant.name, f.recipe, s, scale.steps), r) for s, r in f.results.items()]
+                    f.abandoned += [
+                        (Job("final", f.entrant.name, f.recipe, s, scale.steps), r) for s, r in f.results.items()
+                    ]
                     f.recipe = f.recipe.but(lr=_round((f.recipe.lr or 0.0) / STEP))
                 f.results = {}
             continue
@@ -271,27 +237,6 @@ def _finals(
         if purse.left < len(finalists) * block * price:
             break
     return look, max(1, planned)
-
-
-def winner(finalists: Sequence[Finalist], level: float, resolution: float = 0.0) -> int | None:
-    """The finalist that never diverged and beats every rival at ``level``; a rival with less than two values is beaten."""
-    scores = score_table(finalists)
-    rows = [i for i, row in enumerate(scores) if np.isfinite(row).sum() >= 2]
-    if not rows or len(finalists) < 2:
-        return None
-    if len(rows) == 1:
-        best: int | None = 0
-    else:
-        best = headline(fit_layout(scores[rows], resolution), level)
-    if best is None or any(r.status == "diverged" for r in finalists[rows[best]].results.values()):
-        return None
-    return rows[best]
-
-
-def score_table(finalists: Sequence[Finalist]) -> NDArray[np.float64]:
-    """Values on ``judge``: R × N, NaN where a finalist has none on a seed."""
-    seeds = sorted({seed for f in finalists for seed in f.results})
-    return np.array([[f.results[s].judge if s in f.results else math.nan for s in seeds] for f in finalists]).reshape(len(finalists), len(seeds))
 
 
 def _mean(results: Iterable[Result]) -> float:

@@ -53,7 +53,9 @@ class Budget:
 def _parse(value: Any) -> Budget | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Budget("seconds", float(value)) if 0 < value < math.inf else None
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(value).lower()) if isinstance(value, str) else None
+    match = (
+        re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(value).lower()) if isinstance(value, str) else None
+    )
     if not match:
         return None
     try:
@@ -116,7 +118,7 @@ class Purse:
         return float(steps * batch_rows) if self.budget.kind == "samples" else 1.0
 
     def pay(self, runs: int, samples: int, steps: int, seconds: float) -> None:
-        """Book finished jobs: their number, samples and steps, and the wall-clock seconds that they took together."""
+        """Book finished jobs: their number, samples and steps, and the seconds that they took of all workers."""
         self.runs += runs
         self.samples += samples
         self._steps += steps
@@ -153,7 +155,9 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, fixed_weights: bool
         BadOption: an unknown name, an empty field, or two entrants with one name.
     """
     if field is not None and (isinstance(field, str) or not hasattr(field, "__iter__")):
-        raise BadOption(f"compare: field must be a list of names and recipes, got {field!r}", "write field=['adamw', 'sgd']")
+        raise BadOption(
+            f"compare: field must be a list of names and recipes, got {field!r}", "write field=['adamw', 'sgd']"
+        )
     chosen = list(FIELD if field is None else field)
     if not chosen:
         raise BadOption("compare: field is empty", "name at least one optimizer, or leave field out")
@@ -175,7 +179,10 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, fixed_weights: bool
             name = item.lower()
             rule, _, tail = name.partition("-")
             if tail not in ("", "constant"):
-                raise BadOption(f"compare: unknown entrant {item!r}", "write an optimizer's name, or NAME-constant for a constant rate")
+                raise BadOption(
+                    f"compare: unknown entrant {item!r}",
+                    "write an optimizer's name, or NAME-constant for a constant rate",
+                )
             options = dict(preset)
             known = {option.name for option in rules.get(rule).options}
             if kind == "language-model" and "betas" in known:

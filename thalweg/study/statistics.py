@@ -1,4 +1,4 @@
-"""What may be said of R recipes on N seeds: intervals, decisions, the headline, and how many more seeds decide.
+"""What may be said of R recipes on N seeds: intervals, decisions, the headline.
 
 Letters: R recipes, N seeds, P recipes in the pool; i, j one recipe each. Scores: larger is better, NaN where a run is
 missing or diverged. Intervals speak of new seeds of the same task, not of new examples. ``level`` of an interval is its
@@ -7,16 +7,15 @@ confidence (.95), ``level`` of a test its share of false alarms (.05).
 
 from __future__ import annotations
 
-import bisect
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 from thalweg.errors import COUNT, NOT_NEGATIVE, POSITIVE, Allowed, BadOption, check, optional, unknown
 
@@ -26,7 +25,6 @@ Decision = Literal["better", "worse", "equivalent", "undecided"]
 
 CONFIDENCE = Allowed("a confidence in [0.5, 1)", lambda v: 0.5 <= v < 1)
 TEST_LEVEL = Allowed("a share of false alarms in (0, 0.5]", lambda v: 0 < v <= 0.5)
-MOST_SEEDS = 10_000
 RATIO = 4.0  # variances further apart than this are not pooled
 PAIR_RATIO = 3.0  # for the mean variance of a pair, between (1 + RATIO)/2, one such recipe in it, and RATIO, two
 SURE = 0.01  # at this level a smaller variance, or one recipe's larger one, must be shown before it is acted on
@@ -65,6 +63,11 @@ def _squares(x_PN: Array) -> Array:
 
 def _mean_square(x_PN: Array, floor: float) -> float:
     return max(float(_squares(x_PN).sum() / ((x_PN.shape[0] - 1) * (x_PN.shape[1] - 1))), floor)
+
+
+def _variance(d_N: Array) -> float:
+    centred_N = d_N - d_N.sum() / len(d_N)
+    return float(centred_N @ centred_N) / (len(d_N) - 1)
 
 
 def _without_noisy(x_RN: Array, pool: list[int], floor: float) -> list[int]:
@@ -120,19 +123,20 @@ def _rest(fit: Layout, i: int, j: int, common: npt.NDArray[np.bool_]) -> float |
         return _mean_square(x_RN[others], fit.floor)
     if others:  # Grubbs: var(i-k) + var(j-k) - var(i-j) = 2 var(k)
         x, y, z = x_RN[[i, j, others[0]]][:, common]
-        return float(max((np.var(x - z, ddof=1) + np.var(y - z, ddof=1) - np.var(x - y, ddof=1)) / 2, fit.floor))
+        return max((_variance(x - z) + _variance(y - z) - _variance(x - y)) / 2, fit.floor)
     return None
 
 
 @functools.lru_cache(maxsize=4096)
-def _critical(level: float, df: int, family: int = 2) -> float:
+def critical(level: float, df: int, family: int = 2) -> float:
     """The quantile of Student's t, or, for all pairs of ``family`` > 2 recipes, of the studentized range over √2."""
     if family <= 2:
         return float(special.stdtrit(df, (1 + level) / 2))
     return float(stats.studentized_range.ppf(level, family, df)) / math.sqrt(2)
 
 
-def _scored(fit: Layout) -> list[int]:
+def scored(fit: Layout) -> list[int]:
+    """The recipes with any score."""
     return [int(r) for r in np.flatnonzero((~np.isnan(fit.scores_RN)).any(1))]
 
 
@@ -161,25 +165,26 @@ def difference(fit: Layout, i: int, j: int, level: float = 0.95, simultaneous: b
     mean = float(d_N[common].mean()) if n else math.nan
     if n < 2:
         return Difference(mean, (-math.inf, math.inf), p_better=0.5, se=math.inf, df=0, n=n, pooled=False)
-    s2, df, pooled = max(float(np.var(d_N[common], ddof=1)) / 2, fit.floor), n - 1, False
+    s2, df, pooled = max(_variance(d_N[common]) / 2, fit.floor), n - 1, False
     if fit.variance is not None and (rest := _rest(fit, i, j, common)) is not None:
         at_most = s2 * (n - 1) / special.chdtri(n - 1, 1 - SURE)
         if s2 <= PAIR_RATIO * rest and at_most >= fit.variance / RATIO:
             s2, df, pooled = fit.variance, fit.df, True
     se = math.sqrt(2 * s2 / n)
-    half = _critical(level, df, len(_scored(fit)) if simultaneous else 2) * se
+    half = critical(level, df, len(scored(fit)) if simultaneous else 2) * se
     p = float(special.stdtr(df, mean / se)) if se > 0 else 0.5
     return Difference(mean, (mean - half, mean + half), p, se, df, n, pooled)
 
 
-def _leader(fit: Layout) -> int | None:
+def leader_of(fit: Layout) -> int | None:
     """The complete recipe with the best mean: no other can beat all. None without one, or without rivals."""
     sum_R = fit.scores_RN.sum(1)
-    return int(np.nanargmax(sum_R)) if not np.isnan(sum_R).all() and len(_scored(fit)) > 1 else None
+    return int(np.nanargmax(sum_R)) if not np.isnan(sum_R).all() and len(scored(fit)) > 1 else None
 
 
-def _unbeaten(fit: Layout, leader: int, level: float) -> Iterator[int]:
-    rivals = (r for r in _scored(fit) if r != leader)
+def unbeaten(fit: Layout, leader: int, level: float) -> Iterator[int]:
+    """The rivals that the leader does not beat at ``level``, each by its own interval."""
+    rivals = (r for r in scored(fit) if r != leader)
     return (r for r in rivals if difference(fit, leader, r, 1 - level).interval[0] <= 0)
 
 
@@ -197,8 +202,8 @@ def headline(fit: Layout, level: float = 0.05) -> int | None:
     Source: R. Berger, Technometrics 24, 1982 (intersection-union tests).
     """
     check("headline", "level", level, TEST_LEVEL)
-    leader = _leader(fit)
-    return None if leader is None or any(True for _ in _unbeaten(fit, leader, level)) else leader
+    leader = leader_of(fit)
+    return None if leader is None or any(True for _ in unbeaten(fit, leader, level)) else leader
 
 
 def decide(interval: Interval, delta: float = 0.0) -> Decision:
@@ -218,34 +223,6 @@ def decide(interval: Interval, delta: float = 0.0) -> Decision:
     return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
-@functools.cache
-def nominal_level(look_count: int, level: float = 0.05) -> float:
-    """The level 2Φ(-c) of each of K equally spaced looks, planned before the first, that keeps ``level`` over all.
-
-    c solves P(|S_k| > c √k for any k <= K) = level, S_k a sum of k standard normals, by integrating its density look by
-    look over |S_k| <= c √k. Returns .05, .0294, .0221, .0182, .0158 for K = 1 ... 5. With t tests of few seeds the
-    level over all is .053 for 5 seeds a look, .056 for 3.
-
-    Example:
-        >>> round(nominal_level(4), 4)
-        0.0182
-
-    Source: S. Pocock, Biometrika 64, 1977, table 1; the integral: P. Armitage et al., J. R. Statist. Soc. A 132, 1969.
-    """
-    check("nominal_level", "look_count", look_count, COUNT)
-    check("nominal_level", "level", level, TEST_LEVEL)
-    nodes, weights = np.polynomial.legendre.leggauss(80)
-
-    def excess(c: float) -> float:
-        u, density = c * nodes, stats.norm.pdf(c * nodes)
-        for k in range(2, look_count + 1):
-            x = c * math.sqrt(k) * nodes
-            density, u = stats.norm.pdf(x[:, None] - u) @ (density * weights * c * math.sqrt(k - 1)), x
-        return level - 1 + float(density @ weights) * c * math.sqrt(look_count)
-
-    return float(2 * special.ndtr(-optimize.brentq(excess, 0.1, 10.0)))
-
-
 def mean_interval(values: npt.ArrayLike, level: float = 0.95) -> Interval:
     """The t interval of one recipe's mean, x̄ ± t·s/√n over the values that are not NaN; n < 2: the whole line.
 
@@ -260,92 +237,8 @@ def mean_interval(values: npt.ArrayLike, level: float = 0.95) -> Interval:
     x = x[~np.isnan(x)]
     if len(x) < 2:
         return -math.inf, math.inf
-    half = _critical(level, len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    half = critical(level, len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return float(x.mean()) - half, float(x.mean()) + half
-
-
-def _power(mean: float, sd: float, n: int, df: int, level: float) -> float:
-    """P(t' > t) with t' noncentral, df and |mean|·√n/sd: the difference is found, with the right sign."""
-    # Far out, SciPy's noncentral t is NaN where it should be 0.
-    below = special.nctdtr(df, abs(mean) * math.sqrt(n) / sd, special.stdtrit(df, 1 - level / 2))
-    return 1 - float(np.nan_to_num(below))
-
-
-def _fewest(start: int, enough: Callable[[int], bool]) -> int | None:
-    """The smallest n from ``start`` to MOST_SEEDS that is enough; from there on every n is."""
-    n = start + bisect.bisect_left(range(start, MOST_SEEDS + 1), True, key=enough)
-    return n if n <= MOST_SEEDS else None
-
-
-def seeds_needed(
-    difference_mean: float, sd_of_difference: float, level: float = 0.05, power: float = 0.8
-) -> int | None:
-    """The fewest seeds, in all, with which the paired t test at ``level`` finds a difference: P(t' > t) >= power.
-
-    t' is noncentral, shifted by mean·√n/sd; sd is that of a seed's difference, √2 σ for independent runs. None above
-    10 000 seeds.
-
-    Example:
-        >>> seeds_needed(0.5, 0.25 * 2**0.5)
-        7
-
-    Source: J. Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, chapter 2.
-    """
-    check("seeds_needed", "level", level, TEST_LEVEL)
-    check("seeds_needed", "sd_of_difference", sd_of_difference, NOT_NEGATIVE)
-    if not sd_of_difference or not difference_mean:
-        return 2 if difference_mean else None
-    return _fewest(2, lambda n: _power(difference_mean, sd_of_difference, n, n - 1, level) >= power)
-
-
-def more_seeds(
-    fit: Layout, i: int, j: int, delta: float = 0.0, *, level: float = 0.05, power: float = 0.8, joint: bool = True
-) -> int | None:
-    """How many more seeds would decide an undecided pair, if its difference and variance are as estimated.
-
-    Decided: better or worse (noncentral t), or inside ±delta (normal), with probability ``power``; by the simultaneous
-    interval of confidence 1 - level if ``joint``. 0 if it is decided, None if over 10 000 or unknown. As rough as the
-    estimates that it rests on.
-
-    Example:
-        >>> more_seeds(fit_layout([[3.0, 4.0, 6.0, 5.0], [2.0, 4.0, 3.5, 4.5]]), 0, 1)
-        8
-    """
-    d = difference(fit, i, j, 1 - level, joint)
-    if decide(d.interval, delta) != "undecided":
-        return 0
-    if d.n < 2:
-        return None
-    sd, df_per_seed = d.se * math.sqrt(d.n), d.df // (d.n - 1)
-    # The level of one pair to which Tukey's quantile amounts hardly depends on df; the quantile itself takes .1 s an n.
-    own = 2 * float(special.stdtr(d.df, -_critical(1 - level, d.df, len(_scored(fit))))) if joint else level
-
-    def enough(n: int) -> bool:
-        df, se = df_per_seed * (n - 1), sd / math.sqrt(n)
-        room = delta - float(special.stdtrit(df, 1 - own / 2)) * se
-        inside = special.ndtr((room - d.mean) / se) - special.ndtr((-room - d.mean) / se) if room > 0 else 0.0
-        return max(_power(d.mean, sd, n, df, own), float(inside)) >= power
-
-    total = _fewest(d.n + 1, enough)
-    return None if total is None else total - d.n
-
-
-def more_seeds_for_headline(fit: Layout, level: float = 0.05, power: float = 0.8) -> int | None:
-    """How many more seeds would let the leader beat every rival, the K unbeaten each with power 1 - (1 - power)/K.
-
-    0 if there is a headline, None if over 10 000 or unknown; `more_seeds` says how.
-
-    Example:
-        >>> more_seeds_for_headline(fit_layout([[3.0, 4.0, 6.0, 5.0], [2.0, 4.0, 3.5, 4.5]]))
-        8
-    """
-    if (leader := _leader(fit)) is None:
-        return None
-    rivals = list(_unbeaten(fit, leader, level))
-    each = 1 - (1 - power) / max(len(rivals), 1)
-    counts = [more_seeds(fit, leader, r, level=level, power=each, joint=False) for r in rivals]
-    known = [count for count in counts if count is not None]
-    return max(known, default=0) if len(known) == len(counts) else None
 
 
 def kaplan_meier_median(times: npt.ArrayLike, censored: npt.ArrayLike) -> float | None:

@@ -48,7 +48,10 @@ class Best:
         """
         if self.model_file is None or self.task is None:
             what = "kept no weights" if self.model_file is None else "was opened without its task"
-            raise BadStudy(f"this study {what}", "build the model yourself and load the .safetensors file, or pass task= to Study.load")
+            raise BadStudy(
+                f"this study {what}",
+                "build the model yourself and load the .safetensors file, or pass task= to Study.load",
+            )
         model = self.task.build(self.seed)
         model.load_state_dict(load_weights(self.model_file))
         return model.eval()
@@ -68,7 +71,9 @@ class Study:
         notes: sentences on what was inferred.
     """
 
-    def __init__(self, folder: Path, document: dict[str, Any], verdict: Verdict, finalists: list[Standing], best: Best | None) -> None:
+    def __init__(
+        self, folder: Path, document: dict[str, Any], verdict: Verdict, finalists: list[Standing], best: Best | None
+    ) -> None:
         self.folder = folder
         self.document = document
         self.verdict = verdict
@@ -125,7 +130,11 @@ class Study:
             if record["kind"] != "end":
                 continue
             row = {k: record[k] for k in ("phase", "entrant", "seed", "steps", "samples", "seconds")}
-            row |= {"lr": record["recipe"].get("lr"), "status": record["outcome"]["status"], "reason": record["outcome"]["reason"]}
+            row |= {
+                "lr": record["recipe"].get("lr"),
+                "status": record["outcome"]["status"],
+                "reason": record["outcome"]["reason"],
+            }
             for evaluation in record["evaluations"]:
                 split = evaluation["split"]
                 names = set(evaluation) - {"step", "samples", "seconds", "split"}

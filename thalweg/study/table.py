@@ -6,7 +6,8 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
-from .verdict import Standing, show, unit
+from .verdict import Standing
+from .words import show, unit
 
 if TYPE_CHECKING:
     from .study import Study

@@ -11,9 +11,11 @@ import numpy as np
 
 from .. import rules
 from ..recipe import Recipe
+from . import planning
 from . import rates as rate_choice
 from . import statistics as st
-from .ladder import Finalist, Findings, Result, score_table, winner
+from .jobs import Finalist, Findings, Result, score_table, winner
+from .words import methods, probe_rate, sentences
 
 CONFIDENCE = 0.95
 
@@ -45,7 +47,12 @@ class Contrast:
 
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read."""
-        return {"mean": self.mean, "interval": list(self.interval), "p_better": self.p_better, "decision": self.decision}
+        return {
+            "mean": self.mean,
+            "interval": list(self.interval),
+            "p_better": self.p_better,
+            "decision": self.decision,
+        }
 
 
 @dataclass(frozen=True)
@@ -149,19 +156,24 @@ def judge(findings: Findings, question: Question, seconds: dict[str, float]) -> 
     baseline = next((f for f in finalists if f.entrant.baseline), None)
     target = _target(baseline if baseline in sound else min(sound, key=_mean, default=None), question)
     standings = [
-        _standing(f, contrast(f, baseline), contrast(f, leader), target, question, seconds.get(f.entrant.name)) for f in finalists
+        _standing(f, contrast(f, baseline), contrast(f, leader), target, question, seconds.get(f.entrant.name))
+        for f in finalists
     ]
     standings.sort(key=lambda s: -math.inf if math.isnan(s.mean) else question.sign * s.mean, reverse=True)
     by_name = {s.name: s for s in standings}
     top = by_name[leader.entrant.name] if leader else None
-    equivalent = [s for s in standings if top and s is not top and s.versus_best.decision == "equivalent" and not s.diverged]
+    equivalent = [
+        s for s in standings if top and s is not top and s.versus_best.decision == "equivalent" and not s.diverged
+    ]
     best = _recommended(top, equivalent, won is not None, standings, question)
     others = len(scored) > 1 and layout is not None
-    needed = None if won or not others or layout is None else st.more_seeds_for_headline(layout, findings.level)
+    needed = None if won or not others or layout is None else planning.more_seeds_for_headline(layout, findings.level)
     gain = by_name[best.name].difference if best else None
-    materially = bool(gain and best and not best.baseline and min(question.sign * e for e in gain.interval) > question.delta)
+    materially = bool(
+        gain and best and not best.baseline and min(question.sign * e for e in gain.interval) > question.delta
+    )
     verdict = Verdict(
-        sentences=_sentences(won, top, best, equivalent, standings, needed, findings, question),
+        sentences=sentences(won, top, best, standings, needed, findings, question),
         winner=won.entrant.name if won else None,
         best=best.name if best else None,
         equivalent=tuple(s.name for s in equivalent),
@@ -174,7 +186,7 @@ def judge(findings: Findings, question: Question, seconds: dict[str, float]) -> 
         level=findings.level,
         looks=findings.looks,
         looks_planned=findings.looks_planned,
-        methods=_methods(standings, findings, question),
+        methods=methods(standings, findings, question),
     )
     return verdict, standings
 
@@ -219,27 +231,44 @@ def _reached(result: Result, target: float, question: Question) -> tuple[float, 
     for e in curve:
         if question.sign * float(e[question.metric]) >= target:
             return e["samples"], e["step"], False
-    return (curve[-1]["samples"], curve[-1]["step"], True) if curve else (math.inf, math.inf, True)
+    return float(result.record.get("samples", 0)), float(result.record.get("steps_done", 0)), True
 
 
 def _best_checkpoint(result: Result, question: Question) -> float:
     """The value on ``judge`` at the evaluation that is best on ``select``."""
     curve = {s: [e for e in result.record.get("evaluations", ()) if e["split"] == s] for s in ("select", "judge")}
-    pairs = [(question.sign * float(s[question.metric]), float(j[question.metric])) for s, j in zip(curve["select"], curve["judge"], strict=False)]
+    pairs = [
+        (question.sign * float(s[question.metric]), float(j[question.metric]))
+        for s, j in zip(curve["select"], curve["judge"], strict=False)
+    ]
     return max(pairs)[1] if pairs else math.nan
 
 
 def _standing(
-    f: Finalist, difference: Contrast, versus_best: Contrast, target: float | None, question: Question, seconds: float | None
+    f: Finalist,
+    difference: Contrast,
+    versus_best: Contrast,
+    target: float | None,
+    question: Question,
+    seconds: float | None,
 ) -> Standing:
     seeds = tuple(sorted(f.results))
     scores = tuple(question.sign * f.results[s].judge for s in seeds)
     finite = [s for s in scores if math.isfinite(s)]
     missing = [*f.results.items(), *((job.seed, r) for job, r in f.abandoned)]
-    fallen = [f"seed {s}: {r.record['outcome']['reason']} (step {r.record['outcome']['step']})" for s, r in missing if r.status == "diverged"]
-    times = [_reached(f.results[s], target, question) for s in seeds if f.results[s].record] if target is not None else []
-    lasts = [next((e for e in reversed(r.record.get("evaluations", ())) if e["split"] == "judge"), {}) for r in f.results.values()]
-    calibration = {}
+    fallen = [
+        f"seed {s}: {r.record['outcome']['reason']} (step {r.record['outcome']['step']})"
+        for s, r in missing
+        if r.status == "diverged"
+    ]
+    times = (
+        [_reached(f.results[s], target, question) for s in seeds if f.results[s].record] if target is not None else []
+    )
+    lasts: list[dict[str, Any]] = [
+        next((e for e in reversed(r.record.get("evaluations", ())) if e["split"] == "judge"), {})
+        for r in f.results.values()
+    ]
+    calibration: dict[str, float] = {}
     for name in ("nll", "ece"):
         values = [float(e[name]) for e in lasts if name in e]
         if values:
@@ -248,7 +277,11 @@ def _standing(
     means = {lr: float(np.mean(v)) for lr, v in curve.items() if v and all(map(math.isfinite, v))}
     checkpoints = [_best_checkpoint(r, question) for r in f.results.values() if r.status == "finished"]
     evaluated = [r.record.get("steps_done", 0) for r in f.results.values()]
-    expected = rate_choice.expected_over_decade(list(means), list(means.values()), f.recipe.lr or 0.0) if len(means) > 1 else None
+    expected = (
+        rate_choice.expected_over_decade(list(means), list(means.values()), f.recipe.lr or 0.0)
+        if len(means) > 1
+        else None
+    )
     return Standing(
         name=f.entrant.name,
         optimizer=f.recipe.optimizer,
@@ -264,7 +297,9 @@ def _standing(
         diverged_where=tuple(fallen),
         samples_to_target=st.kaplan_meier_median([t[0] for t in times], [t[2] for t in times]) if times else None,
         steps_to_target=st.kaplan_meier_median([t[1] for t in times], [t[2] for t in times]) if times else None,
-        lr_robustness_decades=rate_choice.robustness(list(means), list(means.values()), question.delta) if len(means) > 1 else None,
+        lr_robustness_decades=rate_choice.robustness(list(means), list(means.values()), question.delta)
+        if len(means) > 1
+        else None,
         lr_expected=None if expected is None else question.sign * expected,
         lr_edge=f.choice.edge if f.choice else None,
         seconds=seconds,
@@ -273,99 +308,5 @@ def _standing(
         best_checkpoint=float(np.mean(checkpoints)) if checkpoints else None,
         calibration=calibration,
         rates=tuple((lr, question.sign * v) for lr, v in means.items()),
-        probe_rate=_probe_rate(f),
-    )
-
-
-def _probe_rate(f: Finalist) -> float | None:
-    finite = {lr: r.select for lr, r in f.probed.items() if math.isfinite(r.select)}
-    return max(finite, key=lambda lr: finite[lr]) if finite else None
-
-
-def show(value: float, metric: str, signed: bool = False) -> str:
-    """A metric's value in words: accuracies in per cent, others with four digits.
-
-    Example:
-        >>> show(0.98123, "accuracy"), show(0.0123, "accuracy", signed=True), show(0.51234, "mse")
-        ('98.1', '+1.23', '0.5123')
-    """
-    if math.isnan(value):
-        return "–"
-    if metric in ("accuracy", "f1", "auc"):
-        return f"{100 * value:+.2f}" if signed else f"{100 * value:.1f}"
-    return f"{value:+.4g}" if signed else f"{value:.4g}"
-
-
-def unit(metric: str) -> str:
-    """What follows a metric's values: ``" %"`` for shares."""
-    return " %" if metric in ("accuracy", "f1", "auc") else ""
-
-
-def _list(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _sentences(
-    won: Finalist | None,
-    top: Standing | None,
-    best: Standing | None,
-    equivalent: Sequence[Standing],
-    standings: Sequence[Standing],
-    needed: int | None,
-    findings: Findings,
-    q: Question,
-) -> tuple[str, str, str]:
-    tail = unit(q.metric)
-    if top is None or len(standings) < 2 or len(top.seeds) < 2:
-        what = "the budget ended before" if findings.complete else "the comparison was stopped before"
-        learned = [f"{f.entrant.name} learns best near lr {rate:.3g}" for f in findings.finalists if (rate := _probe_rate(f))]
-        seen = f" Short probes say: {'; '.join(learned)}." if learned else ""
-        first = f"No verdict on {q.task}: {what} two recipes had run on two fresh seeds.{seen}"
-    elif won is not None:
-        rivals = len(standings) - 1
-        against = f"each of its {rivals} rivals" if rivals > 1 else "its rival"
-        first = f"{top.name} is best on {q.task}: {q.metric} {show(top.mean, q.metric)}{tail}, better than {against} ({len(top.seeds)} fresh seeds)."
-    else:
-        close = [s.name for s in standings if s is not top and s.versus_best.decision in ("equivalent", "undecided") and not s.diverged]
-        if close and all(s.versus_best.decision == "equivalent" for s in standings if s.name in close):
-            first = f"{_list([top.name, *close])} are equivalent on {q.task} (within {show(q.delta, q.metric)}{tail} of {q.metric}); the rest are worse."
-            if len(close) == len(standings) - 1:
-                first = f"All {len(standings)} finalists are equivalent on {q.task}: within {show(q.delta, q.metric)}{tail} of {q.metric}."
-        else:
-            more = f"; about {needed} more seeds would decide" if needed else ""
-            first = f"No single winner on {q.task}: {top.name} leads with {q.metric} {show(top.mean, q.metric)}{tail}, not surely ahead of {_list(close or ['the rest'])} ({len(top.seeds)} seeds{more})."
-    second = "Nothing is recommended." if best is None else _advice(best, standings, q)
-    untried = f" Not tried: {', '.join(findings.not_tried)}." if findings.not_tried else ""
-    seeds = "seeds vary the order of the data only" if q.fixed_weights else "intervals speak of new seeds on this data"
-    third = f"Only the learning rates were tuned (effort {q.effort}); {seeds}.{untried}"
-    return first, second, third
-
-
-def _advice(best: Standing, standings: Sequence[Standing], q: Question) -> str:
-    base = next((s for s in standings if s.baseline), None)
-    if base is None:
-        return f"Take {best.name}."
-    if best is base:
-        return "Keep yours: nothing tried is shown to be better." if q.own_baseline else f"Take {base.name}: nothing tried is shown to be better."
-    d = best.difference
-    if math.isnan(d.mean):
-        return f"Take {best.name}: {base.name} diverged."
-    low, high = (show(e, q.metric, signed=True) for e in d.interval)
-    words = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "not decided"}[d.decision]
-    if d.decision == "better" and min(q.sign * e for e in d.interval) > q.delta:
-        words = "materially better"
-    gain = "points" if unit(q.metric) else q.metric
-    return f"Take {best.name}: against {base.name} {show(d.mean, q.metric, signed=True)} {gain} [{low}, {high}], {words}."
-
-
-def _methods(standings: Sequence[Standing], findings: Findings, q: Question) -> str:
-    names = ", ".join(f"{s.name} (lr {s.recipe.lr:.3g})" for s in standings)
-    n = max((len(s.seeds) for s in standings), default=0)
-    return (
-        f"Compared on {q.task}: {names}. Each tuned optimizer's learning rate was bracketed by short runs and chosen on a selection set at the "
-        f"full horizon by a quadratic fit in log rate. Finalists were trained on {n} fresh seeds shared by all (paired initial weights and "
-        f"batch order) and scored by {q.metric} on held-out data that no choice had seen ({q.judged_on}). A recipe is called best if it beats every "
-        f"rival in a two-sided t test at {findings.level:.3g} each (residual variance of the recipe × seed layout, pooled; paired where variances "
-        f"differ by more than 4×; {findings.looks} of {findings.looks_planned} planned looks, Pocock levels). Intervals of differences are "
-        f"simultaneous 95 % (Tukey); differences within ±{q.delta:.3g} count as equivalent."
+        probe_rate=probe_rate(f),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from ..run import Trace
 from ..seeds import stream
 from ..store import Store
 from .executors import Emit, Record
-from .ladder import Job
+from .jobs import Job
 
 if TYPE_CHECKING:
     from ..task import Task
@@ -45,7 +46,7 @@ def of_task(task: Task, folder: Path | None) -> Callable[[Job, Emit, float], Rec
             job.recipe,
             job.seed,
             steps=job.steps,
-            evaluations=None if final else 1,
+            evaluations=min(10, loop.evaluations_of(task, job.recipe, job.steps)) if final else 1,
             splits=("select", "judge") if final else ("select",),
             deadline=deadline,
             observe=observe,
@@ -81,7 +82,9 @@ def of_fit(fit: Callable[..., Any]) -> Callable[[Job, Emit, float], Record]:
         def report(step: int, **metrics: float) -> None:
             values = {name: float(value) for name, value in metrics.items()}
             if not values:
-                raise BadTask("fit called report(step) without a metric", "write report(step, loss=...) with what decides first")
+                raise BadTask(
+                    "fit called report(step) without a metric", "write report(step, loss=...) with what decides first"
+                )
             at = {"step": int(step), "samples": int(step), "seconds": time.perf_counter() - started, "split": "select"}
             evaluations.append(at | values)
             emit({"run": job.key, "kind": "evaluation"} | evaluations[-1])
@@ -163,7 +166,9 @@ def seconds_per_step(task: Task, job: Job, limit: float) -> float:
         limit: seconds after which the timed run ends, warm-up excluded.
     """
     loop.run(task, job.recipe, job.seed, steps=min(TIMING_WARM, job.steps), evaluations=1, splits=())
-    run, _ = loop.run(task, job.recipe, job.seed, steps=job.steps, evaluations=1, splits=(), deadline=time.monotonic() + limit)
+    run, _ = loop.run(
+        task, job.recipe, job.seed, steps=job.steps, evaluations=1, splits=(), deadline=time.monotonic() + limit
+    )
     marks = [0.0, *run.trace.seconds]
-    times = sorted(b - a for a, b in zip(marks, marks[1:], strict=False)) or [run.seconds]
+    times = sorted(b - a for a, b in itertools.pairwise(marks)) or [run.seconds]
     return times[len(times) // 2]

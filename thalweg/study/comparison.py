@@ -22,9 +22,18 @@ from .conductor import Case, Conductor, case_of
 from .ladder import FINAL_SEED, protocol
 from .study import Study
 
+
+def _different_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and all(isinstance(s, int) for s in value)
+        and len(set(value)) == len(value) >= 2
+    )
+
+
 SEEDS = Allowed(
     "a whole number >= 2, a list of different whole numbers, or None",
-    lambda v: v is None or (COUNT.test(v) and v >= 2) or (isinstance(v, list | tuple) and len(set(v)) == len(v) >= 2 and all(isinstance(s, int) for s in v)),
+    lambda v: v is None or (COUNT.test(v) and v >= 2) or _different_numbers(v),
 )
 HOME = Path("thalweg-studies")
 
@@ -47,8 +56,8 @@ def compare(
 ) -> Study:
     """Which optimizer at which rate trains this model on this data, is it better than the baseline, and how sure is that?
 
-    Every optimizer of the field gets its own tuned rate; the finalists are trained on fresh seeds shared by all and judged on data
-    that no choice has seen. See ``docs/guides/compare.md`` for the protocol.
+    Every optimizer of the field gets its own tuned rate; the finalists are trained on fresh seeds shared by all and judged
+    on data that no choice has seen. See ``docs/guides/compare.md`` for the protocol.
 
     Args:
         what: a `Task` (or its name); a module or factory, with ``train``; or the user's own loop ``fit(recipe, seed, report)``.
@@ -83,9 +92,16 @@ def compare(
     check("compare", "effort", effort, one_of("quick"))
     check("compare", "executor", executor, one_of("auto", "sequential", "processes"))
     check("compare", "seeds", seeds, SEEDS)
-    check("compare", "delta", delta, optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0)))
+    check(
+        "compare", "delta", delta, optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0))
+    )
     own = Recipe.load(baseline) if isinstance(baseline, str | Path) else baseline
-    check("compare", "baseline", own, Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)))
+    check(
+        "compare",
+        "baseline",
+        own,
+        Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)),
+    )
     case = _case(what, train, valid)
     entrants, presets = plan.entrants(field, own, case.kind, case.fixed_weights)
     asked = {
@@ -95,13 +111,13 @@ def compare(
         "field": [[e.name, e.recipe.as_dict()] for e in entrants],
         "budget": str(limit),
         "effort": effort,
-        "seeds": list(seeds) if isinstance(seeds, list | tuple) else seeds,
+        "seeds": seeds if seeds is None or isinstance(seeds, int) else list(seeds),
         "delta": delta,
     }
     store, head = _open(folder, case, asked, resume)
     if head and store.read("verdict.json") is not None and head.get("complete"):
         return Study.load(store.folder, case.task)
-    numbers = list(seeds) if isinstance(seeds, list | tuple) else [FINAL_SEED + i for i in range(seeds)] if seeds else None
+    numbers = range(FINAL_SEED, FINAL_SEED + seeds) if isinstance(seeds, int) else seeds
     with Progress(quiet) as progress, contextlib.ExitStack() as stack:
         for note in (*case.notes, *presets):
             progress.say(note)
@@ -122,21 +138,33 @@ def _case(what: Any, train: Any, valid: Any) -> Case:
             raise BadOption("compare: a model needs data", "write thalweg.compare(model, train, valid)")
         what = Task(model=what, train=train, valid=valid)
     elif train is not None or valid is not None:
-        raise BadOption("compare: train and valid go with a model; a Task and a fit bring their own data", "leave them out")
+        raise BadOption(
+            "compare: train and valid go with a model; a Task and a fit bring their own data", "leave them out"
+        )
     if isinstance(what, Task):
         return case_of(what, source)
     if not callable(what):
-        raise BadOption(f"compare: cannot compare a {type(what).__name__}", "give a Task, a model with data, or fit(recipe, seed, report)")
+        raise BadOption(
+            f"compare: cannot compare a {type(what).__name__}",
+            "give a Task, a model with data, or fit(recipe, seed, report)",
+        )
     names = list(inspect.signature(what).parameters)
     if len(names) != 3:
-        raise BadOption(f"compare: fit takes (recipe, seed, report), this takes ({', '.join(names)})", "write def fit(recipe, seed, report): ...")
+        raise BadOption(
+            f"compare: fit takes (recipe, seed, report), this takes ({', '.join(names)})",
+            "write def fit(recipe, seed, report): ...",
+        )
     name = getattr(what, "__name__", "fit")
     goal = getattr(what, "goal", None)
-    direction, metric = (str(goal).split() + [""])[:2] if goal else (None, None)
-    return Case(name, work.fit_fingerprint(what), "other", metric or None, direction, 1, None, 1.0, False, "cpu", (), fit=what)
+    direction, metric = [*str(goal).split(), ""][:2] if goal else (None, None)
+    return Case(
+        name, work.fit_fingerprint(what), "other", metric or None, direction, 1, None, 1.0, False, "cpu", (), fit=what
+    )
 
 
-def _open(folder: str | Path | None, case: Case, asked: dict[str, Any], resume: bool) -> tuple[Store, dict[str, Any] | None]:
+def _open(
+    folder: str | Path | None, case: Case, asked: dict[str, Any], resume: bool
+) -> tuple[Store, dict[str, Any] | None]:
     """The study's store, and its head when it is one to continue."""
     if folder is not None:
         store = Store(folder)
@@ -144,16 +172,25 @@ def _open(folder: str | Path | None, case: Case, asked: dict[str, Any], resume: 
             return store, None
         head = store.head()
         if head["asked"]["fingerprint"] != asked["fingerprint"]:
-            raise BadStudy(f"{folder} is a study of another task ({head['asked']['task']}), or its model or data changed", "give a new folder")
+            raise BadStudy(
+                f"{folder} is a study of another task ({head['asked']['task']}), or its model or data changed",
+                "give a new folder",
+            )
         changed = [k for k in asked if head["asked"][k] != asked[k]]
         if changed:
-            raise BadStudy(f"{folder} was asked differently: {', '.join(changed)}", "give a new folder, or ask the same to resume")
+            raise BadStudy(
+                f"{folder} was asked differently: {', '.join(changed)}", "give a new folder, or ask the same to resume"
+            )
         if not resume:
             raise BadStudy(f"{folder} holds a study already", "give a new folder, or resume")
         return store, head
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in case.name)
     try:
-        numbers = sorted(int(p.name.removeprefix(f"{name}-")) for p in HOME.glob(f"{name}-[0-9]*") if p.name.removeprefix(f"{name}-").isdigit())
+        numbers = sorted(
+            int(p.name.removeprefix(f"{name}-"))
+            for p in HOME.glob(f"{name}-[0-9]*")
+            if p.name.removeprefix(f"{name}-").isdigit()
+        )
     except OSError as error:
         raise BadStudy(f"cannot read {HOME}: {error.strerror}", "give a folder that you may write to") from None
     for number in reversed(numbers):

@@ -120,7 +120,7 @@ def minimize(
             x.grad = grad + gradient_noise * _normal(x, generator) if gradient_noise else grad
         if schedule is not None:
             group["lr"] = rate * schedule(k)
-        opt._update()  # nobody can have hooked this optimizer, and torch's hooks cost more than a step
+        opt.update()  # nobody can have hooked this optimizer, and torch's hooks cost more than a step
         path.append(_row(flat))
     return done(FINISHED, f"all {steps} updates were made")
 

@@ -1,0 +1,115 @@
+"""What the protocol speaks of: jobs, their results, finalists and findings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..recipe import Recipe
+from .plan import Entrant
+from .rates import Choice
+from .statistics import fit_layout, headline
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The horizons: ``steps`` of a full run, ``probe`` of a short one, ``rows`` of a step; ``resolution`` of a score."""
+
+    steps: int
+    probe: int
+    rows: int
+    resolution: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to do: an entrant's recipe at a rate, a seed, a horizon; ``phase`` says what for."""
+
+    phase: str
+    entrant: str
+    recipe: Recipe
+    seed: int
+    steps: int
+
+    @property
+    def key(self) -> str:
+        """Stable name of the run; also its name in the trace."""
+        return f"{self.phase}-{self.recipe.id}-{self.steps}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a job: the goal's value with larger as better (NaN unless finished), on both halves of the data."""
+
+    status: str
+    select: float
+    judge: float
+    record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass
+class Finalist:
+    """An entrant in the finals: its recipe with the chosen rate, its results by seed, and how the rate was found."""
+
+    entrant: Entrant
+    recipe: Recipe
+    results: dict[int, Result] = field(default_factory=dict)
+    abandoned: list[tuple[Job, Result]] = field(default_factory=list)
+    choice: Choice | None = None
+    tried: dict[float, list[Result]] = field(default_factory=dict)
+    probed: dict[float, Result] = field(default_factory=dict)
+    select: float = math.nan
+
+
+@dataclass
+class Findings:
+    """All that the protocol saw."""
+
+    finalists: list[Finalist]
+    level: float
+    looks: int
+    looks_planned: int
+    not_tried: list[str]
+    notes: list[str]
+    complete: bool = True
+
+    def scores_RN(self) -> NDArray[np.float64]:
+        """Values on ``judge``, a row per finalist and a column per seed; NaN where there is none."""
+        return score_table(self.finalists)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How much is spent on each entrant: probes per decade, seeds for choosing a rate, seeds in the first final."""
+
+    per_decade: int
+    select_seeds: int
+    finals: int
+
+
+def winner(finalists: Sequence[Finalist], level: float, resolution: float = 0.0) -> int | None:
+    """The finalist that never diverged and beats every rival at ``level``; a rival with less than two values is beaten."""
+    scores = score_table(finalists)
+    rows = [i for i, row in enumerate(scores) if np.isfinite(row).sum() >= 2]
+    if not rows or len(finalists) < 2:
+        return None
+    if len(rows) == 1:
+        best: int | None = 0
+    else:
+        best = headline(fit_layout(scores[rows], resolution), level)
+    if best is None or any(r.status == "diverged" for r in finalists[rows[best]].results.values()):
+        return None
+    return rows[best]
+
+
+def score_table(finalists: Sequence[Finalist]) -> NDArray[np.float64]:
+    """Values on ``judge``: R × N, NaN where a finalist has none on a seed."""
+    seeds = sorted({seed for f in finalists for seed in f.results})
+    return np.array([[f.results[s].judge if s in f.results else math.nan for s in seeds] for f in finalists]).reshape(
+        len(finalists), len(seeds)
+    )
