@@ -16,3 +16,6 @@ task = tw.Task(
     epochs=10,
     name="sine-of-a-product",
 )
+
+if __name__ == "__main__":
+    print(tw.train(task, tw.Recipe("adamw", lr=1e-2), quiet=True))

@@ -29,7 +29,7 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     def __init__(self, width: int = 8, num_classes: int = 10) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, width, 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(1, width, 3, 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = BasicBlock(width, width)
@@ -66,5 +66,12 @@ class Digits(Dataset):
 
 
 net = ResNet()
-train_loader = DataLoader(Subset(Digits(augment=True), range(1300)), batch_size=64, shuffle=True)
-valid_loader = DataLoader(Subset(Digits(augment=False), range(1300, 1797)), batch_size=256)
+train_loader = DataLoader(Subset(Digits(augment=True), range(800)), batch_size=64, shuffle=True)
+valid_loader = DataLoader(Subset(Digits(augment=False), range(800, 1797)), batch_size=256)
+
+if __name__ == "__main__":
+    images, labels = next(iter(train_loader))
+    loss = nn.functional.cross_entropy(net(images), labels)
+    print(
+        f"{sum(p.numel() for p in net.parameters())} parameters, images {tuple(images.shape)}, loss {loss.item():.2f}"
+    )

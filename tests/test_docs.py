@@ -73,9 +73,10 @@ def played(path: Path, text: str):
 
 def fits(expected: str, printed: str) -> bool:
     """Whether an output is as expected; ``...`` stands for anything within a line, alone on a line for any lines."""
-    pattern = re.escape(expected).replace(r"\.\.\.\n", "(.*\n)*?" if expected.startswith("...\n") else ".*\n")
-    pattern = re.sub(r"(?<=\n)\.\*\n", "(.*\n)*?", pattern).replace(r"\.\.\.", ".*")
-    return re.fullmatch(pattern, printed) is not None
+    lines = (
+        "(?:.*\n)*?" if x == "..." else re.escape(x).replace(r"\.\.\.", ".*") + "\n" for x in expected.splitlines()
+    )
+    return re.fullmatch("".join(lines), printed) is not None
 
 
 def slugs(path: Path) -> set[str]:
@@ -187,7 +188,7 @@ def write(path: Path) -> None:
     for block, printed in reversed(results):
         start, end = block.output
         if not fits(text[start:end], printed):
-            print(f"{path}:{block.line}\n{printed}")
+            print(f"{path}:{block.line}\n{text[start:end]}->\n{printed}")
             text = text[:start] + printed + text[end:]
     path.write_text(text, encoding="utf-8")
 

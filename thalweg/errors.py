@@ -119,7 +119,7 @@ def unknown(owner: str, what: str, got: str, known: Iterable[str]) -> BadOption:
     Example:
         >>> print(unknown("Recipe", "optimizer", "adamv", ["adam", "adamw", "sgd"]))
         Recipe: unknown optimizer 'adamv'; known: adam, adamw, sgd
-        hint: did you mean 'adamw'?
+        hint: did you mean 'adam'?
     """
     names = sorted(known)
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.4)

@@ -75,6 +75,34 @@ def kept_because(model: nn.Module) -> str | None:
     return None
 
 
+def looks_trained(model: nn.Module) -> bool:
+    """Whether the weights are a trained network's rather than an initializer's, be it an initializer of one's own.
+
+    An initializer leaves each tensor constant or a sample of one normal or uniform distribution about zero
+    (Kolmogorov–Smirnov, p > 1e-6), and batch norm's counters at zero.
+
+    Args:
+        model: left untouched.
+
+    Example:
+        >>> looks_trained(nn.Linear(30, 20))
+        False
+    """
+    if any(name.endswith("num_batches_tracked") and bool(buffer) for name, buffer in model.named_buffers()):
+        return True
+    grid = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    shapes = [torch.special.ndtri(grid).numpy(), (math.sqrt(3) * (2 * grid - 1)).numpy()]  # of standard deviation 1
+    for parameter in model.parameters():
+        x = _values(parameter)
+        x = x[:: -(-x.size // SAMPLE) or 1]
+        if x.size < 2 or (x == x[0]).all():
+            continue
+        x = x / math.sqrt(float((x * x).mean()))
+        if max(ks_p_value(x, shape) for shape in shapes) < P_VALUE:
+            return True
+    return False
+
+
 def _values(tensor: Tensor) -> np.ndarray:
     flat = tensor.detach().cpu().reshape(-1)
     flat = torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat

@@ -33,6 +33,11 @@ class MinimizeResult:
         status: 0 ``until`` was met, 1 all steps were made, 2 diverged.
         message: the same in words.
         path: every point from ``x0`` to ``x``, (nit + 1, n); a tuple's numbers stand side by side.
+
+    Example:
+        >>> result = minimize(lambda x: (x**2).sum(), [1.0], rule="sgd", lr=0.5, steps=1)
+        >>> result.x.tolist(), result.fun, result.nfev, result.status == FINISHED
+        ([0.0], 0.0, 2, True)
     """
 
     x: Any

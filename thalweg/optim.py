@@ -123,7 +123,8 @@ class Optimizer(torch.optim.Optimizer):
         """
         if isinstance(param_group, dict):
             self._check({**self.defaults, **param_group}, f"{type(self).__name__}, parameter group")
-        super().add_param_group(param_group)
+        # Unwrapped, since torch's wrapper imports its compiler, which takes seconds, only to turn it off.
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a ``state_dict()`` of this class or of torch's optimizer of the same name.

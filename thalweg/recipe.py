@@ -298,7 +298,7 @@ class Recipe:
         Example:
             >>> import torch
             >>> optimizer, schedule = Recipe("sgd", lr=0.1).build(torch.nn.Linear(2, 1), steps=100)
-            >>> optimizer.param_groups[0]["lr"]  # the first of ten warm-up steps
+            >>> round(optimizer.param_groups[0]["lr"], 6)  # the first of ten warm-up steps
             0.01
         """
         from torch.optim.lr_scheduler import LambdaLR

@@ -16,7 +16,12 @@ COLUMNS = ("step", "samples", "seconds", "loss", "lr", "grad_norm")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: ``finished``; ``diverged`` (at which step, what was non-finite first); ``stopped`` (why)."""
+    """How a run ended: ``finished``; ``diverged`` (at which step, what was non-finite first); ``stopped`` (why).
+
+    Example:
+        >>> print(Outcome.diverged(412, "layer3.weight", "loss became inf"))
+        diverged at step 412: loss became inf
+    """
 
     status: str
     step: int
@@ -49,6 +54,11 @@ class Trace:
         lr: the rate of the first parameter group in this update.
         grad_norm: Euclidean norm of the whole gradient, before clipping.
         evaluations: dicts with ``step, samples, seconds, split`` and a value per metric.
+
+    Example:
+        >>> trace = Trace(step=[1, 2], loss=[0.7, 0.5])
+        >>> len(trace), trace.last("select")
+        (2, None)
     """
 
     step: list[int] = field(default_factory=list)
@@ -90,6 +100,12 @@ class Run:
         outcome: how it ended.
         seconds: in all, evaluation included.
         folder: where it lies, or None.
+
+    Example:
+        >>> import thalweg
+        >>> run = thalweg.train("digits", thalweg.Recipe("sgd", lr=0.1), quiet=True)
+        >>> run.outcome.status, len(run.trace), sorted(run.final)
+        ('finished', 420, ['accuracy', 'ece', 'loss', 'nll'])
     """
 
     task: str

@@ -103,7 +103,7 @@ def compare(
         Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)),
     )
     case = _case(what, train, valid)
-    entrants, presets = plan.entrants(field, own, case.kind, case.fixed_weights)
+    entrants, presets = plan.entrants(field, own, case.kind, case.pretrained)
     asked = {
         "task": case.name,
         "fingerprint": case.fingerprint,
@@ -148,12 +148,14 @@ def _case(what: Any, train: Any, valid: Any) -> Case:
             f"compare: cannot compare a {type(what).__name__}",
             "give a Task, a model with data, or fit(recipe, seed, report)",
         )
-    names = list(inspect.signature(what).parameters)
-    if len(names) != 3:
+    signature = inspect.signature(what)
+    try:
+        signature.bind("recipe", "seed", "report")
+    except TypeError:
         raise BadOption(
-            f"compare: fit takes (recipe, seed, report), this takes ({', '.join(names)})",
+            f"compare: fit takes (recipe, seed, report), this takes ({', '.join(signature.parameters)})",
             "write def fit(recipe, seed, report): ...",
-        )
+        ) from None
     name = getattr(what, "__name__", "fit")
     goal = getattr(what, "goal", None)
     direction, metric = [*str(goal).split(), ""][:2] if goal else (None, None)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from .. import loop
 from ..console import Progress
 from ..errors import BadOption
+from ..fresh import looks_trained
 from ..recipe import Recipe
 from ..store import FORMAT, Store, environment
 from ..task import Task
@@ -49,6 +50,7 @@ class Case:
     task: Task | None = None
     source: str | None = None
     fit: Callable[..., Any] | None = None
+    pretrained: bool = False
 
 
 def case_of(task: Task, source: str | None = None) -> Case:
@@ -68,6 +70,7 @@ def case_of(task: Task, source: str | None = None) -> Case:
         notes=tuple(data.notes),
         task=task,
         source=source,
+        pretrained=data.model_fixed and looks_trained(task.build(task.seed)),
     )
 
 

@@ -44,19 +44,16 @@ def draw(study: Study) -> Figure:
     tuned = [s.name for s in study.finalists if not s.baseline]
     looks = {name: {"color": COLOURS[i % 7], "linestyle": STYLES[i % 4]} for i, name in enumerate(tuned)}
     looks |= {s.name: {"color": BASELINE, "linestyle": "-"} for s in study.finalists if s.baseline}
-    _stretch(panels[0], "x", _finals(panels[0], study, scale, looks), scale)
-    _stretch(panels[1], "y", _rates(panels[1], study, scale, looks), scale)
-    _stretch(panels[2], "y", _curves(panels[2], study, scale, looks), scale)
-    for axes in panels:
+    for axes, draw_on, which in zip(panels, (_finals, _rates, _curves), "xyy", strict=True):
+        _stretch(axes, which, draw_on(axes, study, scale, looks), scale)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     panels[1].set_ylabel(f"{metric}{unit(metric)}")
     lines = {line.get_label(): line for line in panels[2].lines}
-    names = [s.name for s in study.finalists if s.name in lines]
-    if names:
-        handles = [lines[name] for name in names]
-        figure.legend(handles, names, loc="outside lower center", ncols=8, frameon=False, handlelength=3)
-    sentence = textwrap.fill(study.verdict.sentence, 150)
+    shown = {name: lines[name] for name in looks if name in lines}
+    if shown:
+        figure.legend(shown.values(), shown, loc="outside lower center", ncols=8, frameon=False, handlelength=3)
+    sentence = textwrap.fill(study.verdict.sentence, 130)
     figure.suptitle(sentence, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
@@ -122,14 +119,20 @@ def _curves(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]
 def _stretch(axes: Axes, which: str, drawn: list[float], scale: float) -> None:
     """More room for what is near the best: shares by what is missing to 100 %, widely spread positive values by logs."""
     finite = [v for v in drawn if math.isfinite(v)]
+    set_scale = getattr(axes, f"set_{which}scale")
     if scale == 100 and finite:
-        forward = lambda share: -np.log(np.maximum(BEYOND - np.asarray(share, dtype=float), 0.01))  # noqa: E731
-        backward = lambda drawn: BEYOND - np.exp(-np.asarray(drawn, dtype=float))  # noqa: E731
-        low, high = forward(min(finite)), forward(min(max(finite), 100))
-        getattr(axes, f"set_{which}scale")("function", functions=(forward, backward))
-        room = 0.05 * (high - low) + 0.01
-        getattr(axes, f"set_{which}lim")(backward(low - room), backward(high + room))
-        ticks = [t for t in SHARES if backward(low - room) <= t <= backward(high + room)]
-        getattr(axes, f"set_{which}ticks")(ticks, [f"{t:g}" for t in ticks])
+        low, high = _place(min(finite)), _place(min(max(finite), 100.0))
+        ends = [_share(low - 0.05 * (high - low) - 0.01), _share(high + 0.05 * (high - low) + 0.01)]
+        ticks = [t for t in SHARES if ends[0] <= t <= ends[1]]
+        set_scale("function", functions=(_place, _share))
+        axes.set(**{f"{which}lim": ends, f"{which}ticks": ticks, f"{which}ticklabels": [f"{t}" for t in ticks]})
     elif len(finite) > 1 and 0 < 20 * min(finite) < max(finite):
-        getattr(axes, f"set_{which}scale")("log")
+        set_scale("log")
+
+
+def _place(share: Any) -> Any:
+    return -np.log(np.maximum(BEYOND - np.asarray(share, dtype=float), 0.01))
+
+
+def _share(place: Any) -> Any:
+    return BEYOND - np.exp(-np.asarray(place, dtype=float))

@@ -20,9 +20,9 @@ def optimizer_call(recipe: Recipe, parameters: str = "model.parameters()") -> st
         >>> optimizer_call(Recipe("nesterov", lr=0.1))
         'torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.0, momentum=0.9, nesterov=True)'
     """
-    own = {o.name: o.default for o in rules.get(recipe.optimizer).options if o.name in ("momentum", "nesterov")}
-    chosen = {name: value for name, value in own.items() if value} | recipe.options
-    arguments = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | chosen
+    defaults = rules.get(recipe.optimizer).defaults
+    own = {name: defaults[name] for name in ("momentum", "nesterov") if defaults.get(name)}
+    arguments = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | own | recipe.options
     return _call(f"torch.optim.{TORCH_NAMES.get(recipe.optimizer, 'SGD')}", parameters, **arguments)
 
 
@@ -62,9 +62,8 @@ def plain_torch(recipe: Recipe, steps: int, task: str | None, seed: int, batch_s
     """
     load = f"task = thalweg.Task.load({_literal(task)})" if task else "# `task` is the thalweg.Task that was compared"
     batches = f"thalweg.loop.updates(task.prepare().train, {_literal(batch_size)}, {accumulate}, seed={seed})"
-    clip = (
-        f"\n        torch.nn.utils.clip_grad_norm_(model.parameters(), {recipe.clip_norm})" if recipe.clip_norm else ""
-    )
+    norm = recipe.clip_norm
+    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {norm})\n        " if norm else ""
     return f'''\
 """Repeats the first final of a study in plain PyTorch; put your own model, batches and loss in the places of `task`."""
 
@@ -81,8 +80,8 @@ with thalweg.seeds.stream({seed}, "dropout"):
         for batch, share in batches:
             loss = share * task.loss_of(model, batch)
             loss.backward()
-            losses[-1] += loss.item(){clip}
-        optimizer.step()
+            losses[-1] += loss.item()
+        {clip}optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if len(losses) == {steps}:
@@ -111,8 +110,7 @@ def configure_optimizers(self):
 
 def trainer(recipe: Recipe, steps: int, accumulate: int = 1) -> str:
     """The function to paste before a Hugging Face ``Trainer``, and its arguments; arguments as `plain_torch`."""
-    code = textwrap.indent(_optimizer(recipe), "    ")
-    settings = {"max_steps": steps or -1, "max_grad_norm": recipe.clip_norm or 0.0}
+    code, norm = textwrap.indent(_optimizer(recipe), "    "), recipe.clip_norm or 0.0
     return f'''\
 {_head(factor_code(recipe, steps), code)}
 
@@ -120,7 +118,7 @@ def trainer(recipe: Recipe, steps: int, accumulate: int = 1) -> str:
 def optimizers(model):
     """For Trainer(model, args, optimizers=optimizers(model), ...), where args are
 
-    {_call("TrainingArguments", **settings, gradient_accumulation_steps=accumulate)}
+    {_call("TrainingArguments", max_steps=steps or -1, max_grad_norm=norm, gradient_accumulation_steps=accumulate)}
     """
 {code}
     return optimizer, schedule

@@ -236,6 +236,10 @@ def _finals(
             break
         if purse.left < len(finalists) * block * price:
             break
+    whole = set.intersection(*(set(f.results) for f in finalists)) if finalists else set()
+    if len(whole) >= 2:  # the budget may have ended in the middle of a seed: all are judged on the same ones
+        for f in finalists:
+            f.results = {seed: f.results[seed] for seed in sorted(whole)}
     return look, max(1, planned)
 
 

@@ -142,14 +142,14 @@ class Entrant:
     baseline: bool = False
 
 
-def entrants(field: Any, baseline: Recipe | None, kind: str, fixed_weights: bool) -> tuple[list[Entrant], list[str]]:
+def entrants(field: Any, baseline: Recipe | None, kind: str, pretrained: bool) -> tuple[list[Entrant], list[str]]:
     """The competitors in the order of spending, the baseline first, and sentences on the presets used.
 
     Args:
         field: names (``"adamw"``, ``"adamw-constant"`` for a constant rate) and recipes; None: `FIELD`.
         baseline: the user's recipe; None: AdamW at 1e-3, untuned.
         kind: of the task: a language model gets clipping at norm 1 and β2 = .95.
-        fixed_weights: pretrained weights: rates start from 1e-6 to 1e-4.
+        pretrained: whether the weights are a trained network's: rates start from 1e-6 to 1e-4.
 
     Raises:
         BadOption: an unknown name, an empty field, or two entrants with one name.
@@ -166,11 +166,11 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, fixed_weights: bool
     if kind == "language-model":
         preset = {"clip_norm": 1.0}
         notes.append("Preset for language models: gradients clipped at norm 1, β2 .95.")
-    if fixed_weights:
+    if pretrained:
         notes.append("Preset for fine-tuning: the search for rates starts from 1e-6 to 1e-4.")
     first = baseline or UNTUNED
     label = f"{first.optimizer} (yours)" if baseline else "adamw at 1e-3"
-    named = [Entrant(label, first, _rates(first, fixed_weights) if first.lr is None else None, baseline=True)]
+    named = [Entrant(label, first, _rates(first, pretrained) if first.lr is None else None, baseline=True)]
     for item in chosen:
         if isinstance(item, Recipe):
             same = sum(e.name.split("#")[0] == item.optimizer for e in named)
@@ -192,7 +192,7 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, fixed_weights: bool
             recipe = Recipe(rule, schedule=tail or "linear", **options)
         else:
             raise BadOption(f"compare: field holds {item!r}", "give names of optimizers and thalweg.Recipe objects")
-        named.append(Entrant(name, recipe, _rates(recipe, fixed_weights) if recipe.lr is None else None))
+        named.append(Entrant(name, recipe, _rates(recipe, pretrained) if recipe.lr is None else None))
     names = [e.name for e in named]
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
@@ -200,5 +200,5 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, fixed_weights: bool
     return named, notes
 
 
-def _rates(recipe: Recipe, fixed_weights: bool) -> tuple[float, float]:
-    return FINE_TUNING_RATES if fixed_weights else rules.get(recipe.optimizer).rates
+def _rates(recipe: Recipe, pretrained: bool) -> tuple[float, float]:
+    return FINE_TUNING_RATES if pretrained else rules.get(recipe.optimizer).rates

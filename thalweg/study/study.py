@@ -69,6 +69,12 @@ class Study:
         cost: ``runs``, ``samples``, ``seconds``.
         executor: where the runs happened, and the measurement that decided it.
         notes: sentences on what was inferred.
+
+    Example:
+        >>> import thalweg
+        >>> study = thalweg.compare("digits", field=["sgd"], budget="8 runs", quiet=True, folder=tmp / "study")
+        >>> study.cost["runs"] <= 8, [s.name for s in Study.load(tmp / "study").finalists] == [s.name for s in study.finalists]
+        (True, True)
     """
 
     def __init__(

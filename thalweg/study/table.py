@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .study import Study
 
 ROWS = 8
+LINES = 14
 
 
 def _interval(low: float, high: float, metric: str, signed: bool = False) -> str:
@@ -62,14 +63,15 @@ def text(study: Study) -> str:
         lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
     if study.best:
         steps = study.document["steps"]
-        lines += [
+        end = [
             f"recipe  {study.best.recipe}",
             f"study   {study.folder}   (recipe.toml, model.safetensors, plain.py, lightning.py, trainer.py)",
             f'paste   optimizer, schedule = thalweg.Recipe.load("{study.best.recipe_file}").build(model, steps={steps})',
         ]
+        lines += end[max(0, len(lines) + len(end) - LINES) :]  # a full table leaves the recipe to its file
     else:
         lines.append(f"study   {study.folder}")
-    return "\n".join(lines[:14])
+    return "\n".join(lines)
 
 
 def html(study: Study) -> str:

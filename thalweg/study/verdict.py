@@ -96,7 +96,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer. ``winner`` is None when no finalist beats every rival at its level; ``best`` is recommended all the same."""
+    """The answer. ``winner`` is None when no finalist beats every rival at its level; ``best`` is recommended all the same.
+
+    Example:
+        >>> import thalweg
+        >>> study = thalweg.compare("digits", field=["sgd"], budget="8 runs", quiet=True, folder=tmp / "study")
+        >>> study.verdict.direction, study.verdict.winner in (None, "sgd", "adamw at 1e-3")
+        ('max', True)
+    """
 
     sentences: tuple[str, str, str]
     winner: str | None
