@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .flat import Flat
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -73,6 +75,7 @@ class Solo(Cohort):
         self.optimizer.track_norm = True  # type: ignore[attr-defined]
         self._factor, self._step = recipe.multiplier(steps), 0
         self._parameters = list(self.model.parameters())
+        self._flat: Flat | None = None
         self._forward: Any = torch.compile(self.model) if task.compile else self.model
         device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device) if task.precision == "fp16" else None
@@ -88,6 +91,10 @@ class Solo(Cohort):
 
     def step(self) -> Tensor:
         """One update; with fp16, one that overflowed is skipped and the scale lowered."""
+        if self._flat is None and not self.task.compile:
+            self._flat = Flat(self.optimizer)
+        kept = self._flat.gather() if self._flat else []
+        skipped = False
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
             before = self.scaler.get_scale()
@@ -96,13 +103,14 @@ class Solo(Cohort):
             skipped = self.scaler.get_scale() < before
         else:
             self.optimizer.update()  # type: ignore[attr-defined]
-            skipped = False
         norm = torch.full((), torch.inf) if skipped else self.optimizer.grad_norm  # type: ignore[attr-defined]
         if not skipped:
             self._step += 1
             factor = self._factor(self._step)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
+        if self._flat:
+            self._flat.clear(kept)
         for parameter in self._parameters:
             parameter.grad = None
         return norm.reshape(1)

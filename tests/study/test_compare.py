@@ -92,6 +92,7 @@ def test_the_document_has_the_keys_that_programs_read(study):
         assert {"mean", "interval", "p_better", "decision"} <= f["difference"].keys()
     assert {"recipe", "recipe_file", "model_file", "test"} <= d["best"].keys()
     assert {"runs", "samples", "seconds"} <= d["cost"].keys()
+    assert all(sorted(order) == ["adamw", "sgd"] for order in d["rankings"].values()) and len(d["rankings"]) == 3
 
 
 def test_a_study_read_from_its_folder_is_the_same(study, toy):
@@ -243,6 +244,8 @@ def test_divergence_is_counted_and_located_never_dropped(toy, tmp_path):
     fallen = next(s for s in study.finalists if s.baseline)
     assert fallen.diverged == 3 and math.isnan(fallen.mean) and "non-finite first in" in fallen.diverged_where[0]
     assert study.best.recipe.optimizer == "sgd" and study.best.recipe.lr < 1e3
+    assert next(s for s in study.finalists if not s.baseline).difference.decision == "better"
+    assert fallen.versus_best.decision == "worse"
     assert any(d["entrant"] == fallen.name and d["where"] for d in study.document["diverged"])
     assert "diverged" in str(study)
 

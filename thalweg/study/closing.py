@@ -48,6 +48,7 @@ def close(
         "best": None,
         "not_tried": findings.not_tried,
         "notes": [*case.notes, *presets, *findings.notes],
+        "rankings": _rankings(findings, standings),
         "diverged": _divergences(conductor),
         "best_so_far": _best_so_far(conductor),
         "executor": conductor.head["executor"] or conductor.measured,
@@ -92,6 +93,22 @@ def _own_seconds(conductor: Conductor, findings: Findings, scale: Scale) -> dict
             job = Job("time", f.entrant.name, f.recipe, 0, min(work.TIMING_STEPS, scale.steps))
             found[f.entrant.name] = scale.steps * work.seconds_per_step(task, job, 0.1)
     return found
+
+
+def _rankings(findings: Findings, standings: Sequence[Standing]) -> dict[str, list[str]]:
+    """The tuned entrants from best to worst in the short probes, at the full horizon, and in the finals."""
+    tuned = {f.entrant.name: f for f in findings.finalists if f.choice}
+
+    def order(best: dict[str, float]) -> list[str]:
+        return sorted(best, key=lambda name: -best[name])
+
+    probes = {name: [r.select for r in f.probed.values() if math.isfinite(r.select)] for name, f in tuned.items()}
+    full = {name: f.choice.predicted for name, f in tuned.items() if f.choice}
+    return {
+        "probes": order({name: max(values) for name, values in probes.items() if values}),
+        "full": order(full),
+        "finals": [s.name for s in standings if s.name in tuned],
+    }
 
 
 def _divergences(conductor: Conductor) -> list[dict[str, Any]]:

@@ -79,6 +79,8 @@ def _finals(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]
 
 
 def _rates(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
+    from matplotlib.ticker import LogLocator
+
     for s in study.finalists:
         if s.rates:
             rates, scores = np.array(s.rates).T
@@ -89,6 +91,9 @@ def _rates(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
                 [lr], [height], "*", color=looks[s.name]["color"], markersize=13, markeredgecolor="white", zorder=5
             )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("learning rate; star: chosen")
     axes.set_title("Choice of the rate, at full length", fontsize=10, loc="left")
     return [scale * score for s in study.finalists for _, score in s.rates]

@@ -62,8 +62,7 @@ def plain_torch(recipe: Recipe, steps: int, task: str | None, seed: int, batch_s
     """
     load = f"task = thalweg.Task.load({_literal(task)})" if task else "# `task` is the thalweg.Task that was compared"
     batches = f"thalweg.loop.updates(task.prepare().train, {_literal(batch_size)}, {accumulate}, seed={seed})"
-    norm = recipe.clip_norm
-    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {norm})\n        " if norm else ""
+    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {recipe.clip_norm})\n        " * bool(recipe.clip_norm)
     return f'''\
 """Repeats the first final of a study in plain PyTorch; put your own model, batches and loss in the places of `task`."""
 

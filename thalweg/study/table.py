@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .study import Study
 
 ROWS = 8
-LINES = 14
 
 
 def _interval(low: float, high: float, metric: str, signed: bool = False) -> str:
@@ -55,7 +54,7 @@ def rows(study: Study) -> list[list[str]]:
 
 
 def text(study: Study) -> str:
-    """The closing lines of a comparison: three sentences, the finalists, the recipe, the study, the line to paste."""
+    """The closing lines, 14 at most: three sentences, the finalists, the recipe and its study, the line to paste."""
     lines = list(study.verdict.sentences)
     if study.finalists:
         table = [header(study), *rows(study)]
@@ -63,12 +62,10 @@ def text(study: Study) -> str:
         lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
     if study.best:
         steps = study.document["steps"]
-        end = [
-            f"recipe  {study.best.recipe}",
-            f"study   {study.folder}   (recipe.toml, model.safetensors, plain.py, lightning.py, trainer.py)",
+        lines += [
+            f"recipe  {study.best.recipe}   (study: {study.folder})",
             f'paste   optimizer, schedule = thalweg.Recipe.load("{study.best.recipe_file}").build(model, steps={steps})',
         ]
-        lines += end[max(0, len(lines) + len(end) - LINES) :]  # a full table leaves the recipe to its file
     else:
         lines.append(f"study   {study.folder}")
     return "\n".join(lines)

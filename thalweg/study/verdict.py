@@ -151,8 +151,11 @@ def judge(findings: Findings, question: Question, seconds: dict[str, float]) -> 
 
     def contrast(one: Finalist, other: Finalist | None) -> Contrast:
         if other is None or one not in scored or other not in scored or layout is None:
-            worse = one not in scored and other in scored
-            return Contrast(math.nan, (-math.inf, math.inf), None, "worse" if worse else "undecided")
+            sides = (one in scored, other in scored)  # one that always diverged is worse than one that did not
+            decision = (
+                {(True, False): "better", (False, True): "worse"}.get(sides, "undecided") if other else "undecided"
+            )
+            return Contrast(math.nan, (-math.inf, math.inf), None, decision)
         if one is other:
             return Contrast(0.0, (0.0, 0.0), None, "equivalent")
         d = st.difference(layout, scored.index(one), scored.index(other), CONFIDENCE, simultaneous=True)
@@ -190,7 +193,7 @@ def judge(findings: Findings, question: Question, seconds: dict[str, float]) -> 
         smallest_difference=question.delta,
         seeds_needed=needed,
         effort=question.effort,
-        level=findings.level,
+        level=round(findings.level, 6),
         looks=findings.looks,
         looks_planned=findings.looks_planned,
         methods=methods(standings, findings, question),
