@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,8 @@ class Cohort(ABC):
         """A member's parameters and buffers by name."""
 
     @abstractmethod
-    def first_non_finite(self, member: int, batch: Batch) -> str:
-        """The name of the member's first non-finite parameter, or of the module whose output is it first."""
+    def first_non_finite(self, member: int, batch: Batch) -> str | None:
+        """The member's first non-finite parameter, or the module whose output is it first; None: neither."""
 
 
 class Solo(Cohort):
@@ -127,7 +128,7 @@ class Solo(Cohort):
         """The model's ``state_dict``."""
         return self.model.state_dict()
 
-    def first_non_finite(self, member: int, batch: Batch) -> str:
+    def first_non_finite(self, member: int, batch: Batch) -> str | None:
         """Parameters first, then the modules' outputs on ``batch`` in the order in which they run."""
         for name, parameter in self.model.named_parameters():
             if not parameter.isfinite().all():
@@ -143,12 +144,12 @@ class Solo(Cohort):
 
         handles = [m.register_forward_hook(look(n)) for n, m in self.model.named_modules() if n]
         try:
-            with torch.no_grad():
+            with torch.no_grad(), contextlib.suppress(Exception):  # a loss may refuse such outputs
                 self.task.loss_of(self.model, batch)
         finally:
             for handle in handles:
                 handle.remove()
-        return seen[0] if seen else "loss"
+        return seen[0] if seen else None
 
 
 def _tensors(output: Any) -> Iterable[Tensor]:

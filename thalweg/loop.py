@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .batch import leaves
 from .cohort import Cohort, Solo
+from .errors import BadData, BadTask, ThalwegError
 from .run import Outcome, Run, Trace
 from .seeds import stream
 
@@ -89,10 +91,14 @@ def train(
             started = time.perf_counter()
             group = next(feed)
             total = torch.zeros(cohort.members)
-            for batch, share in group:
-                losses = cohort.forward(batch)
-                total = share * losses.detach() + total.to(losses.device)
-                cohort.backward(losses, share)
+            try:
+                for batch, share in group:
+                    losses = cohort.forward(batch)
+                    total = share * losses.detach() + total.to(losses.device)
+                    cohort.backward(losses, share)
+            except Exception as error:
+                outcomes = [o or _failed(cohort, m, step, group[-1][0], error) for m, o in enumerate(outcomes)]
+                break
             buffer.append(total)
             if len(buffer) == read_every or step == steps or step in evaluate_at:
                 _read(cohort, group[-1][0], buffer, step, traces, outcomes)
@@ -106,11 +112,16 @@ def train(
                     _record(traces[member], step, samples, clock, rates[member], norm)
             if step in evaluate_at:
                 for split, data in evaluate_at[step].items():
-                    for member, metrics in enumerate(cohort.evaluate(data)):
+                    try:
+                        found = cohort.evaluate(data)
+                    except Exception as error:
+                        outcomes = [o or _failed(cohort, m, step, group[-1][0], error) for m, o in enumerate(outcomes)]
+                        break
+                    for member, metrics in enumerate(found):
                         at = {"step": step, "samples": samples, "seconds": clock, "split": split}
                         traces[member].evaluations.append(at | metrics)
                         if outcomes[member] is None and not math.isfinite(metrics["loss"]):
-                            where = cohort.first_non_finite(member, group[-1][0])
+                            where = cohort.first_non_finite(member, group[-1][0]) or "loss"
                             outcomes[member] = Outcome.diverged(
                                 step, where, f"non-finite loss on {split}, first in {where}"
                             )
@@ -123,6 +134,23 @@ def train(
             o or Outcome("stopped", len(t), reason="interrupted") for o, t in zip(outcomes, traces, strict=True)
         ]
     return [(t, o or Outcome("finished", step)) for t, o in zip(traces, outcomes, strict=True)]
+
+
+def _failed(cohort: Cohort, member: int, step: int, batch: Batch, error: Exception) -> Outcome:
+    """A divergence, if something non-finite is behind the error; else the error goes on to the user."""
+    _check_inputs(batch, step)
+    where = cohort.first_non_finite(member, batch)
+    if where is None:
+        if isinstance(error, ThalwegError):
+            raise error
+        said = f"training failed at step {step}: {type(error).__name__}: {error}"
+        raise BadTask(said, "try the model and the loss on one batch by hand") from error
+    return Outcome.diverged(step, where, f"{type(error).__name__}: {error}; non-finite first in {where}")
+
+
+def _check_inputs(batch: Batch, step: int) -> None:
+    if any(x.is_floating_point() and not x.isfinite().all() for x in leaves(batch.inputs)):
+        raise BadData(f"the inputs of the batch of step {step} hold NaN or inf", "clean the data, or drop such rows")
 
 
 def _record(trace: Trace, step: int, samples: int, clock: float, rate: float, norm: float) -> None:
@@ -147,7 +175,8 @@ def _read(
             if outcomes[member] is not None:
                 continue
             if not math.isfinite(loss):
-                where = cohort.first_non_finite(member, batch)
+                _check_inputs(batch, at)
+                where = cohort.first_non_finite(member, batch) or "loss"
                 outcomes[member] = Outcome.diverged(at, where, f"loss became {loss}, non-finite first in {where}")
                 for column in ("step", "samples", "seconds", "lr", "grad_norm"):
                     del getattr(traces[member], column)[at - 1 :]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from thalweg.batch import Batch, leaves, map_leaves, pack, same
 from thalweg.data import Feed, Tensors
 from thalweg.errors import BadTask, unknown
+from thalweg.identity import digest
 from thalweg.metrics import Metric, choose
 from thalweg.seeds import stream
 from thalweg.sources import read_all
@@ -228,8 +229,9 @@ def fingerprint(task: Task, prepared: Prepared) -> str:
         "name": task.name,
         "data": [_checksum(feed) for feed in (prepared.train, prepared.select, prepared.judge, prepared.test)],
         "model": prepared.structure,
-        "loss": prepared.loss_name,
-        "metrics": sorted(prepared.metrics),
+        "modules": _module_text(task),
+        "loss": [prepared.loss_name, digest((task.loss, task.batch_loss, task.transform))],
+        "metrics": {name: digest(metric.function) for name, metric in sorted(prepared.metrics.items())},
         "goal": [prepared.metric, prepared.direction],
         "budget": [prepared.batch_size, prepared.steps, task.accumulate],
         "shuffle": prepared.train.shuffle,
@@ -237,6 +239,12 @@ def fingerprint(task: Task, prepared: Prepared) -> str:
         "seed": task.seed,
     }
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _module_text(task: Task) -> str:
+    """The model's modules with their settings, and the numbers of weights that are kept."""
+    model = task.build(task.seed)
+    return digest(model) if task.prepare().model_fixed else hashlib.blake2b(repr(model).encode()).hexdigest()
 
 
 def load(where: str) -> Task:

@@ -138,7 +138,7 @@ class Recipe:
     __delattr__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.as_dict(),)
+        return functools.partial(Recipe, **self.as_dict()), ()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self._text == other._text
@@ -334,10 +334,6 @@ def horizon(steps: int | None) -> Iterator[list[LambdaLR]]:
         yield built
     finally:
         _horizon.reset(token)
-
-
-def _rebuild(data: dict[str, Any]) -> Recipe:
-    return Recipe(**data)
 
 
 def _layer(name: str) -> str:

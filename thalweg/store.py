@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,10 @@ class Store:
             raise BadStudy(
                 f"cannot write a study to {self.folder}: {error.strerror}", "give a folder that you may write to"
             ) from None
+
+    def discard(self) -> None:
+        """Remove the folder, with what `create` made in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, name: str, document: dict[str, Any]) -> Path:
         """Replace a JSON document in one go: a reader sees the old one or the new one."""

@@ -17,6 +17,8 @@ from .statistics import mean_interval, smallest_difference
 from .study import Study
 from .verdict import Question, Standing, judge
 
+FIT_ROWS = 500  # a loop of the user's does not say how many examples it judges on: δ is then .2 points
+
 
 def close(
     conductor: Conductor,
@@ -47,7 +49,7 @@ def close(
         "finalists": [s.as_dict() for s in standings],
         "best": None,
         "not_tried": findings.not_tried,
-        "notes": [*case.notes, *presets, *findings.notes],
+        "notes": [*case.notes, *presets, *conductor.notes, *findings.notes],
         "rankings": _rankings(findings, standings),
         "diverged": _divergences(conductor),
         "best_so_far": _best_so_far(conductor),
@@ -55,25 +57,27 @@ def close(
     }
     best = next((s for s in standings if s.name == verdict.best), None)
     if best is not None:
-        document["best"] = _hand_over(conductor, best, scale, metric)
+        document["steps"] = scale.of(best.recipe).steps
+        document["best"] = _hand_over(conductor, best, scale.of(best.recipe).steps, metric)
     if not conductor.interrupted:
         _prune(store, standings, best)
+    runs = conductor.known.values()
     document["cost"] = {
-        "runs": conductor.purse.runs,
-        "samples": conductor.purse.samples,
+        "runs": len(runs),
+        "samples": sum(record["samples"] for record in runs),
         "seconds": round(conductor.purse.seconds, 3),
     }
     store.write("verdict.json", document)
     if not conductor.interrupted:
         conductor.head["complete"] = True
         store.write("study.json", {"format": FORMAT} | conductor.head)
-    conductor.progress.say(f"{conductor.purse.runs} runs in {duration(conductor.purse.seconds)}.")
+    conductor.progress.say(f"{len(runs)} runs in {duration(conductor.purse.seconds)}.")
     return Study.load(store.folder, case.task)
 
 
 def _delta(case: Case, metric: str, findings: Findings) -> float:
     try:
-        return smallest_difference(metric, case.judge_rows or 1, case.target_sd)
+        return smallest_difference(metric, case.judge_rows or FIT_ROWS, case.target_sd)
     except BadOption:  # a metric of the user's: one per cent of the baseline's value
         values = [abs(r.judge) for f in findings.finalists[:1] for r in f.results.values() if math.isfinite(r.judge)]
         return 0.01 * sum(values) / len(values) if values else 0.0
@@ -90,8 +94,9 @@ def _own_seconds(conductor: Conductor, findings: Findings, scale: Scale) -> dict
             times = [r.record["seconds"] for r in f.results.values() if r.record]
             found[f.entrant.name] = sum(times) / len(times) if times else math.nan
         elif conductor.purse.deadline - time.monotonic() + conductor.purse.reserve / 2 > 0:
-            job = Job("time", f.entrant.name, f.recipe, 0, min(work.TIMING_STEPS, scale.steps))
-            found[f.entrant.name] = scale.steps * work.seconds_per_step(task, job, 0.1)
+            steps = scale.of(f.recipe).steps
+            job = Job("time", f.entrant.name, f.recipe, 0, min(work.TIMING_STEPS, steps))
+            found[f.entrant.name] = steps * work.seconds_per_step(task, job, 0.1)
     return found
 
 
@@ -142,13 +147,13 @@ def _best_so_far(conductor: Conductor) -> list[dict[str, Any]]:
     return series
 
 
-def _hand_over(conductor: Conductor, best: Standing, scale: Scale, metric: str) -> dict[str, Any]:
+def _hand_over(conductor: Conductor, best: Standing, steps: int, metric: str) -> dict[str, Any]:
     """Recipe, weights (reloaded and checked), the test set's value, the lines to paste."""
     store, task = conductor.store, conductor.case.task
     assert store is not None
     folder = store.folder
     best.recipe.save(folder / "recipe.toml")
-    steps, batches = scale.steps, task.accumulate if task else 1
+    batches = task.accumulate if task else 1
     (folder / "lightning.py").write_text(handover.lightning(best.recipe, steps, batches), encoding="utf-8")
     (folder / "trainer.py").write_text(handover.trainer(best.recipe, steps, batches), encoding="utf-8")
     entry: dict[str, Any] = {

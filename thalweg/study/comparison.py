@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +14,12 @@ from typing import Any
 from torch import nn
 
 from ..console import Progress
-from ..errors import COUNT, Allowed, BadOption, BadStudy, check, one_of, optional
+from ..errors import COUNT, Allowed, BadOption, BadStudy, ThalwegError, check, one_of, optional
+from ..identity import digest
 from ..recipe import Recipe
-from ..store import Store
+from ..store import Store, plain
 from ..task import Task
-from . import plan, work
+from . import plan
 from .closing import close
 from .conductor import Case, Conductor, case_of
 from .ladder import FINAL_SEED, protocol
@@ -45,6 +48,7 @@ def compare(
     *,
     baseline: Recipe | str | None = None,
     field: Sequence[str | Recipe] | None = None,
+    axes: None = None,
     budget: str | float | None = None,
     effort: str = "quick",
     seeds: int | Sequence[int] | None = None,
@@ -65,6 +69,7 @@ def compare(
         valid: validation data; None: a part of the training data is split off.
         baseline: the user's recipe, or a path to its TOML; None: AdamW at 1e-3, untuned.
         field: names (``"adamw"``, ``"adamw-constant"``) and recipes; ``lr=None`` in a recipe is found. None: all of `plan.FIELD`.
+        axes: further fields of the recipe to vary; None.
         budget: a hard limit: ``"5m"``, ``"2e6 samples"``, ``"60 runs"``, seconds as a number; None: until it is decided.
         effort: ``quick``: the rate alone is tuned.
         seeds: of the finals: how many, or which; None: 10, and more while undecided.
@@ -90,6 +95,7 @@ def compare(
     started = time.monotonic()
     limit = plan.Budget.of(budget)
     check("compare", "effort", effort, one_of("quick"))
+    check("compare", "axes", axes, one_of(None), "give recipes that differ in it as field=[Recipe(...), Recipe(...)]")
     check("compare", "executor", executor, one_of("auto", "sequential", "processes"))
     check("compare", "seeds", seeds, SEEDS)
     check(
@@ -114,8 +120,11 @@ def compare(
         "seeds": seeds if seeds is None or isinstance(seeds, int) else list(seeds),
         "delta": delta,
     }
+    asked = json.loads(json.dumps(plain(asked)))  # as the store gives it back
     store, head = _open(folder, case, asked, resume)
     if head and store.read("verdict.json") is not None and head.get("complete"):
+        if not quiet:
+            print(f"This comparison is complete: its verdict is read from {store.folder}.", file=sys.stderr)
         return Study.load(store.folder, case.task)
     numbers = range(FINAL_SEED, FINAL_SEED + seeds) if isinstance(seeds, int) else seeds
     with Progress(quiet) as progress, contextlib.ExitStack() as stack:
@@ -123,10 +132,15 @@ def compare(
             progress.say(note)
         conductor = Conductor(store, case, limit, progress, started)
         stack.callback(conductor.close)
-        conductor.prepare(executor, head, asked, entrants[0].recipe)
-        scale = conductor.scale()
-        findings = conductor.play(protocol(entrants, scale, conductor.purse, numbers))
-        return close(conductor, findings, effort, own is not None, delta, scale, presets)
+        try:
+            conductor.prepare(executor, head, asked, entrants[0].recipe)
+            scale = conductor.scale()
+            findings = conductor.play(protocol(entrants, scale, conductor.purse, numbers))
+            return close(conductor, findings, effort, own is not None, delta, scale, presets)
+        except ThalwegError:
+            if head is None and not conductor.known:
+                store.discard()  # wrong use that shows in the first run leaves nothing behind
+            raise
 
 
 def _case(what: Any, train: Any, valid: Any) -> Case:
@@ -159,9 +173,7 @@ def _case(what: Any, train: Any, valid: Any) -> Case:
     name = getattr(what, "__name__", "fit")
     goal = getattr(what, "goal", None)
     direction, metric = [*str(goal).split(), ""][:2] if goal else (None, None)
-    return Case(
-        name, work.fit_fingerprint(what), "other", metric or None, direction, 1, None, 1.0, False, "cpu", (), fit=what
-    )
+    return Case(name, digest(what), "other", metric or None, direction, 1, None, 1.0, False, "cpu", (), fit=what)
 
 
 def _open(

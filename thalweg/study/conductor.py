@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from .. import loop
 from ..console import Progress
-from ..errors import BadOption
+from ..errors import BadOption, BadTask
 from ..fresh import looks_trained
 from ..recipe import Recipe
 from ..store import FORMAT, Store, environment
 from ..task import Task
 from . import executors, plan, work
 from .executors import Executor, Processes, Record, Sequential
-from .jobs import Job, Result, Scale
+from .jobs import Job, Result, Scale, short
 from .words import show, unit
 
 RESERVE = 0.05  # share of a budget in seconds kept for the test set and for measuring the steps' own time
@@ -54,8 +54,19 @@ class Case:
 
 
 def case_of(task: Task, source: str | None = None) -> Case:
-    """A task as a case; ``source`` is what `Task.load` makes it from."""
+    """A task as a case; ``source`` is what `Task.load` makes it from.
+
+    Raises:
+        BadTask: the metric that decides has no value on the validation data.
+    """
     data = task.prepare()
+    untrained = task.build(task.seed)
+    for split in ("select", "judge"):
+        if math.isnan(task.evaluate(untrained, getattr(data, split))[data.metric]):
+            raise BadTask(
+                f"{data.metric} has no value on the {split} half of the validation data, already before training",
+                "see that every class is in it and that the model's outputs are finite, or take another metric",
+            )
     return Case(
         name=task.name,
         fingerprint=task.fingerprint(),
@@ -83,12 +94,13 @@ class Conductor:
         self.limit, self.started = limit, started
         self.known: dict[str, Record] = {}
         self.order: list[str] = []
+        self.earlier: dict[str, float] = {}
         self.executor: Executor[Job] | None = None
         self.measured: dict[str, Any] = {}
         self.interrupted = False
         self.best: tuple[float, str] | None = None
         self.head: dict[str, Any] = {}
-        self.fit_steps = 0
+        self.notes: list[str] = []
 
     @classmethod
     def in_memory(cls, case: Case, progress: Progress, executor: Executor[Job]) -> Conductor:
@@ -112,12 +124,15 @@ class Conductor:
                 before = max(before, float(record.get("at", 0.0)))
                 if record["kind"] == "end" and record["outcome"]["status"] in ("finished", "diverged"):
                     self.known[record["run"]] = record
+                    self.earlier[record["run"]] = float(record["seconds"])
             self.progress.say(f"Resuming {self.store.folder}: {len(self.known)} runs are done.")
         reserve = (
             min(max(2.0, RESERVE * self.limit.amount), 0.3 * self.limit.amount) if self.limit.kind == "seconds" else 0.0
         )
         self.purse = plan.Purse(self.limit, self.started - before, reserve)
         self._choose((head or {}).get("executor"), wanted, first)
+        assert self.executor is not None
+        self.purse.credit = sum(self.earlier.values()) / self.executor.workers
         if not self.head.get("executor"):
             self.head["executor"] = self.measured
             self.store.write("study.json", {"format": FORMAT} | self.head)
@@ -176,13 +191,22 @@ class Conductor:
         """The horizons; a user's own loop is run once to count its updates."""
         task = self.case.task
         if task is not None:
+            data = task.prepare()
             steps = loop.horizon(task, Recipe("sgd", lr=0.0))
             rows = self.case.judge_rows or 0
             resolution = 1 / rows if self.metric == "accuracy" and rows else 0.0
-            return Scale(steps, min(steps, max(20, steps // 10)), self.case.rows, resolution)
+
+            def horizon(recipe: Recipe) -> tuple[int, int]:
+                size = recipe.batch_size or data.batch_size
+                own = data.train.rows or self.case.rows if size == "full" else int(size) * task.accumulate
+                return loop.horizon(task, recipe), own
+
+            return Scale(steps, short(steps), self.case.rows, resolution, horizon)
         counted = self.do([Job("count", "fit", plan.UNTUNED, 0, 0)])
-        self.fit_steps = next((r.record["steps_done"] for r in counted.values()), 0)
-        return Scale(self.fit_steps, self.fit_steps, 1)
+        steps = next((r.record["steps_done"] for r in counted.values()), 0)
+        if not steps and counted:
+            self.note("The schedule was never stepped: rates stay constant.")
+        return Scale(steps, steps, 1)
 
     def play(self, steps: Generator[list[Job], dict[Job, Result], T]) -> T:
         """Drive the protocol to its end."""
@@ -209,7 +233,8 @@ class Conductor:
         if rest and not self.interrupted:
             self.progress.at(self._status(rest[0], len(done), len(jobs)))
             try:
-                for job, record in self.executor.run(rest, self.append, self.purse.deadline):
+                for job, came in self.executor.run(rest, self.append, self.purse.deadline):
+                    record = work.LOST | work.opening(job) | came
                     self.append(record | {"run": job.key, "kind": "end"})
                     done[job] = record
                     self.known[job.key] = record
@@ -222,6 +247,7 @@ class Conductor:
                     "Interrupted: here is what the finished runs allow; the same command goes on from here."
                 )
         self.order += [job.key for job in jobs if job in done]
+        self.purse.credit -= sum(self.earlier.pop(job.key, 0.0) for job in jobs) / self.executor.workers
         fresh = [done[job] for job in rest if job in done]
         samples, steps = (
             sum(r.get(k, 0) for r in part) for k, part in (("samples", done.values()), ("steps_done", fresh))
@@ -260,17 +286,26 @@ class Conductor:
         """What a closing record says of the goal."""
         evaluations = record.get("evaluations", [])
         if self.metric is None and evaluations:
-            self.metric = next(k for k in evaluations[0] if k not in ("step", "samples", "seconds", "split"))
+            self.metric = next(k for k in evaluations[-1] if k not in ("step", "samples", "seconds", "split"))
         if self.direction is None and self.metric is not None:
             self.direction = "max" if work.rises(self.metric) else "min"
+            self.note(f"Metric: {self.metric} ({self.direction}, by its name; fit.goal = 'max NAME' says otherwise).")
         status = record["outcome"]["status"]
         values = {}
         for split in ("select", "judge"):
-            last = next((e for e in reversed(evaluations) if e["split"] == split), None)
-            values[split] = (
-                math.nan if last is None or status != "finished" else self.sign * float(last[self.metric or "loss"])
-            )
+            last = next((e for e in reversed(evaluations) if e["split"] == split and self.metric in e), None)
+            if last is None and status == "finished" and split == "select" and evaluations:
+                known = sorted(set(evaluations[-1]) - {"step", "samples", "seconds", "split"})
+                raise BadTask(
+                    f"{self.metric!r} was never reported, only {', '.join(known)}", "set fit.goal = 'min NAME'"
+                )
+            values[split] = math.nan if last is None or status != "finished" else self.sign * float(last[self.metric])
         return Result(status, values["select"], values["judge"], record)
+
+    def note(self, sentence: str) -> None:
+        """Say something that the study keeps."""
+        self.notes.append(sentence)
+        self.progress.say(sentence)
 
     def close(self) -> None:
         """End the workers."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,28 @@ from .statistics import fit_layout, headline
 
 @dataclass(frozen=True)
 class Scale:
-    """The horizons: ``steps`` of a full run, ``probe`` of a short one, ``rows`` of a step; ``resolution`` of a score."""
+    """The horizons: ``steps`` of a full run, ``probe`` of a short one, ``rows`` of a step; ``resolution`` of a score.
+
+    ``horizon`` gives steps and rows of a recipe that has a batch size of its own.
+    """
 
     steps: int
     probe: int
     rows: int
     resolution: float = 0.0
+    horizon: Callable[[Recipe], tuple[int, int]] | None = field(default=None, compare=False)
+
+    def of(self, recipe: Recipe) -> Scale:
+        """The horizons of a recipe."""
+        if self.horizon is None or recipe.batch_size is None:
+            return self
+        steps, rows = self.horizon(recipe)
+        return replace(self, steps=steps, probe=short(steps), rows=rows)
+
+
+def short(steps: int) -> int:
+    """The steps of a probe: a tenth of the run, at least twenty."""
+    return min(steps, max(20, steps // 10))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ import math
 from collections.abc import Generator, Iterable, Sequence
 from typing import TypeVar
 
+from ..recipe import Recipe
 from . import rates as rate_choice
 from .jobs import Depth, Finalist, Findings, Job, Result, Scale, winner
 from .plan import Entrant, Purse
 from .planning import nominal_level
 
 STEP = math.sqrt(10.0)  # between neighbouring rates at the full horizon
-FINAL_SEED = 1000  # the first seed of the finals; selection uses 0, 1, ...
+FINAL_SEED = 1000  # the first seed of the finals
+SELECTION_SEED = 900_000_000  # the first seed of everything before them
 EXTENSIONS = 5  # times that a grid is extended past its border
 LOOKS = 3
 
@@ -60,10 +62,30 @@ def protocol(
         if finalist.entrant.rates is None or finalist.choice is not None:
             finalists.append(finalist)
         else:
-            not_tried.append(f"{finalist.entrant.name} (no rate was found)")
-            notes.append(f"{finalist.entrant.name}: no rate finished at the full horizon.")
+            name = finalist.entrant.name
+            if purse.left > 0 and finalist.tried:
+                not_tried.append(f"{name} (no rate finished)")
+                notes.append(f"{name}: no rate finished at the full horizon.")
+            else:
+                not_tried.append(f"{name} (the budget ended)")
+    finalists, same = _distinct(finalists)
+    notes += same
     looks, planned = yield from _finals(finalists, depth, scale, purse, seeds, not_tried)
     return Findings(finalists, nominal_level(planned), looks, planned, not_tried, notes, not purse.closed)
+
+
+def _distinct(finalists: Sequence[Finalist]) -> tuple[list[Finalist], list[str]]:
+    """The finalists without those whose recipe another one has, and sentences on the ones left out."""
+    kept: dict[Recipe, Finalist] = {}
+    notes = []
+    for f in finalists:
+        if f.recipe in kept:
+            notes.append(
+                f"{f.entrant.name} ended with the recipe of {kept[f.recipe].entrant.name}: one row stands for both."
+            )
+        else:
+            kept[f.recipe] = f
+    return list(kept.values()), notes
 
 
 def _together(
@@ -90,9 +112,10 @@ def _prepare(
     """An entrant with its rate: found, or, where it is fixed, run once."""
     if entrant.rates is not None:
         return (yield from tune(entrant, depth, scale, purse, reserve))
-    found = Finalist(entrant, entrant.recipe)
+    found, scale = Finalist(entrant, entrant.recipe), scale.of(entrant.recipe)
     if purse.left >= purse.price(scale.steps, scale.rows):
-        job = Job("baseline" if entrant.baseline else "rate", entrant.name, entrant.recipe, 0, scale.steps)
+        phase = "baseline" if entrant.baseline else "rate"
+        job = Job(phase, entrant.name, entrant.recipe, SELECTION_SEED, scale.steps)
         results = list((yield [job]).values())
         found.tried[entrant.recipe.lr or 0.0] = results
         found.select = _mean(results)
@@ -103,11 +126,15 @@ def _affordable(
     waiting: Sequence[Entrant], ready: int, scale: Scale, purse: Purse, seeds: Sequence[int] | None
 ) -> tuple[Depth, int]:
     """The deepest plan for the most of the waiting entrants: fewer seeds first, then fewer entrants, then three seeds."""
-    full = purse.price(scale.steps, scale.rows)
+
+    def full(entrants: Sequence[Entrant]) -> float:
+        scales = [scale.of(e.recipe) for e in entrants]
+        return sum(purse.price(s.steps, s.rows) for s in scales)
 
     def cost(depth: Depth, count: int) -> float:
         finals = len(seeds) if seeds else depth.finals
-        return sum(_tuning_price(e, depth, scale, purse) for e in waiting[:count]) + (ready + count) * finals * full
+        tuning = sum(_tuning_price(e, depth, scale, purse) for e in waiting[:count])
+        return tuning + finals * (full(waiting[:count]) + ready * purse.price(scale.steps, scale.rows))
 
     for depths in (DEPTHS[:-1], DEPTHS[-1:]):
         for count in range(len(waiting), 0, -1):
@@ -118,6 +145,7 @@ def _affordable(
 
 
 def _tuning_price(entrant: Entrant, depth: Depth, scale: Scale, purse: Purse) -> float:
+    scale = scale.of(entrant.recipe)
     if entrant.rates is None:
         return purse.price(scale.steps, scale.rows)
     probes = len(rate_choice.grid(*entrant.rates, depth.per_decade)) + 1
@@ -132,7 +160,7 @@ def tune(
     ``reserve`` full runs are left in the purse for the finals once three rates have been run.
     """
     assert entrant.rates is not None
-    found = Finalist(entrant, entrant.recipe)
+    found, scale = Finalist(entrant, entrant.recipe), scale.of(entrant.recipe)
 
     def jobs(phase: str, values: Iterable[float], seeds: Iterable[int], steps: int) -> list[Job]:
         price = purse.price(steps, scale.rows)
@@ -145,7 +173,7 @@ def tune(
     probes = rate_choice.grid(*entrant.rates, depth.per_decade)
     if scale.probe < scale.steps:
         for _ in range(EXTENSIONS):
-            for job, result in (yield jobs("probe", probes, [0], scale.probe)).items():
+            for job, result in (yield jobs("probe", probes, [SELECTION_SEED], scale.probe)).items():
                 found.probed[job.recipe.lr or 0.0] = result
             border = _border({r: [v] for r, v in found.probed.items()})
             if border is None:
@@ -158,7 +186,7 @@ def tune(
         first = [_round(start / STEP), start, _round(start * STEP)]
     else:
         first = probes
-    seeds = range(depth.select_seeds)
+    seeds = range(SELECTION_SEED, SELECTION_SEED + depth.select_seeds)
     wanted = first
     for _ in range(EXTENSIONS + 1):
         for job, result in (yield jobs("rate", wanted, seeds, scale.steps)).items():
@@ -180,7 +208,7 @@ def tune(
         for job, result in (yield jobs("rate", [b for b in between if not math.isnan(b)], seeds, scale.steps)).items():
             found.tried.setdefault(job.recipe.lr or 0.0, []).append(result)
     tried = {r: v for r, v in sorted(found.tried.items()) if any(x.status in ("finished", "diverged") for x in v)}
-    if not any(x.status == "finished" for v in tried.values() for x in v):
+    if not any(math.isfinite(x.select) for v in tried.values() for x in v):
         return found
     divergences = {r: [x.status == "diverged" for x in v] for r, v in tried.items()}
     found.choice = rate_choice.choose(list(tried), {r: [x.select for x in v] for r, v in tried.items()}, divergences)
@@ -198,49 +226,64 @@ def _finals(
     not_tried: list[str],
 ) -> Generator[list[Job], dict[Job, Result], tuple[int, int]]:
     """All finalists on the same fresh seeds, in blocks; after each a look whether one beats every other."""
-    price = purse.price(scale.steps, scale.rows)
+
+    def price() -> float:
+        """Of one seed: a run of every finalist."""
+        scales = [scale.of(f.recipe) for f in finalists]
+        return sum(purse.price(s.steps, s.rows) for s in scales)
+
     block = len(seeds) if seeds else depth.finals
     if purse.budget.kind != "none":
-        while len(finalists) > 2 and purse.left < 3 * len(finalists) * price:
+        while len(finalists) > 2 and purse.left < 3 * price():
             worst = min(
                 (f for f in finalists if not f.entrant.baseline),
                 key=lambda f: f.select if f.select == f.select else -math.inf,
             )
             finalists.remove(worst)
             not_tried.append(f"{worst.entrant.name} in the finals")
-        room = max(0, math.floor(purse.left / (len(finalists) * price))) if finalists and price > 0 else 0
+        room = max(0, math.floor(purse.left / price())) if finalists and price() > 0 else 0
         block = min(block if seeds else max(block, DEPTHS[0].finals), room)
         planned = 1 if seeds or not block else min(LOOKS, room // block)
     else:
         planned = 1 if seeds else LOOKS
     at, look, stepped = 0, 0, 0
     while look < planned and finalists and block:
-        numbers = [seeds[i] if seeds and i < len(seeds) else FINAL_SEED + i for i in range(at, at + block)]
+        numbers = [_seed(i, seeds) for i in range(at, at + block)]
         at += block
-        done = yield [Job("final", f.entrant.name, f.recipe, seed, scale.steps) for seed in numbers for f in finalists]
+        done = yield [
+            Job("final", f.entrant.name, f.recipe, seed, scale.of(f.recipe).steps)
+            for seed in numbers
+            for f in finalists
+        ]
         for f in finalists:
             f.results |= {j.seed: r for j, r in done.items() if j.entrant == f.entrant.name and r.status != "stopped"}
         falling = [f for f in finalists if f.choice and any(r.status == "diverged" for r in f.results.values())]
-        if falling and stepped < 2 and purse.left >= len(finalists) * block * price:
+        if falling and stepped < 2 and purse.left >= block * price():
             stepped += 1  # a lower rate, and for all a block of seeds that it was not chosen on
             for f in finalists:
                 if f in falling:
-                    f.abandoned += [
-                        (Job("final", f.entrant.name, f.recipe, s, scale.steps), r) for s, r in f.results.items()
-                    ]
+                    own = scale.of(f.recipe).steps
+                    f.abandoned += [(Job("final", f.entrant.name, f.recipe, s, own), r) for s, r in f.results.items()]
                     f.recipe = f.recipe.but(lr=_round((f.recipe.lr or 0.0) / STEP))
                 f.results = {}
             continue
         look += 1
         if len(finalists) < 2 or winner(finalists, nominal_level(planned), scale.resolution) is not None:
             break
-        if purse.left < len(finalists) * block * price:
+        if purse.left < block * price():
             break
     whole = set.intersection(*(set(f.results) for f in finalists)) if finalists else set()
     if len(whole) >= 2:  # the budget may have ended in the middle of a seed: all are judged on the same ones
         for f in finalists:
             f.results = {seed: f.results[seed] for seed in sorted(whole)}
     return look, max(1, planned)
+
+
+def _seed(i: int, seeds: Sequence[int] | None) -> int:
+    """The i-th seed of the finals: of the given ones, then others."""
+    if not seeds:
+        return FINAL_SEED + i
+    return seeds[i] if i < len(seeds) else max(*seeds, FINAL_SEED) + 1 + i - len(seeds)
 
 
 def _mean(results: Iterable[Result]) -> float:

@@ -84,6 +84,7 @@ class Purse:
         self.budget, self.started, self.reserve = budget, started, reserve
         self.runs, self.samples = 0, 0
         self.closed = False
+        self.credit = 0.0  # seconds of runs of an earlier part that are still to be asked for: they cost nothing again
         self._steps, self._training = 0, 0.0
         self._expected = 0.0
 
@@ -107,15 +108,18 @@ class Purse:
         if self.closed:
             return 0.0
         if self.budget.kind == "seconds":
-            return self.deadline - time.monotonic()
+            return self.deadline - time.monotonic() + self.credit
         return self.budget.amount - {"runs": self.runs, "samples": self.samples}.get(self.budget.kind, 0)
 
     def price(self, steps: int, batch_rows: int) -> float:
-        """The cost of a job of so many steps, in the budget's unit."""
+        """The cost of a job of so many steps, in the budget's unit; 0 steps: a loop that counts none, priced by the run."""
         if self.budget.kind == "seconds":
-            measured = self._training / self._steps if self._steps else self._expected
-            return steps * measured
-        return float(steps * batch_rows) if self.budget.kind == "samples" else 1.0
+            if not steps:
+                return self._training / self.runs if self.runs else self._expected
+            return steps * (self._training / self._steps if self._steps else self._expected)
+        if self.budget.kind == "samples":
+            return float(steps * batch_rows) or (self.samples / self.runs if self.runs else 1.0)
+        return 1.0
 
     def pay(self, runs: int, samples: int, steps: int, seconds: float) -> None:
         """Book finished jobs: their number, samples and steps, and the seconds that they took of all workers."""

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .verdict import Standing
-from .words import show, unit
+from .words import SHARES, show, unit
 
 if TYPE_CHECKING:
     from .study import Study
@@ -16,7 +16,11 @@ ROWS = 8
 
 
 def _interval(low: float, high: float, metric: str, signed: bool = False) -> str:
-    return "" if math.isinf(low) or math.isnan(low) else f"[{show(low, metric, signed)}, {show(high, metric, signed)}]"
+    if math.isinf(low) or math.isnan(low):
+        return ""
+    if metric in SHARES and not signed:
+        low, high = max(0.0, low), min(1.0, high)
+    return f"[{show(low, metric, signed)}, {show(high, metric, signed)}]"
 
 
 def _cells(s: Standing, study: Study) -> list[str]:

@@ -214,9 +214,11 @@ def _recommended(
     top: Standing | None, equivalent: Sequence[Standing], won: bool, standings: Sequence[Standing], question: Question
 ) -> Standing | None:
     """The winner; else the user's own recipe if nothing is shown to be better; else the cheapest of the equivalent ones."""
-    if top is None or won:
-        return top
+    if top is None or sum(len(s.seeds) > 1 for s in standings) < 2:
+        return None
     own = next((s for s in standings if s.baseline), None)
+    if won and not (question.own_baseline and top.difference.decision == "equivalent"):
+        return top
     if question.own_baseline and own is not None and not own.diverged and top.difference.decision != "better":
         return own
 
@@ -237,7 +239,7 @@ def _target(f: Finalist | None, question: Question) -> float | None:
 
 def _reached(result: Result, target: float, question: Question) -> tuple[float, float, bool]:
     """Samples and steps at the first evaluation on ``select`` that is as good as the target, and whether it is missing."""
-    curve = [e for e in result.record.get("evaluations", ()) if e["split"] == "select"]
+    curve = [e for e in result.record.get("evaluations", ()) if e["split"] == "select" and question.metric in e]
     for e in curve:
         if question.sign * float(e[question.metric]) >= target:
             return e["samples"], e["step"], False
@@ -246,7 +248,8 @@ def _reached(result: Result, target: float, question: Question) -> tuple[float, 
 
 def _best_checkpoint(result: Result, question: Question) -> float:
     """The value on ``judge`` at the evaluation that is best on ``select``."""
-    curve = {s: [e for e in result.record.get("evaluations", ()) if e["split"] == s] for s in ("select", "judge")}
+    known = [e for e in result.record.get("evaluations", ()) if question.metric in e]
+    curve = {split: [e for e in known if e["split"] == split] for split in ("select", "judge")}
     pairs = [
         (question.sign * float(s[question.metric]), float(j[question.metric]))
         for s, j in zip(curve["select"], curve["judge"], strict=False)

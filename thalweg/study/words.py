@@ -11,6 +11,8 @@ from .jobs import Finalist, Findings
 if TYPE_CHECKING:
     from .verdict import Question, Standing
 
+SHARES = ("accuracy", "f1", "auc")  # metrics in [0, 1], shown in per cent
+
 
 def show(value: float, metric: str, signed: bool = False) -> str:
     """A metric's value in words: accuracies in per cent, others with four digits.
@@ -21,14 +23,14 @@ def show(value: float, metric: str, signed: bool = False) -> str:
     """
     if math.isnan(value):
         return "–"
-    if metric in ("accuracy", "f1", "auc"):
+    if metric in SHARES:
         return f"{100 * value:+.2f}" if signed else f"{100 * value:.1f}"
     return f"{value:+.4g}" if signed else f"{value:.4g}"
 
 
 def unit(metric: str) -> str:
     """What follows a metric's values: ``" %"`` for shares."""
-    return " %" if metric in ("accuracy", "f1", "auc") else ""
+    return " %" if metric in SHARES else ""
 
 
 def _list(names: Sequence[str]) -> str:
@@ -133,8 +135,9 @@ def methods(standings: Sequence[Standing], findings: Findings, q: Question) -> s
         f"by all (paired initial weights and batch order) and scored by {q.metric} on data that no choice had seen "
         f"({q.judged_on}). A recipe is called best if it beats every rival in a two-sided t test at {findings.level:.3g} each "
         f"(residual variance of the recipe × seed layout, pooled; paired where variances differ by more than 4×; "
-        f"{findings.looks} of {findings.looks_planned} planned looks, Pocock's levels). Intervals of differences are "
-        f"simultaneous 95 % (Tukey); differences within ±{q.delta:.3g} count as equivalent."
+        f"{findings.looks} of {findings.looks_planned} planned looks, Pocock's levels). Intervals of single recipes are "
+        f"95 % by normal theory, those of differences simultaneous 95 % (Tukey); differences within "
+        f"±{q.delta:.3g} count as equivalent."
     )
 
 

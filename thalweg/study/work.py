@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import itertools
 import math
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import loop
-from ..errors import BadTask
+from ..errors import BadTask, ThalwegError
 from ..recipe import horizon
 from ..run import Trace
 from ..seeds import stream
 from ..store import Store
 from .executors import Emit, Record
 from .jobs import Job
+from .words import SHARES
 
 if TYPE_CHECKING:
+    from torch.optim.lr_scheduler import LambdaLR
+
     from ..task import Task
 
-RISING = ("acc", "auc", "f1", "r2", "score", "reward", "precision", "recall", "iou", "bleu", "psnr", "ssim")
+RISING = (
+    "acc",
+    "auc",
+    "likelihood",
+    "f1",
+    "r2",
+    "score",
+    "reward",
+    "precision",
+    "recall",
+    "iou",
+    "bleu",
+    "psnr",
+    "ssim",
+)
+LOST: Record = {"evaluations": [], "steps_done": 0, "samples": 0, "seconds": 0.0, "model": None}
 TIMING_STEPS, TIMING_WARM, TIMING_LIMIT = 60, 3, 0.5
 
 
@@ -34,7 +51,7 @@ def of_task(task: Task, folder: Path | None) -> Callable[[Job, Emit, float], Rec
         if job.phase == "time":
             return {"seconds_per_step": seconds_per_step(task, job, TIMING_LIMIT)}
         final = job.phase == "final"
-        emit(_opening(job))
+        emit(opening(job))
         written = [0]
 
         def observe(step: int, traces: list[Trace]) -> None:
@@ -58,7 +75,7 @@ def of_task(task: Task, folder: Path | None) -> Callable[[Job, Emit, float], Rec
         model = None
         if final and run.outcome.status == "finished" and folder is not None:
             model = Store(folder).save_weights(job.key, cohort.weights(0)).name
-        return _opening(job) | {
+        return opening(job) | {
             "kind": "end",
             "outcome": run.outcome.as_dict(),
             "evaluations": run.trace.evaluations,
@@ -75,12 +92,12 @@ def of_fit(fit: Callable[..., Any]) -> Callable[[Job, Emit, float], Record]:
     """The work of a job done by the user's own loop, ``fit(recipe, seed, report)``."""
 
     def work(job: Job, emit: Emit, deadline: float) -> Record:
-        emit(_opening(job))
+        emit(opening(job))
         evaluations: list[dict[str, Any]] = []
         started = time.perf_counter()
 
         def report(step: int, **metrics: float) -> None:
-            values = {name: float(value) for name, value in metrics.items()}
+            values = {name: _share(name, float(value)) for name, value in metrics.items()}
             if not values:
                 raise BadTask(
                     "fit called report(step) without a metric", "write report(step, loss=...) with what decides first"
@@ -102,23 +119,45 @@ def of_fit(fit: Callable[..., Any]) -> Callable[[Job, Emit, float], Record]:
                 outcome |= {"status": "diverged", "where": end.metric, "reason": f"{end.metric} became {end.value}"}
             except _OutOfTime:
                 outcome |= {"status": "stopped", "reason": "budget"}
-            except FloatingPointError as error:
-                outcome |= {"status": "diverged", "where": "fit", "reason": str(error)}
-        if not evaluations:
+            except ThalwegError:
+                raise
+            except Exception as error:
+                where = "fit" if isinstance(error, FloatingPointError) else _non_finite(built)
+                if where is None:
+                    place = traceback.extract_tb(error.__traceback__)[-1]
+                    said = f"fit failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+                    raise BadTask(said, "call fit(recipe, seed, print) by hand") from error
+                outcome |= {"status": "diverged", "where": where, "reason": f"{type(error).__name__}: {error}"}
+        if not evaluations and outcome["status"] == "finished":
             raise BadTask("fit ended without a call of report", "call report(step, loss=...) at least once, at the end")
         updates = max((schedule.last_epoch for schedule in built), default=0)
-        outcome["step"] = evaluations[-1]["step"]
-        return _opening(job) | {
+        outcome["step"] = evaluations[-1]["step"] if evaluations else updates
+        judged = [evaluation | {"split": "judge"} for evaluation in evaluations]
+        return opening(job) | {
             "kind": "end",
             "outcome": outcome,
-            "evaluations": [*evaluations, evaluations[-1] | {"split": "judge"}],
+            "evaluations": [*evaluations, *judged],
             "steps_done": updates,
-            "samples": evaluations[-1]["samples"],
+            "samples": evaluations[-1]["samples"] if evaluations else 0,
             "seconds": time.perf_counter() - started,
             "model": None,
         }
 
     return work
+
+
+def _share(name: str, value: float) -> float:
+    """Per cent of a metric that is a share are read as a share."""
+    return value / 100 if name in SHARES and value > 1 else value
+
+
+def _non_finite(built: Sequence[LambdaLR]) -> str | None:
+    """A word for where a loop of the user's left the finite numbers, None if its parameters are finite."""
+    for schedule in built:
+        for group in schedule.optimizer.param_groups:
+            if any(not p.isfinite().all() for p in group["params"]):
+                return "a parameter"
+    return None
 
 
 class _Diverged(Exception):
@@ -131,7 +170,8 @@ class _OutOfTime(Exception):
     pass
 
 
-def _opening(job: Job) -> Record:
+def opening(job: Job) -> Record:
+    """What every record of a run's beginning and end says: its name and its job."""
     return {
         "run": job.key,
         "kind": "start",
@@ -145,16 +185,8 @@ def _opening(job: Job) -> Record:
 
 def rises(metric: str) -> bool:
     """Whether larger values of a reported metric are better, by its name; everything unknown is taken as a loss."""
-    return any(word in metric.lower() for word in RISING)
-
-
-def fit_fingerprint(fit: Callable[..., Any]) -> str:
-    """Stable digits for a user's loop: its name and source."""
-    try:
-        source = inspect.getsource(fit)
-    except (OSError, TypeError):
-        source = repr(getattr(fit, "__code__", fit.__class__))
-    return hashlib.sha256(f"{getattr(fit, '__qualname__', fit)}\n{source}".encode()).hexdigest()[:16]
+    name = metric.lower()
+    return not name.startswith(("neg", "nll")) and any(word in name for word in RISING)
 
 
 def seconds_per_step(task: Task, job: Job, limit: float) -> float:
