@@ -11,7 +11,7 @@ test: .venv/.tested
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@COVERAGE_CORE=sysmon $(PY) -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST)
+	@$(PY) -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST)
 
 bench: .venv/.installed
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done

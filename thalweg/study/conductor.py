@@ -201,7 +201,8 @@ class Conductor:
                 own = data.train.rows or self.case.rows if size == "full" else int(size) * task.accumulate
                 return loop.horizon(task, recipe), own
 
-            return Scale(steps, short(steps), self.case.rows, resolution, horizon)
+            examples = data.select.rows or 0 if self.metric == "accuracy" else 0
+            return Scale(steps, short(steps), self.case.rows, resolution, examples, horizon)
         counted = self.do([Job("count", "fit", plan.UNTUNED, 0, 0)])
         steps = next((r.record["steps_done"] for r in counted.values()), 0)
         if not steps and counted:

@@ -20,13 +20,15 @@ from .statistics import fit_layout, headline
 class Scale:
     """The horizons: ``steps`` of a full run, ``probe`` of a short one, ``rows`` of a step; ``resolution`` of a score.
 
-    ``horizon`` gives steps and rows of a recipe that has a batch size of its own.
+    ``horizon`` gives steps and rows of a recipe that has a batch size of its own; ``examples`` are those that choose,
+    where the score is a share of them.
     """
 
     steps: int
     probe: int
     rows: int
     resolution: float = 0.0
+    examples: int = 0
     horizon: Callable[[Recipe], tuple[int, int]] | None = field(default=None, compare=False)
 
     def of(self, recipe: Recipe) -> Scale:
@@ -35,6 +37,10 @@ class Scale:
             return self
         steps, rows = self.horizon(recipe)
         return replace(self, steps=steps, probe=short(steps), rows=rows)
+
+    def noise(self, share: float) -> float | None:
+        """Standard error of a share of the examples, √(s(1 − s)/n); None where the score is none."""
+        return math.sqrt(max(share * (1 - share), 0.0) / self.examples) if self.examples else None
 
 
 def short(steps: int) -> int:

@@ -211,7 +211,9 @@ def tune(
     if not any(math.isfinite(x.select) for v in tried.values() for x in v):
         return found
     divergences = {r: [x.status == "diverged" for x in v] for r, v in tried.items()}
-    found.choice = rate_choice.choose(list(tried), {r: [x.select for x in v] for r, v in tried.items()}, divergences)
+    scores = {r: [x.select for x in v] for r, v in tried.items()}
+    best = max(x for values in scores.values() for x in values if math.isfinite(x))
+    found.choice = rate_choice.choose(list(tried), scores, divergences, noise=scale.noise(best))
     found.recipe = entrant.recipe.but(lr=found.choice.lr)
     found.select = found.choice.predicted
     return found

@@ -92,7 +92,8 @@ def choose(
     The nearest five (three at least), without those below a cliff (a fall over 10 times the usual one near the best),
     which bracket the best as a diverging rate does. The vertex stays between the best rate's neighbours, and does not
     go from the best rate towards a cliff or divergence. Without a bracket, three points or a maximum, the best tested
-    rate is taken. While ``edge`` is within a decade, the next lower tested rate is taken if it loses at most ``noise``.
+    rate is taken. While ``edge`` (or where training collapses with finite numbers) is within a decade, the next lower
+    tested rate is taken if it loses at most ``noise``.
 
     Args:
         rates: tested rates, in any order.
@@ -135,11 +136,19 @@ def choose(
     if vertex is not None:
         lr, predicted, fitted = float(10 ** vertex[0]), vertex[1], True
     top = predicted
+    limit = _collapse(usable, y, best, noise) if edge is None else edge
     for rate, mean in [(r, m) for r, m in zip(usable[::-1], y[::-1].tolist(), strict=True) if r < lr]:
-        if edge is None or math.log10(edge / lr) > NEAR or mean < top - noise:
+        if limit is None or math.log10(limit / lr) > NEAR or mean < top - noise:
             break
         lr, predicted, fitted = rate, mean, False
     return Choice(lr, predicted, fitted, at_border, edge, noise)
+
+
+def _collapse(usable: Sequence[float], y: Array, best: int, noise: float) -> float | None:
+    """Where, above the best rate, training stays finite and learns little: the score is nearer to the worst."""
+    low = float(y[best]) - max(10 * noise, float(y[best] - y.min()) / 2)
+    beyond = [i for i in range(best + 1, len(usable)) if y[i] < low]
+    return math.sqrt(usable[beyond[0] - 1] * usable[beyond[0]]) if beyond else None
 
 
 _edge = edge  # `choose` has an argument of that name
