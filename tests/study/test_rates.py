@@ -58,7 +58,7 @@ def test_a_cliff_brackets_and_does_not_bend_the_fit() -> None:
 
 def test_three_rates_with_a_cliff_take_the_tested_one() -> None:
     scores = {0.001: [0.90], 0.01: [0.91], 0.1: [0.10]}
-    choice = rt.rt.choose(list(scores), scores, {})
+    choice = rt.choose(list(scores), scores, {})
     assert (choice.lr, choice.fitted, choice.predicted, choice.at_border) == (0.01, False, 0.91, None)
 
 
@@ -74,7 +74,7 @@ def test_borders() -> None:
 
 def test_a_rate_that_diverged_once_is_not_chosen() -> None:
     scores = {0.001: [0.5, 0.5], 0.01: [0.7, 0.7], 0.1: [0.9, math.nan]}
-    choice = rt.rt.choose(list(scores), scores, {0.1: [False, True]})
+    choice = rt.choose(list(scores), scores, {0.1: [False, True]})
     assert choice.lr <= 0.01 and choice.at_border is None
     with pytest.raises(BadOption, match="lower rates"):
         rt.choose([0.1], {0.1: [math.nan]}, {0.1: [True]})
@@ -91,14 +91,14 @@ def test_within_noise_the_rate_farther_from_the_edge() -> None:
     assert rt.choose(rates, scores, diverged, noise=0.01, edge=10.0).lr == pytest.approx(0.023)
     # The walk down ends where the edge is over a decade away.
     rising = {rate: [0.9 + 1e-4 * k] for k, rate in enumerate(rt.grid(1e-4, 1.0, 2))}
-    assert rt.rt.choose(list(rising), rising, {}, noise=0.01, edge=2.0).lr == 0.1
+    assert rt.choose(list(rising), rising, {}, noise=0.01, edge=2.0).lr == 0.1
 
 
 def test_noise_is_the_pooled_standard_error() -> None:
     rng = np.random.default_rng(0)
     scores = {rate: list(rng.normal(size=4)) for rate in (0.01, 0.1, 1.0)}
     pooled = np.mean([np.var(values, ddof=1) for values in scores.values()])
-    assert rt.rt.choose(list(scores), scores, {}).noise == pytest.approx(math.sqrt(pooled / 4))
+    assert rt.choose(list(scores), scores, {}).noise == pytest.approx(math.sqrt(pooled / 4))
 
 
 def test_the_fit_beats_the_best_tested_rate_under_noise() -> None:
