@@ -1,5 +1,6 @@
 """A simulated world for the protocol: scores that depend on rate and seed, without any training."""
 
+import functools
 import math
 import time
 
@@ -13,9 +14,21 @@ from thalweg.study.plan import Budget, Entrant, Purse
 SCALE = Scale(steps=1000, probe=100, rows=64)
 
 
+class Remembering(Recipe):
+    """A recipe that makes each of its variants once: thousands of simulated studies ask for the same few."""
+
+    def but(self, **changes):
+        made = self.__dict__.setdefault("made", {})
+        key = tuple(changes.items())
+        if key not in made:
+            made[key] = super().but(**changes)
+        return made[key]
+
+
+@functools.cache
 def entrants(count, baseline=True):
     """``count`` identical competitors, the first a baseline at the best rate."""
-    tuned = [Entrant(f"e{i}", Recipe("sgd", weight_decay=i * 1e-9), (1e-3, 1e0)) for i in range(count - baseline)]
+    tuned = [Entrant(f"e{i}", Remembering("sgd", weight_decay=i * 1e-9), (1e-3, 1e0)) for i in range(count - baseline)]
     first = [Entrant("baseline", Recipe("sgd", lr=0.1, weight_decay=1e-3), None, baseline=True)] if baseline else []
     return first + tuned
 

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -219,21 +220,13 @@ def test_one_affordable_run_gives_no_verdict(toy, tmp_path):
 
 
 def test_the_users_recipe_is_the_reference_and_keep_yours_is_an_answer(toy, tmp_path):
-    own = tw.compare(
-        toy, field=["sgd"], budget="30 runs", executor="sequential", folder=tmp_path / "a", quiet=True
-    ).best.recipe
-    study = tw.compare(
-        toy,
-        baseline=own.but(lr=own.lr),
-        field=["adamw"],
-        seeds=3,
-        executor="sequential",
-        folder=tmp_path / "b",
-        quiet=True,
-    )
-    assert any("(yours)" in s.name and s.baseline for s in study.finalists)
-    if study.best.recipe == own:
-        assert "Keep yours" in study.verdict.sentences[1]
+    good, bad = tw.Recipe("momentum", lr=0.1), tw.Recipe("sgd", lr=1e-6)
+    ask = {"seeds": 4, "executor": "sequential", "quiet": True}
+    study = tw.compare(toy, baseline=good, field=[bad], folder=tmp_path / "b", **ask)
+    assert next(s for s in study.finalists if s.baseline).name == "momentum (yours)"
+    assert study.best.recipe == good and "Keep yours" in study.verdict.sentences[1]
+    study = tw.compare(toy, baseline=bad, field=[good], folder=tmp_path / "c", **ask)
+    assert study.best.recipe == good and study.verdict.winner == "momentum" and "better" in study.verdict.sentences[1]
 
 
 def test_divergence_is_counted_and_located_never_dropped(toy, tmp_path):
@@ -344,3 +337,123 @@ def test_the_plain_script_repeats_the_first_twenty_losses(study, toy):
             recorded += record["loss"]
     assert namespace["losses"][:20] == pytest.approx(recorded[:20], rel=1e-5)
     assert (study.folder / "lightning.py").exists()
+
+
+def test_tuples_in_a_recipe_do_not_stop_a_resume(toy, tmp_path):
+    own = tw.Recipe("adam", lr=1e-2, betas=(0.9, 0.95), freeze=["0.bias"])
+    ask = {"baseline": own, "field": ["sgd"], "budget": "16 runs", "executor": "sequential", "quiet": True}
+    first = tw.compare(toy, folder=tmp_path / "s", **ask)
+    assert tw.compare(toy, folder=tmp_path / "s", **ask).verdict == first.verdict
+
+
+def test_another_model_of_the_same_shape_is_another_task(toy, tmp_path):
+    def task(layer):
+        net = lambda: nn.Sequential(nn.Linear(4, 16), layer, nn.Linear(16, 3))  # noqa: E731
+        return tw.Task(model=net, train=toy.train, valid=toy.valid, batch_size=16, epochs=2, name="same")
+
+    ask = {"field": ["sgd"], "budget": "16 runs", "executor": "sequential", "quiet": True, "folder": tmp_path / "s"}
+    tw.compare(task(nn.ReLU()), **ask)
+    with pytest.raises(BadStudy, match="another task"):
+        tw.compare(task(nn.Tanh()), **ask)
+
+
+def test_recipes_of_different_batch_sizes_see_the_same_number_of_rows(toy, tmp_path):
+    field = [tw.Recipe("sgd", lr=0.1, batch_size=b) for b in (8, 40, "full")]
+    study = tw.compare(toy, field=field, seeds=2, executor="sequential", folder=tmp_path / "s", quiet=True)
+    frame = study.to_frame()
+    assert set(frame[frame.phase == "final"].samples) == {640}
+    assert study.document["steps"] == {8: 80, 40: 16, "full": 4, None: 40}[study.best.recipe.batch_size]
+
+
+def test_seeds_of_the_finals_are_never_those_of_the_selection(toy, tmp_path):
+    study = tw.compare(toy, field=["sgd"], seeds=[0, 1], executor="sequential", folder=tmp_path / "s", quiet=True)
+    frame = study.to_frame()
+    assert not set(frame[frame.phase == "final"].seed) & set(frame[frame.phase != "final"].seed)
+
+
+def test_the_same_recipe_twice_is_one_row(toy, tmp_path):
+    twin = tw.Recipe("adamw", lr=1e-3, weight_decay=0.01)
+    ask = {"field": [twin, tw.Recipe("sgd", lr=0.3)], "seeds": 3, "executor": "sequential", "quiet": True}
+    study = tw.compare(toy, folder=tmp_path / "s", **ask)
+    assert len(study.finalists) == 2 and any("one row stands for both" in note for note in study.notes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forked workers are used on Linux only")
+def test_runs_whose_worker_dies_are_marked_and_the_rest_goes_on(tmp_path):
+    def fit(recipe, seed, report):
+        if recipe.lr > 0.5:
+            os._exit(9)
+        report(1, loss=(recipe.lr - 0.1) ** 2 + seed * 1e-12)
+
+    study = tw.compare(fit, field=["sgd"], budget="30 runs", folder=tmp_path / "s", executor="processes", quiet=True)
+    assert study.best.recipe.lr < 0.5
+    assert study.to_frame().reason.astype(str).str.contains("died twice").any()
+
+
+def test_accuracy_reported_in_per_cent_is_judged_in_points(tmp_path):
+    def fit(recipe, seed, report):
+        noise = (hash((round(recipe.lr, 9), seed)) % 100) / 500
+        report(1, loss=1.0)
+        report(2, loss=0.5, accuracy=90 - 5 * abs(math.log10(recipe.lr / 0.1)) + noise)
+
+    fit.goal = "max accuracy"
+    study = tw.compare(fit, field=["sgd"], budget="40 runs", folder=tmp_path / "s", executor="sequential", quiet=True)
+    assert study.verdict.smallest_difference == 0.002 and study.verdict.winner == "sgd" and study.verdict.materially
+    assert 0.85 < study.finalists[0].mean < 0.92
+
+
+def test_an_exception_behind_which_training_diverged_is_a_divergence(toy, tmp_path):
+    def picky(output, target):
+        if not output.isfinite().all():
+            raise ValueError("outputs must be finite")
+        return nn.functional.cross_entropy(output, target)
+
+    task = tw.Task(model=toy.model, train=toy.train, valid=toy.valid, loss=picky, batch_size=16, epochs=4, name="picky")
+    run = tw.train(task, tw.Recipe("sgd", lr=1e30, schedule="constant"), quiet=True)
+    assert run.outcome.status == "diverged" and "outputs must be finite" in run.outcome.reason
+
+    def broken(output, target):
+        broken.calls += 1
+        if broken.calls > 30:
+            raise RuntimeError("out of order")
+        return nn.functional.cross_entropy(output, target)
+
+    broken.calls = 0
+    task = tw.Task(
+        model=toy.model, train=toy.train, valid=toy.valid, loss=broken, batch_size=16, epochs=9, name="broken"
+    )
+    with pytest.raises(BadTask, match=r"failed at step \d+: RuntimeError: out of order"):
+        tw.train(task, tw.Recipe("sgd", lr=0.1), quiet=True)
+
+
+class Rotten(torch.utils.data.Dataset):
+    """Augmented rows, one of them with a NaN."""
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        x = torch.randn(4)
+        return (x * torch.nan if index == 37 else x), index % 2
+
+
+def test_nan_in_inputs_read_on_the_way_is_bad_data(toy, tmp_path):
+    task = tw.Task(
+        model=lambda: nn.Linear(4, 2), train=Rotten(), valid=(torch.randn(40, 4), torch.arange(40) % 2), name="rotten"
+    )
+    with pytest.raises(tw.errors.BadData, match="hold NaN or inf"):
+        tw.train(task, tw.Recipe("sgd", lr=0.1), quiet=True)
+
+
+def test_a_metric_without_a_value_is_said_before_anything_is_written(toy, tmp_path):
+    x, y = toy.valid
+    valid = (x, torch.zeros_like(y))
+    task = tw.Task(model=toy.model, train=toy.train, valid=valid, metric="auc", batch_size=16, epochs=1, name="auc")
+    with pytest.raises(BadTask, match="auc has no value"):
+        tw.compare(task, folder=tmp_path / "s", quiet=True)
+    assert not (tmp_path / "s").exists()
+
+
+def test_axes_are_refused_with_what_to_do(toy):
+    with pytest.raises(BadOption, match="axes"):
+        tw.compare(toy, axes={"lr": [1, 2]})
