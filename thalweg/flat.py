@@ -24,6 +24,7 @@ class Flat:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
+        self._grads: dict[nn.Parameter, Tensor] = {}
         self._parts: list[tuple[nn.Parameter, list[nn.Parameter], list[int]]] = []
         for group in optimizer.param_groups:
             fit = [p for p in group["params"] if _fits(p)]
@@ -36,6 +37,7 @@ class Flat:
             members = set(fit)
             group["params"] = [whole, *(p for p in group["params"] if p not in members)]
             self._parts.append((whole, fit, sizes))
+            self._grads[whole] = torch.empty_like(whole.data)
 
     def gather(self) -> list[tuple[Tensor, Tensor]]:
         """Hand the gradients to the optimizer; returns what has to be put back after its step, with the old values."""
@@ -43,7 +45,7 @@ class Flat:
         for whole, parts, sizes in self._parts:
             missing = [i for i, p in enumerate(parts) if p.grad is None]
             grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parts]
-            whole.grad = torch.cat([g.reshape(-1) for g in grads])
+            whole.grad = torch.cat([g.reshape(-1) for g in grads], out=self._grads[whole])
             if missing:
                 same = [
                     t for t in self._optimizer.state[whole].values() if isinstance(t, Tensor) and t.shape == whole.shape

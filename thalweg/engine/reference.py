@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
@@ -17,7 +18,7 @@ from thalweg.rules.rule import Rule, State
 
 _LOW = frozenset({torch.bfloat16, torch.float16})
 SMALL = 4096
-PIECE = 16_384  # numbers of a large tensor that are updated at a time
+PIECE = 131_072  # numbers of a large tensor that are updated at a time
 _PLAIN = frozenset({float, int, bool})
 _SCALARS: dict[tuple[float, torch.dtype], Tensor] = {}
 
@@ -37,6 +38,37 @@ def _scalar(value: float, dtype: torch.dtype) -> Tensor:
     return tensor
 
 
+class _Pool(threading.local):
+    """Room for the temporaries of one call of a rule, used again by the next: fresh pages cost more than the arithmetic."""
+
+    def __init__(self) -> None:
+        self._room: dict[torch.dtype, list[Tensor]] = {}
+        self._views: dict[tuple[torch.dtype, int], list[Tensor]] = {}
+        self._at = 0
+
+    def take(self, like: Tensor) -> Tensor | None:
+        """A flat tensor of the size of ``like``; None where torch had better make one."""
+        n = like.numel()
+        if like.dim() != 1 or not like.is_cpu or not SMALL < n <= PIECE:
+            return None
+        views = self._views.setdefault((like.dtype, n), [])
+        if self._at >= len(views):
+            room = self._room.setdefault(like.dtype, [])
+            with torch.inference_mode(False):
+                while len(room) <= self._at:
+                    room.append(torch.empty(PIECE, dtype=like.dtype))
+                views += [x[:n] for x in room[len(views) : self._at + 1]]
+        self._at += 1
+        return views[self._at - 1]
+
+    def clear(self) -> None:
+        """The temporaries are not needed any more."""
+        self._at = 0
+
+
+_POOL = _Pool()
+
+
 class Elements:
     """c·x: a tensor with a host factor that waits for the next sum, which takes it along at no cost."""
 
@@ -47,13 +79,13 @@ class Elements:
 
     def value(self) -> Tensor:
         """The tensor with its factor applied."""
-        return self.x if self.c == 1.0 else self.x * _scalar(self.c, self.x.dtype)
+        return self.x if self.c == 1.0 else torch.mul(self.x, _scalar(self.c, self.x.dtype), out=_POOL.take(self.x))
 
     def __add__(self, other: Any) -> Elements:
         if type(other) is not Elements:
-            return Elements(self.value() + _scalar(other, self.x.dtype))
+            return Elements(torch.add(self.value(), _scalar(other, self.x.dtype), out=_POOL.take(self.x)))
         a, b = (other, self) if other.c == 1.0 else (self, other)
-        return Elements(torch.add(a.value(), b.x, alpha=b.c))
+        return Elements(torch.add(a.value(), b.x, alpha=b.c, out=_POOL.take(b.x)))
 
     __radd__ = __add__
 
@@ -62,22 +94,22 @@ class Elements:
 
     def __sub__(self, other: Any) -> Elements:
         if type(other) is not Elements:
-            return Elements(self.value() - _scalar(other, self.x.dtype))
-        return Elements(torch.sub(self.value(), other.x, alpha=other.c))
+            return Elements(torch.sub(self.value(), _scalar(other, self.x.dtype), out=_POOL.take(self.x)))
+        return Elements(torch.sub(self.value(), other.x, alpha=other.c, out=_POOL.take(self.x)))
 
     def __rsub__(self, other: Any) -> Elements:
         return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Elements:
         if type(other) is Elements:
-            return Elements(self.value() * other.x, other.c)
+            return Elements(torch.mul(self.value(), other.x, out=_POOL.take(self.x)), other.c)
         return Elements(self.x, self.c * other)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Elements:
         if type(other) is Elements:
-            return Elements(self.x / other.value(), self.c)
+            return Elements(torch.div(self.x, other.value(), out=_POOL.take(self.x)), self.c)
         return Elements(self.x, self.c / other)
 
     def __rtruediv__(self, other: Any) -> Elements:
@@ -94,7 +126,7 @@ class Namespace:
     def sqrt(x: Any) -> Any:
         """√x."""
         if isinstance(x, Elements):
-            return Elements(torch.sqrt(x.value()))
+            return Elements(torch.sqrt(x.value(), out=_POOL.take(x.x)))
         return math.sqrt(x) if x >= 0 else math.nan
 
     @staticmethod
@@ -223,6 +255,7 @@ def step(rule: Rule, groups: Iterable[Group], states: Mapping[Tensor, Saved], cl
             moving = {"t": t, "first": first}
             now = {name: moving[name] for name in rule.inputs if name in moving}
             for columns in _pieces(list(zip(*rows, strict=True))):
+                _POOL.clear()
                 new = update(Namespace, *[None if x[0] is None else read(x) for x in columns], **scalars, **now)
                 for column, result in zip((columns[0], *columns[2:]), new, strict=True):
                     if result is not None:
@@ -230,10 +263,10 @@ def step(rule: Rule, groups: Iterable[Group], states: Mapping[Tensor, Saved], cl
 
 
 def _pieces(columns: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    """A large tensor in pieces whose temporaries stay in the cache and are not fresh pages; anything else as it is."""
+    """A large tensor flat and in pieces, so that its temporaries have room in the pool; anything else as it is."""
     held = [x[0] for x in columns if x[0] is not None]
     p = held[0]
-    large = len(columns[0]) == 1 and p.numel() > PIECE and p.device.type == "cpu"
+    large = len(columns[0]) == 1 and p.numel() > SMALL and p.device.type == "cpu"
     if not large or any(not x.is_contiguous() or x.is_complex() or x.shape != p.shape for x in held):
         yield columns
         return
