@@ -90,15 +90,17 @@ def train(
                 break
             started = time.perf_counter()
             group = next(feed)
-            total = torch.zeros(cohort.members)
+            total: torch.Tensor | None = None
             try:
                 for batch, share in group:
                     losses = cohort.forward(batch)
-                    total = share * losses.detach() + total.to(losses.device)
+                    part = losses.detach() if share == 1 else share * losses.detach()
+                    total = part if total is None else total + part
                     cohort.backward(losses, share)
             except Exception as error:
                 outcomes = [o or _failed(cohort, m, step, group[-1][0], error) for m, o in enumerate(outcomes)]
                 break
+            assert total is not None
             buffer.append(total)
             if len(buffer) == read_every or step == steps or step in evaluate_at:
                 _read(cohort, group[-1][0], buffer, step, traces, outcomes)

@@ -70,53 +70,64 @@ _POOL = _Pool()
 
 
 class Elements:
-    """c·x: a tensor with a host factor that waits for the next sum, which takes it along at no cost."""
+    """c·x, c·x·y or c·x/y: what waits for the next sum, which takes it along in the same pass."""
 
-    __slots__ = ("c", "x")
+    __slots__ = ("c", "over", "x", "y")
 
-    def __init__(self, x: Tensor, c: float = 1.0) -> None:
-        self.x, self.c = x, c
+    def __init__(self, x: Tensor, c: float = 1.0, y: Tensor | None = None, over: bool = False) -> None:
+        self.x, self.c, self.y, self.over = x, c, y, over
+
+    def base(self) -> Tensor:
+        """The tensor without its host factor."""
+        if self.y is None:
+            return self.x
+        return (torch.div if self.over else torch.mul)(self.x, self.y, out=_POOL.take(self.x))
 
     def value(self) -> Tensor:
         """The tensor with its factor applied."""
-        return self.x if self.c == 1.0 else torch.mul(self.x, _scalar(self.c, self.x.dtype), out=_POOL.take(self.x))
+        x = self.base()
+        return x if self.c == 1.0 else torch.mul(x, _scalar(self.c, x.dtype), out=_POOL.take(x))
+
+    def _plus(self, other: Elements, sign: float) -> Elements:
+        a, b, c = self.value(), other, sign * other.c
+        if b.y is None:
+            return Elements(torch.add(a, b.x, alpha=c, out=_POOL.take(a)))
+        return Elements((torch.addcdiv if b.over else torch.addcmul)(a, b.x, b.y, value=c, out=_POOL.take(a)))
 
     def __add__(self, other: Any) -> Elements:
         if type(other) is not Elements:
-            return Elements(torch.add(self.value(), _scalar(other, self.x.dtype), out=_POOL.take(self.x)))
-        a, b = (other, self) if other.c == 1.0 else (self, other)
-        return Elements(torch.add(a.value(), b.x, alpha=b.c, out=_POOL.take(b.x)))
+            x = self.base()
+            return Elements(torch.add(_scalar(other, x.dtype), x, alpha=self.c, out=_POOL.take(x)))
+        return self._plus(other, 1.0) if self.c == 1.0 or other.c != 1.0 else other._plus(self, 1.0)
 
     __radd__ = __add__
 
     def __neg__(self) -> Elements:
-        return Elements(self.x, -self.c)
+        return Elements(self.x, -self.c, self.y, self.over)
 
     def __sub__(self, other: Any) -> Elements:
-        if type(other) is not Elements:
-            return Elements(torch.sub(self.value(), _scalar(other, self.x.dtype), out=_POOL.take(self.x)))
-        return Elements(torch.sub(self.value(), other.x, alpha=other.c, out=_POOL.take(self.x)))
+        return self._plus(other, -1.0) if type(other) is Elements else self + -other
 
     def __rsub__(self, other: Any) -> Elements:
         return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Elements:
         if type(other) is Elements:
-            return Elements(torch.mul(self.value(), other.x, out=_POOL.take(self.x)), other.c)
-        return Elements(self.x, self.c * other)
+            return Elements(self.base(), self.c * other.c, other.base())
+        return Elements(self.x, self.c * other, self.y, self.over)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Elements:
         if type(other) is Elements:
-            return Elements(torch.div(self.x, other.value(), out=_POOL.take(self.x)), self.c)
-        return Elements(self.x, self.c / other)
+            return Elements(self.base(), self.c, other.value(), True)
+        return Elements(self.x, self.c / other, self.y, self.over)
 
     def __rtruediv__(self, other: Any) -> Elements:
         return Elements(self.value().reciprocal(), other)
 
     def __abs__(self) -> Elements:
-        return Elements(self.x.abs(), abs(self.c))
+        return Elements(self.base().abs(), abs(self.c))
 
 
 class Namespace:
