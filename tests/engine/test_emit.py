@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from thalweg import optim, rules
 from thalweg.engine import cpu, emit, reference
+from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import trace
 from thalweg.rules.links import Links, compose
 from thalweg.rules.rule import spread
@@ -32,8 +33,8 @@ def kernel(name, dtype="float32", links=NONE, stochastic=False, **options):
     active = [state if state.when(options) else None for state in program.state]
     expression = trace(program, statics, active)
     letters = ["p", "g", *(state.letter for state in active if state is not None and not state.scalar)]
-    dtypes = dict.fromkeys(letters, dtype)
-    return emit.numba(expression, dtypes, expression.inputs, rule.title, stochastic=stochastic)
+    dtypes = tuple((letter, dtype) for letter in letters)
+    return emit.numba(Kernel(expression, dtypes, expression.inputs, rule.title, stochastic))
 
 
 ADAMW = '''"""AdamW

@@ -57,8 +57,7 @@ def test_triton_gets_a_kernel(table):
     p = torch.nn.Parameter(torch.ones(3))
     p.grad = torch.ones(3)
     section = optim.optimizer_class("smoothsign")([p]).plan().sections[0]
-    variant = section.variant
-    text = emit_triton.triton(variant.expression(), dict(variant.dtypes), section.inputs, "SmoothSign")
+    text = emit_triton.triton(section.variant.kernel(section.variant.expression(), section.inputs))
     assert ast.parse(text) and "tl.abs" in text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="extra: gpu, which Triton has for Linux only")
 
 
 def run(script, folder):

@@ -12,15 +12,19 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from thalweg import rules
-from thalweg.engine import cache, gpu
+from thalweg.engine import cache, emit_triton, gpu
+from thalweg.engine.kernel import Kernel
 from thalweg.engine.plan import DTYPES
 from thalweg.engine.trace import trace, trace_measure
 from thalweg.rules.links import Links, compose
 
 SIZE = {DTYPES[dtype]: dtype.itemsize for dtype in DTYPES}
 TARGET = GPUTarget("cuda", 90, 32)
-TYPES = {"chunks": "*i64", "table": "*i64", "values": "*fp32", "sums": "*fp64", "seeds": "*i64", "block": "constexpr"}
-ALIGNED = {(k,): [["tt.divisibility", 16]] for k in range(5)}
+TYPES = {
+    **{"chunks": "*i64", "table": "*i64", "width": "i32", "values": "*fp32"},
+    **{"sums": "*fp64", "seeds": "*i64", "block": "constexpr"},
+}
+ALIGNED = {(k,): [["tt.divisibility", 16]] for k in (0, 1, 3, 4, 5)}
 CUOBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
 FLUSHES = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 9)  # 3.5 flushes denormals in roots and quotients
 SLOW = re.compile(r"div\.(full|approx)|(sqrt|rsqrt|rcp|ex2|lg2)\.approx(\.ftz)?\.f32|fma\.rn\.f32|(mul|add|sub)\.ftz")
@@ -37,14 +41,14 @@ def kernels(rule, dtype="float32", states=None, links=None, stochastic=False):
     dtypes = (("p", dtype), ("g", dtype), *((letter, states or dtype) for letter in letters))
     for measure in program.measures:
         expression = trace_measure(measure.of, program, statics, active)
-        yield gpu.Kernel(expression, dtypes, expression.inputs, rule.title)
+        yield Kernel(expression, dtypes, expression.inputs, rule.title)
     expression = trace(program, statics, active)
-    yield gpu.Kernel(expression, dtypes, expression.inputs, rule.title, stochastic)
+    yield Kernel(expression, dtypes, expression.inputs, rule.title, stochastic)
 
 
 def compiled(kernel):
     """What Triton makes of a kernel for an H100."""
-    types = {**TYPES, "values": "*fp64" if kernel.real.__name__ == "float64" else "*fp32"}
+    types = {**TYPES, "values": "*fp64" if kernel.real == "float64" else "*fp32"}
     source = ASTSource(gpu.compiled(kernel).run, types, {"block": gpu.CHUNK}, ALIGNED)
     return triton.compile(source, target=TARGET, options=gpu.OPTIONS)
 
@@ -52,8 +56,8 @@ def compiled(kernel):
 def check(kernel):
     """Exact roots and quotients, nothing fused, whole loads of 16 bytes, nothing spilled."""
     made = compiled(kernel)
-    ptx, text = made.asm["ptx"], kernel.source()
-    real = "f64" if kernel.real.__name__ == "float64" else "f32"
+    ptx, text = made.asm["ptx"], emit_triton.triton(kernel)
+    real = "f64" if kernel.real == "float64" else "f32"
     assert not SLOW.search(ptx), SLOW.search(ptx)
     assert FLUSHES or ".rn.ftz" not in ptx
     for function, instruction in (("root(", "sqrt"), ("quotient(", "div")):
@@ -92,7 +96,7 @@ def everything():
 def in_memory():
     """Triton finds the source of a module that could not be written."""
     kernel = next(iter(kernels(rules.get("sgd"), links=Links(clip=True))))
-    module = cache.in_memory("sgd_triton_in_memory", kernel.source())
+    module = cache.in_memory("sgd_triton_in_memory", emit_triton.triton(kernel))
     source = ASTSource(module.run, TYPES, {"block": gpu.CHUNK}, ALIGNED)
     assert triton.compile(source, target=TARGET, options=gpu.OPTIONS).asm["ptx"]
 

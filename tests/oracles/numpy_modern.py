@@ -170,7 +170,7 @@ def adabelief(p, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-16, weight_decay=0.0
 
 
 def yogi(p, grads, lr=1e-2, betas=(0.9, 0.999), eps=1e-3, weight_decay=0.0, initial_accumulator_value=1e-6, store=keep):
-    m, v = np.zeros_like(p), np.full_like(p, initial_accumulator_value)
+    m, v = np.zeros_like(p), store(np.full_like(p, initial_accumulator_value))
     for t, g in enumerate(grads, 1):
         g = g + weight_decay * p
         m = betas[0] * m + (1 - betas[0]) * g

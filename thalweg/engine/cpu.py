@@ -6,7 +6,6 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 
 from thalweg.engine import cache as disk
 from thalweg.engine import emit, native
+from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import Expression
 
 CHUNK = 16_384  # numbers of one tensor that a thread takes at a time
@@ -33,27 +33,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """What is compiled: an expression for tensors of some dtypes; see `emit.numba`."""
-
-    expression: Expression
-    dtypes: tuple[tuple[str, str], ...]
-    inputs: tuple[str, ...]
-    title: str
-    stochastic: bool = False
-    wide: bool = False
-
-    def source(self) -> str:
-        """The text of its module."""
-        kinds = {"stochastic": self.stochastic, "wide": self.wide}
-        return emit.numba(self.expression, dict(self.dtypes), self.inputs, self.title, **kinds)
-
-
 @cache
 def compiled(kernel: Kernel) -> Any:
     """The kernel as a function of the address of a call's table, which runs without Python's lock."""
-    text = kernel.source()
+    text = emit.numba(kernel)
     name = f"{kernel.title.lower()}_{disk.key(text, native.host(), _primitives())}"
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(native.function(name, text))
 

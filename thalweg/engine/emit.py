@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import BINARY, COMPARISONS, Expression, Node
 
 PRECEDENCE = {"where": 0, **dict.fromkeys(COMPARISONS, 1), "add": 2, "sub": 2, "mul": 3, "div": 3, "neg": 4, "pow": 5}
@@ -185,34 +186,12 @@ def run(call):
 """
 
 
-def numba(
-    expression: Expression,
-    dtypes: Mapping[str, str],
-    inputs: Sequence[str],
-    title: str,
-    *,
-    stochastic: bool = False,
-    wide: bool = False,
-) -> str:
-    """A module for Numba: ``update`` for a piece of a tensor, ``run`` for the chunks of a launch.
-
-    Args:
-        expression: what to do.
-        dtypes: the dtype of each column of the table of addresses, in their order: "float32", "float64", "bfloat16",
-            "float16"; the last two are calculated in float32.
-        inputs: the columns of the table of host scalars, in their order. Their arithmetic is done in float64, once a
-            chunk.
-        title: the first line of the module.
-        wide: calculate in float64.
-        stochastic: round bfloat16 and float16 up or down at random, with the mean right; else to the nearest.
-
-    Returns:
-        The source.
-    """
-    columns, kinds = expression.columns, {c: STORAGE[dtypes[c]] for c in expression.columns}
-    wide = wide or "f64" in kinds.values()
+def numba(kernel: Kernel) -> str:
+    """A module for Numba: ``update`` for a piece of a tensor, ``run`` for the chunks of a launch."""
+    expression, inputs, columns = kernel.expression, kernel.inputs, kernel.expression.columns
+    kinds, wide = {c: STORAGE[kind] for c, kind in kernel.kinds.items()}, kernel.real == "float64"
     lines, stores, sums, counts = body(expression, NUMBA)
-    low = [c for c, _ in stores if kinds[c] in ("bf16", "f16")] if stochastic else []
+    low = [c for c, _ in stores if kinds[c] in ("bf16", "f16")] if kernel.stochastic else []
     at = {c: f"at_{c}" if c in expression.inputs or own(c) != c else c for c in columns}
     text = [f"    {c}_ = {_load(at[c], kinds[c], wide)}" for c in expression.reads] + [f"    {line}" for line in lines]
     text += ["    bits = random_bits(start + i, seed)"] if low else []
@@ -224,8 +203,7 @@ def numba(
     head += [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
     function = ["for i in range(size):", *text]
     function += [f"sums[{k}] = {t}" for k, t in enumerate(totals)]
-    places = list(dtypes)
-    pointers = [f"{kinds[c]}(table[{places.index(c)}], start)," for c in columns]
+    pointers = [f"{kinds[c]}(table[{kernel.place(c)}], start)," for c in columns]
     pointers += ["size,", "f64(call[ROWS], row * call[N_INPUTS]),", "f64(call[SUMS], c * call[N_SUMS]),", "start,"]
     pointers += ["i64(call[SEEDS], k)[0],"]
     primitives = {kinds[c] for c in columns} | {"f64", "i64", "next_block", *CALL}
@@ -239,7 +217,7 @@ def numba(
     primitives |= {name for name in ("maximum", "minimum", "sign", "where") if f"{name}(" in used}
     names = "\n    ".join(textwrap.wrap(", ".join(sorted(primitives)), 112))
     return (
-        HEAD.format(title=title, maths=maths, primitives=names, real="float64" if wide else "float32")
+        HEAD.format(title=kernel.title, maths=maths, primitives=names, real=kernel.real)
         + '@njit(error_model="numpy", fastmath={"nsz"})\n'
         + f"def update({', '.join(at.values())}, size, row, sums, start, seed):\n"
         + textwrap.indent("\n".join([*head, *function]), "    ")

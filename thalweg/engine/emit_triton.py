@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from thalweg.engine.emit import NUMPY, STORAGE, Dialect, Writer, body, hyper, own
+from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import Expression
 
 TYPES = {"f32": "tl.float32", "f64": "tl.float64", "bf16": "tl.uint16", "f16": "tl.float16"}
@@ -24,7 +25,7 @@ PRIMITIVES = (
 RESERVED = {
     *PRIMITIVES,
     *("values", "sums", "start", "size", "seed", "block", "whole", "lane", "inside", "bits", "real"),
-    *("chunk", "chunks", "table", "tensor", "row", "seeds", "run", "update", "hyper", "np", "tl", "triton"),
+    *("chunk", "chunks", "table", "width", "tensor", "row", "seeds", "run", "update", "hyper", "np", "tl", "triton"),
 }
 
 HEAD = '''"""{title}
@@ -51,34 +52,15 @@ def real(x):
 """
 
 
-def triton(
-    expression: Expression,
-    dtypes: Mapping[str, str],
-    inputs: Sequence[str],
-    title: str,
-    *,
-    stochastic: bool = False,
-    wide: bool = False,
-) -> str:
+def triton(kernel: Kernel) -> str:
     """A module for Triton: ``hyper`` for the host, ``update`` for a block of a tensor, ``run`` for those of a launch.
 
-    Args:
-        expression: what to do.
-        dtypes: the dtype of each column of the table of addresses, in their order: "float32", "float64", "bfloat16",
-            "float16"; the last two are calculated in float32.
-        inputs: the columns of the table of host scalars, in their order.
-        title: the first line of the module.
-        stochastic: round bfloat16 and float16 up or down at random, with the mean right; else to the nearest.
-        wide: calculate in float64.
-
-    Returns:
-        The source. ``hyper`` takes the inputs that the expression needs, in their order in ``inputs``.
+    ``hyper`` takes the inputs that `taken` names.
     """
-    columns, kinds = expression.columns, {c: STORAGE[dtypes[c]] for c in expression.columns}
-    wide = wide or "f64" in kinds.values()
-    real = "float64" if wide else "float32"
+    expression, columns, real = kernel.expression, kernel.expression.columns, kernel.real
+    kinds = {c: STORAGE[kind] for c, kind in kernel.kinds.items()}
     lines, stores, sums, counts = body(_spelled(expression), TRITON)
-    low = [c for c, _ in stores if kinds[c] in ("bf16", "f16")] if stochastic else []
+    low = [c for c, _ in stores if kinds[c] in ("bf16", "f16")] if kernel.stochastic else []
     at = {c: f"at_{c}" if c in RESERVED or own(c) != c else c for c in columns}
     values = [f"h{k}" for k in range(len(hyper(expression)))]
     text = [
@@ -92,11 +74,11 @@ def triton(
         *(f"tl.store({at[c]} + lane, {_store(v, kinds[c], c, low)}, inside)" for c, v in stores),
         *(f"tl.store(sums + {k}, total({v}, inside, whole))" for k, v in enumerate([*sums, *counts])),
     ]
-    places, arguments = list(dtypes), ", ".join([*at.values(), "values", "sums", "start", "size", "seed", "block"])
+    arguments = ", ".join([*at.values(), "values", "sums", "start", "size", "seed", "block"])
     launch = [
         "chunk = tl.program_id(0)",
         *(f"{name} = tl.load(chunks + 4 * chunk + {k})" for k, name in enumerate(("tensor", "start", "size", "row"))),
-        *(f"{at[c]} = tl.load(table + {len(places)} * tensor + {places.index(c)})" for c in columns),
+        *(f"{at[c]} = tl.load(table + width * tensor + {kernel.place(c)})" for c in columns),
         "seed = tl.load(seeds + tensor)",
         f"values += {max(1, len(values))} * row",
         f"sums += {max(1, len(sums) + len(counts))} * chunk",
@@ -108,26 +90,26 @@ def triton(
     used = "\n".join([*text, *launch])
     primitives = ", ".join(name for name in PRIMITIVES if f"{name}(" in used)
     return (
-        HEAD.format(title=title, primitives=primitives, inputs=", ".join(map(own, taken(expression, inputs))))
+        HEAD.format(title=kernel.title, primitives=primitives, inputs=", ".join(map(own, taken(kernel))))
         + textwrap.indent("\n".join(_fold(expression)), "    ")
         + "\n"
         + (REAL.format(real=real) if "real(" in used else "")
         + f"\n\n@triton.jit\ndef update({arguments}: tl.constexpr, whole: tl.constexpr):\n"
         + textwrap.indent("\n".join(text), "    ")
-        + "\n\n\n@triton.jit\ndef run(chunks, table, values, sums, seeds, block: tl.constexpr):\n"
+        + "\n\n\n@triton.jit\ndef run(chunks, table, width, values, sums, seeds, block: tl.constexpr):\n"
         + textwrap.indent("\n".join(launch), "    ")
         + "\n"
     )
 
 
-def taken(expression: Expression, inputs: Sequence[str]) -> list[str]:
+def taken(kernel: Kernel) -> list[str]:
     """The inputs that ``hyper`` takes."""
-    needed, stack = set(), hyper(expression)
+    needed, stack = set(), hyper(kernel.expression)
     while stack:
-        node = expression.nodes[stack.pop()]
+        node = kernel.expression.nodes[stack.pop()]
         needed |= {node.value} if node.op == "input" else set()
         stack += node.args
-    return [name for name in inputs if name in needed]
+    return [name for name in kernel.inputs if name in needed]
 
 
 def _fold(expression: Expression) -> list[str]:

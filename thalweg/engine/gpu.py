@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from thalweg.engine import cache as disk
 from thalweg.engine import emit_triton
+from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import Expression
 
 if TYPE_CHECKING:
@@ -26,35 +26,12 @@ CHUNK = 2048  # numbers that a program takes: 8 a thread, which for every dtype 
 OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """What is compiled: an expression for tensors of some dtypes; see `emit_triton.triton`."""
-
-    expression: Expression
-    dtypes: tuple[tuple[str, str], ...]
-    inputs: tuple[str, ...]
-    title: str
-    stochastic: bool = False
-    wide: bool = False
-
-    def source(self) -> str:
-        """The text of its module."""
-        kinds = {"stochastic": self.stochastic, "wide": self.wide}
-        return emit_triton.triton(self.expression, dict(self.dtypes), self.inputs, self.title, **kinds)
-
-    @property
-    def real(self) -> type[np.float32] | type[np.float64]:
-        """What it calculates with."""
-        used = [kind for column, kind in self.dtypes if column in self.expression.columns]
-        return np.float64 if self.wide or "float64" in used else np.float32
-
-
 @cache
 def compiled(kernel: Kernel) -> ModuleType:
     """The module of a kernel: ``hyper`` for the host, ``run`` for the device, compiled when it is first run."""
     import triton
 
-    text = kernel.source()
+    text = emit_triton.triton(kernel)
     name = f"{kernel.title.lower()}_triton_{disk.key(text, triton.__version__, _primitives())}"
     return disk.load(name, text, lambda module: module.run)
 
@@ -78,18 +55,19 @@ class Pass:
     """
 
     def __init__(self, section: Section, expression: Expression, wide: bool = False) -> None:
-        variant = section.variant
-        stochastic = variant.stochastic and not expression.sums
-        self.expression = expression
-        self.made_of = Kernel(expression, variant.dtypes, section.inputs, variant.title, stochastic, wide)
+        self.expression, self.made_of = expression, section.variant.kernel(expression, section.inputs, wide)
         self._module = compiled(self.made_of)
         self._section, self._device = section, section.members[0].p.device
-        names = emit_triton.taken(expression, section.inputs)
+        names = emit_triton.taken(self.made_of)
         self._inputs = [section.inputs.index(name) for name in names]
         self._chunks = torch.from_numpy(section.chunks).to(self._device)
         columns = len(expression.sums) + len(expression.shares)
         self.sums = np.zeros((len(section.chunks), max(1, columns)))
         self._sums = torch.zeros(self.sums.shape, dtype=torch.float64, device=self._device) if columns else self._chunks
+
+    def source(self) -> str:
+        """The text of the kernel's module."""
+        return emit_triton.triton(self.made_of)
 
     def run(self, numbers: int) -> None:
         """Launch the kernel, and wait for its sums if it has some."""
@@ -99,7 +77,7 @@ class Pass:
         table, values, seeds = self._upload(section.table, self._values(), section.seeds)
         with torch.cuda.device_of(self._chunks):  # type: ignore[no-untyped-call]
             run = self._module.run[(len(self.sums),)]
-            run(self._chunks, table, values, self._sums, seeds, block=CHUNK, **OPTIONS)
+            run(self._chunks, table, section.table.shape[1], values, self._sums, seeds, block=CHUNK, **OPTIONS)
         if self._sums is not self._chunks:
             self.sums[:] = self._sums.cpu().numpy()
 
@@ -114,7 +92,7 @@ class Pass:
         rows = self._section.rows
         with np.errstate(all="ignore"):
             columns = self._module.hyper(*[rows[:, k] for k in self._inputs])
-            values = np.empty((len(rows), max(1, len(columns))), self.made_of.real)
+            values = np.empty((len(rows), max(1, len(columns))), np.dtype(self.made_of.real))
             for k, column in enumerate(columns):
                 values[:, k] = column
         return values

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from thalweg.engine import cpu, gpu
+from thalweg.engine import cpu, emit, gpu
+from thalweg.engine.kernel import Kernel
 from thalweg.engine.saved import Saved
 from thalweg.engine.trace import Expression, trace, trace_measure
 from thalweg.rules.links import Program
@@ -63,11 +64,11 @@ class Variant:
         """What an element adds to a measure."""
         return trace_measure(measure.of, self.program, dict(self.statics), self.active)
 
-    def kernel(self, expression: Expression, inputs: tuple[str, ...], wide: bool = False) -> cpu.Kernel:
+    def kernel(self, expression: Expression, inputs: tuple[str, ...], wide: bool = False) -> Kernel:
         """What is compiled for an expression of this variant."""
         if expression.columns == ("g",):
-            return cpu.Kernel(expression, self.dtypes[:2], (), "Norm", wide=wide)
-        return cpu.Kernel(expression, self.dtypes, inputs, self.title, self.stochastic and not expression.sums, wide)
+            return Kernel(expression, self.dtypes[:2], (), "Norm", wide=wide)
+        return Kernel(expression, self.dtypes, inputs, self.title, self.stochastic and not expression.sums, wide)
 
     def squares(self) -> Expression:
         """The square of the gradient."""
@@ -80,12 +81,13 @@ def _square(xp: Any, p: Any, g: Any, *_states: Any, **_scalars: Any) -> Any:
 
 @dataclass
 class Member:
-    """A parameter of a section: its place in the optimizer, its group, its states, and whether one was just made."""
+    """A parameter of a section: its place in the optimizer, its group, its states, and which were just made."""
 
     position: int
     group: int
     p: Tensor
     saved: dict[str, Any]
+    made: tuple[State, ...]
     first: bool
 
 
@@ -103,6 +105,10 @@ class Pass:
         tail = [rows, *section.rows.shape, sums, self.sums.shape[1], seeds, block]
         self.call = np.array([0, chunks, len(section.chunks), table, *section.table.shape, *tail], dtype=np.int64)
         self.address = self.call.ctypes.data
+
+    def source(self) -> str:
+        """The text of the kernel's module."""
+        return emit.numba(self.made_of)
 
     def run(self, numbers: int) -> None:
         """Launch the kernel."""
@@ -173,11 +179,12 @@ class Section:
         self.choose(options)
         self._fill("n", self._sizes[self._representatives])
         self._fill("first", [float(self.members[i].first) for i in self._representatives])
-        self.new = any(m.first for m in self.members)
+        self.new = any(m.made for m in self.members)
 
     def source(self) -> str:
         """The text of the update's kernel."""
-        return self._update.made_of.source()
+        text: str = self._update.source()
+        return text
 
     def expressions(self) -> list[Expression]:
         """What the passes of a step do, sums of measures first."""

@@ -121,7 +121,7 @@ class Stepper:
         """What decides about all groups."""
         o = self._optimizer
         present = (o.clip_norm is None, o.clip_value is None, o.ema is None, getattr(o, "grad_scale", None) is None)
-        return (*present, o.decay, o.cautious, o.rounding, o.state_dtype, o.engine)
+        return (*present, o.decay, o.cautious, o.rounding, o.state_dtype, o.differentiable, o.engine)
 
     def norm(self) -> Tensor:
         """The Euclidean norm of all gradients that were taken, ‖g‖ = √Σg², a 0-dim tensor in float64."""
@@ -147,17 +147,15 @@ class Stepper:
         """Take back the states that were made for a step that is not made: the next one will be their first."""
         for section in self.sections:
             for member in section.members:
-                if section.new and member.first:
-                    for state in section.variant.active:
-                        if state is not None:
-                            member.saved.pop(state.name, None)
+                for state in member.made if section.new else ():
+                    member.saved.pop(state.name, None)
         self._params = []
 
     def _lone_step(self, one: Loner, scalars: Mapping[str, float]) -> None:
         kind, options = self._kinds[one.group], self._options[one.group]
         program = compose(self._optimizer.rule, kind.links)
-        saved, first = self._states(one.p, kind, options)
-        known = {**options, **scalars, "first": first}
+        saved, made = self._states(one.p, kind, options)
+        known = {**options, **scalars, "first": self._first(made)}
         if "step" in saved:
             saved["step"] += 1
             known["t"] = saved["step"].item()
@@ -193,13 +191,13 @@ class Stepper:
             if reason is not None:
                 self.loners.append(Loner(i, group, p, reason))
                 continue
-            saved, first = self._states(p, kind, self._options[group])
+            saved, made = self._states(p, kind, self._options[group])
             odd = [s.name for s in kind.active if s and not s.scalar and _is_odd(saved[s.name], p)]
             if odd:
                 self.loners.append(Loner(i, group, p, f"state {odd[0]} of dtype {saved[odd[0]].dtype}"))
                 continue
             variant = self._variant(p, grad, kind, saved)
-            sections.setdefault(variant, []).append(Member(i, group, p, saved, first))
+            sections.setdefault(variant, []).append(Member(i, group, p, saved, made, self._first(made)))
         self.sections = [Section(variant, members, self._options) for variant, members in sections.items()]
         self._params = params
 
@@ -230,9 +228,9 @@ class Stepper:
             )
         return reason
 
-    def _states(self, p: Tensor, kind: Kind, options: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        """What is remembered for a parameter, made where it is missing, and whether something was made."""
-        optimizer, first = self._optimizer, False
+    def _states(self, p: Tensor, kind: Kind, options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[State, ...]]:
+        """What is remembered for a parameter, and which states were missing and made."""
+        optimizer, made = self._optimizer, []
         states = [state for state in kind.active if state is not None]
         counts = optimizer.counts_steps
         saved: dict[str, Any] = optimizer.state[p] if states or counts else {}
@@ -243,7 +241,7 @@ class Stepper:
         for state in states:
             held = saved.get(state.name)
             if held is None:
-                first = first or state in optimizer.rule.state
+                made.append(state)
                 saved[state.name] = reference.create(p, state, options, optimizer.state_dtype)
             elif not state.scalar and held.shape != p.shape:
                 raise BadData(
@@ -257,7 +255,11 @@ class Stepper:
                 )
             elif state.scalar and not isinstance(held, Tensor):
                 saved[state.name] = torch.tensor(float(held), dtype=torch.float64)
-        return saved, first
+        return saved, tuple(made)
+
+    def _first(self, made: Sequence[State]) -> bool:
+        """Whether a state of the rule itself was made: an average that starts late is none."""
+        return any(state in self._optimizer.rule.state for state in made)
 
     def _variant(self, p: Tensor, grad: Tensor, kind: Kind, saved: Mapping[str, Any]) -> Variant:
         program = compose(self._optimizer.rule, kind.links)
