@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from itertools import chain
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from thalweg import errors
+from thalweg.options import check_group
 
 if TYPE_CHECKING:
     from thalweg.optimizer import Optimizer
 
 
-def restored(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+def restored(optimizer: Optimizer, state_dict: dict[str, Any], named: bool, strict: bool) -> dict[str, Any]:
     """What ``__setstate__`` takes, from what ``state_dict()`` of the same or of torch's optimizer returned.
 
     Args:
-        optimizer: it has the parameters that were saved.
+        optimizer: it has the parameters that were saved; with ``named`` some of them.
         state_dict: it is left as it is.
+        named: find each parameter's state by its name, not by its position.
+        strict: refuse a state dict that lacks something or holds something else.
 
     Returns:
         The state, copied to the parameters' devices in the dtypes that were saved, and the groups.
@@ -30,7 +33,11 @@ def restored(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]
         BadData: it belongs to other parameters or to another optimizer.
         BadOption: a group holds a value outside what is allowed.
     """
+    if named:
+        state_dict = _by_name(optimizer, state_dict, strict)
     groups = [_merged(optimizer, *pair) for pair in _pairs(optimizer, state_dict["param_groups"])]
+    if strict:
+        _refuse(optimizer, state_dict)
     keys = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
     params = dict(zip(keys, chain.from_iterable(group["params"] for group in groups), strict=True))
     state: defaultdict[Any, Any] = defaultdict(dict)
@@ -40,6 +47,86 @@ def restored(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]
         else:
             state[key] = saved
     return {"state": state, "param_groups": groups}
+
+
+def _by_name(optimizer: Optimizer, state_dict: dict[str, Any], strict: bool) -> dict[str, Any]:
+    """The state dict in the order of the optimizer's parameters.
+
+    A group has the options of the saved group that its parameters come from, if that is one.
+    """
+    owner = type(optimizer).__name__
+    for whose, parts in (("optimizer's", optimizer.param_groups), ("state dict's", state_dict["param_groups"])):
+        if not all("param_names" in group for group in parts):
+            raise errors.BadData(
+                f"{owner}: the {whose} parameters have no names", "build both optimizers with model.named_parameters()"
+            )
+    ours: list[list[str]] = [group["param_names"] for group in optimizer.param_groups]
+    saved = {
+        name: (key, group)
+        for group in state_dict["param_groups"]
+        for name, key in zip(group["param_names"], group["params"], strict=True)
+    }
+    names = list(chain.from_iterable(ours))
+    if strict:
+        _same(owner, "parameter", saved, names)
+    state: dict[Any, Any] = {}
+    groups: list[dict[str, Any]] = []
+    numbers = count()
+    for own in ours:
+        sources = [saved[name] for name in own if name in saved]
+        first = sources[0][1] if sources else {}
+        one = all(group is first for _, group in sources)
+        if strict and not one:
+            raise errors.BadData(
+                f"{owner}: the parameters of a group come from several groups of the state dict: {_few(own)}",
+                "build the optimizer with the groups that were saved, or load with strict=False",
+            )
+        places = list(islice(numbers, len(own)))
+        groups.append({**(first if one else {}), "param_names": own, "params": places})
+        for place, name in zip(places, own, strict=True):
+            if name in saved and saved[name][0] in state_dict["state"]:
+                state[place] = state_dict["state"][saved[name][0]]
+    return {"state": state, "param_groups": groups}
+
+
+def _refuse(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+    """Raise `BadData` unless the names of the parameters, the options and the states are this optimizer's."""
+    owner = type(optimizer).__name__
+    of: dict[Any, set[str]] = {}
+    for group, saved in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
+        if "param_names" in group and "param_names" in saved:
+            _same(owner, "parameter", saved["param_names"], group["param_names"], ordered=True)
+        missing = optimizer.rule.defaults.keys() - saved.keys()
+        if missing:
+            raise errors.BadData(f"{owner}: the state dict lacks the options {_few(sorted(missing))}", LOOSE)
+        states = optimizer.states({**group, **saved})
+        of.update(dict.fromkeys(saved["params"], states))
+    for key, held in state_dict["state"].items():
+        if key not in of:
+            raise errors.BadData(
+                f"{owner}: the state dict has a state of a parameter {key!r} that is in no group", LOOSE
+            )
+        if held:
+            _same(owner, f"state of parameter {key!r}:", held, of[key])
+
+
+LOOSE = "load the state dict of the same kind of optimizer, or load with strict=False"
+
+
+def _same(owner: str, what: str, found: Iterable[str], wanted: Iterable[str], ordered: bool = False) -> None:
+    """Raise `BadData` unless the names are those that are wanted."""
+    found, wanted = list(found), list(wanted)
+    lacks, more = [x for x in wanted if x not in set(found)], [x for x in found if x not in set(wanted)]
+    if lacks or more:
+        parts = [f"lacks {_few(lacks)}"] * bool(lacks) + [f"has {_few(more)}, which the optimizer has not"] * bool(more)
+        raise errors.BadData(f"{owner}: {what} names differ: the state dict {' and '.join(parts)}", LOOSE)
+    if ordered and found != wanted:
+        raise errors.BadData(f"{owner}: the state dict has the parameters in another order", "load with named=True")
+
+
+def _few(names: Sequence[str]) -> str:
+    """The names, the first five of many."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _pairs(optimizer: Optimizer, saved_groups: list[dict[str, Any]]) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
@@ -60,7 +147,7 @@ def _merged(optimizer: Optimizer, group: dict[str, Any], saved: dict[str, Any]) 
     names = [name for name in (*optimizer.rule.defaults, "maximize", "param_names") if name in group]
     merged = {name: group[name] for name in names}
     merged.update({name: deepcopy(value) for name, value in saved.items() if name != "params"})
-    optimizer.check({**optimizer.defaults, **merged}, owner)
+    check_group(optimizer.rule, {**optimizer.defaults, **merged}, owner)
     decoupled = merged.get("decoupled_weight_decay", optimizer.rule.weight_decay == "decoupled")
     either = "decoupled_weight_decay" in optimizer.rule.defaults
     if not either and decoupled != (optimizer.rule.weight_decay == "decoupled") and merged["weight_decay"] != 0:

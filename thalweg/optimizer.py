@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,8 +16,8 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from thalweg import averages, errors, loading
 from thalweg.engine import account, reference
 from thalweg.engine.saved import Saved
-from thalweg.engine.stepper import Kind, Stepper, kind_of
-from thalweg.options import COMMON, TORCH_ONLY, docstring, signature
+from thalweg.engine.stepper import Kind, Stepper, kind_of, numbers
+from thalweg.options import COMMON, TORCH_ONLY, check_group, docstring, signature
 from thalweg.rules import Rule
 from thalweg.rules.links import Decay, Links, compose
 
@@ -109,7 +108,7 @@ class Optimizer(torch.optim.Optimizer):
         self.skipped = 0
         self._begin()
         defaults = {**rule.defaults, **given, "maximize": maximize}
-        self.check(defaults, owner)
+        check_group(rule, defaults, owner)
         if self.differentiable:
             defaults["differentiable"] = True  # torch then takes tensors that are no leaves
         super().__init__(params, defaults)
@@ -122,20 +121,26 @@ class Optimizer(torch.optim.Optimizer):
     def kinds(self, options: Sequence[Mapping[str, Any]]) -> list[Kind]:
         """What decides about the kernel of each group."""
         decays = any(o.get("weight_decay") for o in options)
-        found = []
-        for group, own in zip(self.param_groups, options, strict=True):
-            kind: Decay | None = (self.decay or self.rule.decay_kind(own)) if decays else None
-            links = Links(
-                scale=getattr(self, "grad_scale", None) is not None,
-                maximize=bool(group["maximize"]),
-                clip=self.clip_norm is not None,
-                clip_value=self.clip_value is not None,
-                decay=kind,
-                cautious="exact" if self.cautious == "exact" else "before" if self.cautious else None,
-                ema=self.ema is not None,
-            )
-            found.append(kind_of(compose(self.rule, links), links, own))
-        return found
+        pairs = zip(self.param_groups, options, strict=True)
+        return [self._kind(own, bool(group["maximize"]), decays) for group, own in pairs]
+
+    def _kind(self, options: Mapping[str, Any], maximize: bool, decays: bool) -> Kind:
+        links = Links(
+            scale=getattr(self, "grad_scale", None) is not None,
+            maximize=maximize,
+            clip=self.clip_norm is not None,
+            clip_value=self.clip_value is not None,
+            decay=(self.decay or self.rule.decay_kind(options)) if decays else None,
+            cautious="exact" if self.cautious == "exact" else "before" if self.cautious else None,
+            ema=self.ema is not None,
+        )
+        return kind_of(compose(self.rule, links), links, options)
+
+    def states(self, group: Mapping[str, Any]) -> set[str]:
+        """The names of what is remembered for a parameter of a group with these options."""
+        kind = self._kind(numbers(self.rule.defaults, group), False, False)
+        counted = {"step"} if self.counts_steps else set()
+        return counted | {state.name for state in kind.active if state is not None}
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient.
@@ -282,26 +287,42 @@ class Optimizer(torch.optim.Optimizer):
             BadOption: a value outside what is allowed, or a name that is nearly but not quite an option.
         """
         if isinstance(param_group, dict):
-            self.check({**self.defaults, **param_group}, f"{type(self).__name__}, parameter group")
+            check_group(self.rule, {**self.defaults, **param_group}, f"{type(self).__name__}, parameter group")
         # Unwrapped, since torch's wrapper imports its compiler, which takes seconds, only to turn it off.
         inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any], *, named: bool = False, strict: bool = False) -> None:
         """Continue from a ``state_dict()`` of this class or of torch's optimizer of the same name.
 
         The tensors are copied to the parameters' devices and keep their dtypes.
 
         Args:
             state_dict: what ``state_dict()`` returned.
+            named: find each parameter's state by its name, whatever its group and place; both optimizers were built
+                with ``model.named_parameters()``. A parameter that was not saved starts anew.
+            strict: refuse a state dict that lacks parameters, options or states, or has others. Else they start anew,
+                or are kept as they are, as in torch.
 
         Raises:
-            BadData: it belongs to other parameters or to another optimizer.
+            BadData: it belongs to other parameters or to another optimizer. Nothing was changed.
             BadOption: a group holds a value outside what is allowed.
+
+        Example:
+            >>> import torch
+            >>> from thalweg import optim
+            >>> net = torch.nn.Linear(2, 1)
+            >>> net(torch.ones(2)).backward()
+            >>> old = optim.AdamW(net.named_parameters(), lr=0.1)
+            >>> old.step()
+            >>> new = optim.AdamW(reversed(list(net.named_parameters())))
+            >>> new.load_state_dict(old.state_dict(), named=True)
+            >>> new.state[net.weight]["exp_avg"].shape, new.param_groups[0]["lr"]
+            (torch.Size([1, 2]), 0.1)
         """
         state_dict = state_dict.copy()
         for before in self._optimizer_load_state_dict_pre_hooks.values():
             state_dict = before(self, state_dict) or state_dict
-        self.__setstate__(loading.restored(self, state_dict))
+        self.__setstate__(loading.restored(self, state_dict, named, strict))
         for after in self._optimizer_load_state_dict_post_hooks.values():
             after(self)
 
@@ -317,13 +338,3 @@ class Optimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         ours = {name: self.__dict__[name] for name in (*COMMON, "track_norm", "grad_norm", "skipped")}
         return {**super().__getstate__(), **ours}
-
-    def check(self, options: dict[str, Any], owner: str) -> None:
-        """Raise `BadOption` for a bad value, or for a key so near to an option that it must be a slip."""
-        known = {*self.rule.defaults, "maximize"}
-        for name in options.keys() - known - {*TORCH_ONLY, "params"}:
-            derived = any(option in name for option in known)  # "max_momentum" is a scheduler's, not a slip
-            if not derived and difflib.get_close_matches(name, known, 1, 0.8):
-                raise errors.unknown(owner, "option", name, known)
-        errors.check(owner, "maximize", options["maximize"], errors.FLAG)
-        self.rule.check({name: reference.number(options[name]) for name in self.rule.defaults}, owner)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from thalweg import errors
-from thalweg.engine import ENGINES
+from thalweg.engine import ENGINES, reference
 from thalweg.rules import Rule
 
 COMMON: dict[str, tuple[Any, errors.Allowed, str]] = {
@@ -99,3 +101,14 @@ def docstring(rule: Rule) -> str:
 
     Source: {rule.source}.
     """
+
+
+def check_group(rule: Rule, options: Mapping[str, Any], owner: str) -> None:
+    """Raise `BadOption` for a bad value, or for a key so near to an option that it must be a slip."""
+    known = {*rule.defaults, "maximize"}
+    for name in options.keys() - known - {*TORCH_ONLY, "params"}:
+        derived = any(option in name for option in known)  # "max_momentum" is a scheduler's, not a slip
+        if not derived and difflib.get_close_matches(name, known, 1, 0.8):
+            raise errors.unknown(owner, "option", name, known)
+    errors.check(owner, "maximize", options["maximize"], errors.FLAG)
+    rule.check({name: reference.number(options[name]) for name in rule.defaults}, owner)

@@ -37,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 def compiled(kernel: Kernel) -> Any:
     """The kernel as a function of the address of a call's table, which runs without Python's lock."""
     text = emit.numba(kernel)
-    name = f"{kernel.title.lower()}_{disk.key(text, native.host(), _primitives())}"
+    name = f"{kernel.title.lower()}_{disk.key(text, native.host())}"
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(native.function(name, text))
 
 
@@ -47,12 +47,6 @@ def folded(expression: Expression) -> Callable[..., Any]:
     scope: dict[str, Any] = {"np": np}
     exec(compile(emit.fold(expression), "<fold>", "exec"), scope)
     return scope["fold"]  # type: ignore[no-any-return]
-
-
-@cache
-def _primitives() -> str:
-    """The source that every kernel is compiled with."""
-    return (Path(__file__).parent / "primitives.py").read_text(encoding="utf-8")
 
 
 @cache

@@ -194,7 +194,7 @@ def numba(kernel: Kernel) -> str:
     low = [c for c, _ in stores if kinds[c] in ("bf16", "f16")] if kernel.stochastic else []
     at = {c: f"at_{c}" if c in expression.inputs or own(c) != c else c for c in columns}
     text = [f"    {c}_ = {_load(at[c], kinds[c], wide)}" for c in expression.reads] + [f"    {line}" for line in lines]
-    text += ["    bits = random_bits(start + i, seed)"] if low else []
+    text += ["    bits = random_bits(i, start + seed)"] if low else []
     text += [f"    {at[c]}[i] = {_store(value, kinds[c], low.index(c) if c in low else None)}" for c, value in stores]
     text += [f"    s{k} = plus(s{k}, np.float64({value}))" for k, value in enumerate(sums)]
     text += [f"    n{k} = tally(n{k}, {value})" for k, value in enumerate(counts)]

@@ -6,6 +6,7 @@ import ctypes
 import platform
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from thalweg.engine import cache as disk
@@ -17,11 +18,12 @@ _KEPT: list[Any] = []  # LLVM frees the code with its engine
 
 @cache
 def host() -> str:
-    """The processor and the versions that object code is made for."""
+    """What object code is made for and from, besides its text: processor, versions, the source of the primitives."""
     import llvmlite.binding as llvm
 
-    features = llvm.get_host_cpu_features().flatten()
-    return "\n".join((platform.machine(), llvm.get_host_cpu_name(), features, version("numba"), version("llvmlite")))
+    machine = platform.machine(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    primitives = (Path(__file__).parent / "primitives.py").read_text(encoding="utf-8")
+    return "\n".join((*machine, version("numba"), version("llvmlite"), primitives))
 
 
 def function(name: str, text: str) -> int:

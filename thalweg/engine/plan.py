@@ -14,6 +14,7 @@ from torch import Tensor
 
 from thalweg.engine import cpu, emit, gpu
 from thalweg.engine.kernel import Kernel
+from thalweg.engine.reading import Reader
 from thalweg.engine.saved import Saved
 from thalweg.engine.trace import Expression, trace, trace_measure
 from thalweg.rules.links import Program
@@ -174,6 +175,7 @@ class Section:
         self._update = sweep(self, update)
         self._fold = cpu.folded(update) if update.scalars else None
         self._norm: Any = None
+        self._reader: Reader | None = None
         self._grads: Sequence[Tensor] = ()
         self._scalars: Mapping[str, float] = {}
         self.choose(options)
@@ -239,16 +241,29 @@ class Section:
         return b"".join([self.counts.tobytes(), *(values.tobytes() for values in self.scalars.values())])
 
     def fits(self) -> bool:
-        """Whether the states and the memory of the parameters are where they were."""
+        """Whether the states are what they were."""
         if self._writes != Saved.writes:
             for name, tensors in self._held:
                 if not all(map(is_, [saved.get(name) for saved in self._saved], tensors)):
                     return False
             self._writes = Saved.writes
-        return list(map(Tensor.data_ptr, self._originals)) == self._pointers and self._marks() == self._marked
+        return self._marks() == self._marked
+
+    def read(self) -> bool:
+        """Take the gradients where they lie now, without looking at each in Python; False if that cannot be done."""
+        if self._staged or not self.fits():
+            return False
+        if self._reader is None:
+            if not Reader.possible():
+                return False
+            dtype = dict(self.variant.dtypes)["g"]
+            self._reader = Reader(self._originals, self._params, dtype, self.table[:, 1])
+        return self._reader()
 
     def take(self, grads: Sequence[Any]) -> None:
         """Take the gradients of the parameters for the next sums and the next step."""
+        if list(map(Tensor.data_ptr, self._originals)) != self._pointers:
+            raise TypeError("a parameter has moved")
         if list(map(_nbytes, grads)) != self._grad_bytes:
             raise TypeError("a gradient has another size or dtype than was planned")
         self._grads = self._laid_out(grads)

@@ -64,18 +64,17 @@ class Stepper:
         self._options: list[dict[str, Any]] = []
         self.sections: list[Section] = []
         self.loners: list[Loner] = []
-        self._grads: list[Tensor | None] = []
+        self._lone: list[Tensor] = []
 
     def take(self) -> None:
         """Take the gradients of all parameters for the next sums and the next step."""
         groups = self._optimizer.param_groups
         params = [p for group in groups for p in group["params"]]
-        self._grads = grads = self._gradients(params)
         chosen = [self._chosen(group) for group in groups]
         kinds, switches, state = self._kinds, self._switched(), self._optimizer.state
         same = switches == self._switches
         if chosen != self._choice or self._tensors or not same:
-            self._options = [_numbers(self._optimizer.rule.defaults, group) for group in groups]
+            self._options = [numbers(self._optimizer.rule.defaults, group) for group in groups]
             if [group[1:] for group in chosen] != [group[1:] for group in self._choice] or self._tensors or not same:
                 kinds = self._optimizer.kinds(self._options)
             self._choice = [[list(x) if isinstance(x, list) else x for x in group] for group in chosen]
@@ -86,11 +85,24 @@ class Stepper:
         same = same and len(params) == len(self._params) and all(map(is_, params, self._params))
         same = same and kinds == self._kinds and len(state) == len(self._state)
         same = same and all(map(is_, state.values(), self._state))
+        if same and self._read(params):
+            return
+        grads = self._gradients(params)
         if not same or not self._taken(grads):
-            self._plan(params, kinds)
+            self._plan(params, kinds, grads)
             if not self._taken(grads):
                 raise AssertionError("a plan that was just made does not fit")
             self._state = list(state.values())
+
+    def _read(self, params: Sequence[Tensor]) -> bool:
+        """Let the sections find the gradients themselves; False if something is not as it was planned."""
+        optimizer = self._optimizer
+        if optimizer.centralize or optimizer.clip_adaptive is not None:
+            return False
+        if any(params[i].grad is not None for i in self._missing):
+            return False
+        self._lone = [one.p.grad for one in self.loners if one.p.grad is not None]
+        return len(self._lone) == len(self.loners) and all(section.read() for section in self.sections)
 
     def _gradients(self, params: Sequence[Tensor]) -> list[Tensor | None]:
         """The gradients, as the options that look at whole units make them."""
@@ -110,7 +122,8 @@ class Stepper:
                 section.take(grads if len(section.positions) == len(grads) else [grads[i] for i in section.positions])
         except (RuntimeError, TypeError, AttributeError):  # a gradient is missing, or of another kind
             return False
-        return all(grads[one.position] is not None for one in self.loners)
+        self._lone = [g for one in self.loners if (g := grads[one.position]) is not None]
+        return len(self._lone) == len(self.loners)
 
     def _chosen(self, group: Mapping[str, Any]) -> list[Any]:
         """What decides about a group: the rate first, then the rest."""
@@ -126,8 +139,7 @@ class Stepper:
     def norm(self) -> Tensor:
         """The Euclidean norm of all gradients that were taken, ‖g‖ = √Σg², a 0-dim tensor in float64."""
         total = sum(section.sum_of_squares() for section in self.sections)
-        lone = [g for one in self.loners if (g := self._grads[one.position]) is not None]
-        return torch.tensor(math.sqrt(total + reference.sum_of_squares(lone)), dtype=torch.float64)
+        return torch.tensor(math.sqrt(total + reference.sum_of_squares(self._lone)), dtype=torch.float64)
 
     def step(self, scalars: Mapping[str, float]) -> None:
         """One update of every parameter with the gradients that were taken.
@@ -139,9 +151,9 @@ class Stepper:
             section.step(scalars)
         if self.loners:
             with torch.set_grad_enabled(self._optimizer.differentiable):
-                for one in self.loners:
-                    self._lone_step(one, scalars)
-        self._grads = []
+                for one, grad in zip(self.loners, self._lone, strict=True):
+                    self._lone_step(one, grad, scalars)
+        self._lone = []
 
     def undo(self) -> None:
         """Take back the states that were made for a step that is not made: the next one will be their first."""
@@ -151,7 +163,16 @@ class Stepper:
                     member.saved.pop(state.name, None)
         self._params = []
 
-    def _lone_step(self, one: Loner, scalars: Mapping[str, float]) -> None:
+    def _same_shape(self, p: Tensor, grad: Tensor) -> None:
+        if grad.shape != p.shape:
+            raise BadData(
+                f"{type(self._optimizer).__name__}: a gradient of shape {tuple(grad.shape)} for a parameter of shape "
+                f"{tuple(p.shape)}",
+                "call zero_grad() and backward() after a change of the parameter's data",
+            )
+
+    def _lone_step(self, one: Loner, grad: Tensor, scalars: Mapping[str, float]) -> None:
+        self._same_shape(one.p, grad)
         kind, options = self._kinds[one.group], self._options[one.group]
         program = compose(self._optimizer.rule, kind.links)
         saved, made = self._states(one.p, kind, options)
@@ -160,32 +181,25 @@ class Stepper:
             saved["step"] += 1
             known["t"] = saved["step"].item()
         states = [None if state is None else saved[state.name] for state in kind.active]
-        grad = self._grads[one.position]
-        assert grad is not None
         random = None
         if self._optimizer.rounding == "stochastic":
             random = torch.Generator(one.p.device).manual_seed(one.position * 1_000_003 + int(known["t"]))
         reference.step(program, one.p, grad, states, known, self._optimizer.differentiable, random)
 
     @torch.no_grad()
-    def _plan(self, params: list[Tensor], kinds: list[Kind]) -> None:
+    def _plan(self, params: list[Tensor], kinds: list[Kind], grads: Sequence[Tensor | None]) -> None:
         """Sort the parameters that have a gradient into sections and loners; make the states that are missing."""
         self._params = []  # after an error half-way there is no plan
-        self._missing = [i for i, grad in enumerate(self._grads) if grad is None]
+        self._missing = [i for i, grad in enumerate(grads) if grad is None]
         owners = [i for i, group in enumerate(self._optimizer.param_groups) for _ in group["params"]]
         sections: dict[Variant, list[Member]] = {}
         self._kinds, self.sections, self.loners = kinds, [], []
         shared = _overlapping(params)
         for i, (p, group) in enumerate(zip(params, owners, strict=True)):
-            grad = self._grads[i]
+            grad = grads[i]
             if grad is None:
                 continue
-            if grad.shape != p.shape:
-                raise BadData(
-                    f"{type(self._optimizer).__name__}: a gradient of shape {tuple(grad.shape)} for a parameter of shape "
-                    f"{tuple(p.shape)}",
-                    "call zero_grad() and backward() after a change of the parameter's data",
-                )
+            self._same_shape(p, grad)
             kind = kinds[group]
             reason = self._why_not(p, grad) or ("shares memory with another parameter" if i in shared else None)
             if reason is not None:
@@ -285,7 +299,8 @@ def kind_of(program: Program, links: Links, options: Mapping[str, Any]) -> Kind:
     return Kind(links, statics, tuple(state if state.when(options) else None for state in program.state))
 
 
-def _numbers(names: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
+def numbers(names: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a group as numbers, β1 and β2 of betas apart."""
     return spread({name: reference.number(group[name]) for name in names})
 
 
