@@ -198,5 +198,28 @@ def test_small_steps_add_up_only_with_random_rounding():
     assert ends["nearest"] == 1 and abs(ends["stochastic"] - 0.98) < 1e-3
 
 
-def test_the_names_of_a_kernel_are_those_of_its_processor():
-    assert "numba" not in native.host() and len(native.host().splitlines()) == 5
+def test_a_kernel_is_made_anew_for_other_versions_and_primitives(monkeypatch):
+    made_for = native.host.__wrapped__
+    before = made_for()
+    assert before == native.host()
+    monkeypatch.setattr(native, "version", lambda package: "0")
+    other = made_for()
+    assert other != before
+    monkeypatch.setattr(native.Path, "read_text", lambda *args, **kwargs: "other")
+    assert made_for() not in (before, other)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+@pytest.mark.parametrize("where", ["p", "g", "exp_avg", "exp_avg_sq"])
+def test_every_nan_of_bfloat16_stays_one_and_nothing_else_becomes_one(rounding, where):
+    found = []
+    for kind in ({"rounding": rounding}, {"engine": "reference"}):
+        p = torch.nn.Parameter(torch.ones(65536, dtype=torch.bfloat16))
+        p.grad = torch.full_like(p, 0.5)
+        opt = optim.AdamW([p], lr=0.1, **kind)
+        opt.step()
+        {"p": p.data, "g": p.grad, **opt.state[p]}[where].copy_(patterns(torch.bfloat16))
+        opt.step()
+        found.append([x.isnan() for x in (p, opt.state[p]["exp_avg"], opt.state[p]["exp_avg_sq"])])
+    assert sum(nan.sum() for nan in found[0]) >= 254
+    assert all(torch.equal(ours, truth) for ours, truth in zip(*found, strict=True))

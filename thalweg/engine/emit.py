@@ -38,7 +38,7 @@ NUMBA = Dialect(lambda value: f"real({literal(value).strip('()')})", lambda name
 
 RESERVED = frozenset(
     "row sums start seed bits i k c np real exp log sqrt abs maximum minimum sign where njit cfunc range "
-    "random_bits from_bf16 from_f16 to_bf16 to_f16".split()
+    "random_bits from_bf16 from_f16 to_bf16 to_f16 keep_bf16".split()
 )
 
 
@@ -195,7 +195,9 @@ def numba(kernel: Kernel) -> str:
     at = {c: f"at_{c}" if c in expression.inputs or own(c) != c else c for c in columns}
     text = [f"    {c}_ = {_load(at[c], kinds[c], wide)}" for c in expression.reads] + [f"    {line}" for line in lines]
     text += ["    bits = random_bits(i, start + seed)"] if low else []
-    text += [f"    {at[c]}[i] = {_store(value, kinds[c], low.index(c) if c in low else None)}" for c, value in stores]
+    written = [(c, v, _rounding(kinds, c, c in low)) for c, v in stores]
+    noise = {c: f", bits, {low.index(c)}" if c in low else "" for c, _ in stores}
+    text += [f"    {at[c]}[i] = {f'{f}({v}{noise[c]})' if f else v}" for c, v, f in written]
     text += [f"    s{k} = plus(s{k}, np.float64({value}))" for k, value in enumerate(sums)]
     text += [f"    n{k} = tally(n{k}, {value})" for k, value in enumerate(counts)]
     totals = [*(f"s{k}" for k in range(len(sums))), *(f"n{k}" for k in range(len(counts)))]
@@ -208,7 +210,7 @@ def numba(kernel: Kernel) -> str:
     pointers += ["i64(call[SEEDS], k)[0],"]
     primitives = {kinds[c] for c in columns} | {"f64", "i64", "next_block", *CALL}
     primitives |= {f"from_{kinds[c]}" for c in expression.reads if kinds[c] in ("bf16", "f16")}
-    primitives |= {f"to_{kinds[c]}{'_at_random' if c in low else ''}" for c, _ in stores if kinds[c] in ("bf16", "f16")}
+    primitives |= {function for _, _, function in written if function}
     primitives |= {"random_bits"} if low else set()
     primitives |= ({"tally"} if counts else set()) | ({"plus"} if sums else set())
     used = "\n".join([*head, *lines, *(v for _, v in stores), *sums, *counts])
@@ -230,7 +232,9 @@ def _load(column: str, kind: str, wide: bool) -> str:
     return f"real({value})" if wide and kind != "f64" else value
 
 
-def _store(value: str, kind: str, noise: int | None) -> str:
-    if kind not in ("bf16", "f16"):
-        return value
-    return f"to_{kind}({value})" if noise is None else f"to_{kind}_at_random({value}, bits, {noise})"
+def _rounding(kinds: Mapping[str, str], column: str, at_random: bool) -> str:
+    """The function that rounds what is written to a column; "": none does."""
+    if kinds[column] not in ("bf16", "f16"):
+        return ""
+    verb = "keep" if set(kinds.values()) == {"bf16"} else "to"
+    return f"{verb}_{kinds[column]}{'_at_random' * at_random}"

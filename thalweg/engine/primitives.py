@@ -78,16 +78,28 @@ def _load_bf16(b: Any, x: Any) -> Any:
     return b.bitcast(b.shl(b.zext(x, I32), _i(16)), F32)
 
 
-def _high(b: Any, bits: Any, extra: Any, x: Any) -> Any:
-    """The upper 16 bits of bits + extra, which leaves infinities as they are; NaN stays NaN."""
-    rounded = b.lshr(b.add(bits, extra), _i(16))
-    return b.trunc(b.select(b.fcmp_unordered("uno", x, x), _i(0x7FC0), rounded), I16)
+def _high(b: Any, bits: Any, extra: Any) -> Any:
+    """The upper 16 bits of bits + extra, which leaves infinities as they are, and NaNs whose lower 16 bits are 0."""
+    return b.lshr(b.add(bits, extra), _i(16))
+
+
+def _any(b: Any, rounded: Any, x: Any) -> Any:
+    """What was rounded, and NaN for every NaN."""
+    return b.select(b.fcmp_unordered("uno", x, x), _i(0x7FC0), rounded)
+
+
+def _nearest_bf16(b: Any, x: Any) -> Any:
+    bits = b.bitcast(x, I32)
+    odd = b.and_(b.lshr(bits, _i(16)), _i(1))
+    return _high(b, bits, b.add(odd, _i(0x7FFF)))
 
 
 def _store_bf16(b: Any, x: Any) -> Any:
-    bits = b.bitcast(x, I32)
-    odd = b.and_(b.lshr(bits, _i(16)), _i(1))
-    return _high(b, bits, b.add(odd, _i(0x7FFF)), x)
+    return b.trunc(_any(b, _nearest_bf16(b, x), x), I16)
+
+
+def _keep_bf16(b: Any, x: Any) -> Any:
+    return b.trunc(_nearest_bf16(b, x), I16)
 
 
 def _noise(b: Any, z: Any, column: Any) -> Any:
@@ -101,7 +113,11 @@ def _noise(b: Any, z: Any, column: Any) -> Any:
 
 
 def _store_bf16_at_random(b: Any, x: Any, z: Any, column: Any) -> Any:
-    return _high(b, b.bitcast(x, I32), _noise(b, z, column), x)
+    return b.trunc(_any(b, _high(b, b.bitcast(x, I32), _noise(b, z, column)), x), I16)
+
+
+def _keep_bf16_at_random(b: Any, x: Any, z: Any, column: Any) -> Any:
+    return b.trunc(_high(b, b.bitcast(x, I32), _noise(b, z, column)), I16)
 
 
 def _load_f16(b: Any, x: Any) -> Any:
@@ -145,6 +161,9 @@ to_bf16 = _on_bits(_store_bf16, types.uint16, types.float32)
 to_f16 = _on_bits(_store_f16, types.uint16, types.float32)
 to_bf16_at_random = _on_bits(_store_bf16_at_random, types.uint16, types.float32, types.uint32, types.int64)
 to_f16_at_random = _on_bits(_store_f16_at_random, types.uint16, types.float32, types.uint32, types.int64)
+# Where all that is read is bfloat16: a NaN's lower 16 bits are then 0, in whatever is calculated of it too.
+keep_bf16 = _on_bits(_keep_bf16, types.uint16, types.float32)
+keep_bf16_at_random = _on_bits(_keep_bf16_at_random, types.uint16, types.float32, types.uint32, types.int64)
 tally = _on_bits(_tally, types.int32, types.int32, types.boolean)
 random_bits = _on_bits(_random, types.uint32, types.int64, types.int64)
 
