@@ -47,10 +47,25 @@ from math import sqrt
 from numba import cfunc, njit
 
 from thalweg.engine.primitives import (
-    BLOCK, CHUNKS, N_CHUNKS, N_COLUMNS, N_INPUTS, N_SUMS, ROWS, SEEDS, SUMS, TABLE, f32, f64, i64, next_block,
+    BLOCK, CHUNKS, N_CHUNKS, N_COLUMNS, N_INPUTS, N_SUMS, PIECE, ROWS, SEEDS, SUMS, TABLE, f32, f64, i64,
+    next_block, prefetch,
 )
 
 real = np.float32
+
+
+@njit(error_model="numpy", fastmath={"nsz"}, forceinline=True)
+def piece(p, g, m, v, h0, h1, h2, h3, h4, h5, h6, h7, begin, end):
+    for i in range(begin, end):
+        p_ = p[i]
+        g_ = g[i]
+        m_ = m[i]
+        v_ = v[i]
+        x0 = h0 * m_ + h1 * g_
+        x1 = h2 * v_ + h3 * g_ * g_
+        p[i] = p_ - h6 * x0 / (sqrt(x1) * h4 + h5) - h7 * p_
+        m[i] = x0
+        v[i] = x1
 
 
 @njit(error_model="numpy", fastmath={"nsz"})
@@ -69,16 +84,14 @@ def update(p, g, m, v, size, row, sums, start, seed):
     h5 = real(eps)
     h6 = real(lr / (1.0 - beta1 ** t))
     h7 = real(lr * weight_decay)
-    for i in range(size):
-        p_ = p[i]
-        g_ = g[i]
-        m_ = m[i]
-        v_ = v[i]
-        x0 = h0 * m_ + h1 * g_
-        x1 = h2 * v_ + h3 * g_ * g_
-        p[i] = p_ - h6 * x0 / (sqrt(x1) * h4 + h5) - h7 * p_
-        m[i] = x0
-        v[i] = x1
+    whole = size - size % PIECE
+    for begin in range(0, whole, PIECE):
+        prefetch(p, begin)
+        prefetch(g, begin)
+        prefetch(m, begin)
+        prefetch(v, begin)
+        piece(p, g, m, v, h0, h1, h2, h3, h4, h5, h6, h7, begin, begin + PIECE)
+    piece(p, g, m, v, h0, h1, h2, h3, h4, h5, h6, h7, whole, size)
 
 
 @cfunc("void(CPointer(int64))")

@@ -38,7 +38,7 @@ NUMBA = Dialect(lambda value: f"real({literal(value).strip('()')})", lambda name
 
 RESERVED = frozenset(
     "row sums start seed bits i k c np real exp log sqrt abs maximum minimum sign where njit cfunc range "
-    "random_bits from_bf16 from_f16 to_bf16 to_f16 keep_bf16".split()
+    "random_bits from_bf16 from_f16 to_bf16 to_f16 keep_bf16 piece prefetch begin end whole".split()
 )
 
 
@@ -167,6 +167,7 @@ real = np.{real}
 '''
 
 
+NJIT = '@njit(error_model="numpy", fastmath={"nsz"})'
 CALL = ("BLOCK", "CHUNKS", "N_CHUNKS", "N_COLUMNS", "N_INPUTS", "N_SUMS", "ROWS", "SEEDS", "SUMS", "TABLE")
 RUN = """
 
@@ -202,9 +203,13 @@ def numba(kernel: Kernel) -> str:
     text += [f"    n{k} = tally(n{k}, {value})" for k, value in enumerate(counts)]
     totals = [*(f"s{k}" for k in range(len(sums))), *(f"n{k}" for k in range(len(counts)))]
     head = scalars(expression, inputs)
-    head += [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
-    function = ["for i in range(size):", *text]
-    function += [f"sums[{k}] = {t}" for k, t in enumerate(totals)]
+    piece, loop = "", ["for i in range(size):", *text]
+    if totals:
+        head += [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
+        loop += [f"sums[{k}] = {t}" for k, t in enumerate(totals)]
+    elif not set(kinds.values()) <= {"bf16", "f16"}:  # their arithmetic takes longer than their memory
+        taken = [*at.values(), *(f"h{k}" for k in range(len(hyper(expression)))), *["start", "seed"] * bool(low)]
+        piece, loop = _pieces(", ".join(taken), text, [at[c] for c in expression.reads])
     pointers = [f"{kinds[c]}(table[{kernel.place(c)}], start)," for c in columns]
     pointers += ["size,", "f64(call[ROWS], row * call[N_INPUTS]),", "f64(call[SUMS], c * call[N_SUMS]),", "start,"]
     pointers += ["i64(call[SEEDS], k)[0],"]
@@ -213,6 +218,7 @@ def numba(kernel: Kernel) -> str:
     primitives |= {function for _, _, function in written if function}
     primitives |= {"random_bits"} if low else set()
     primitives |= ({"tally"} if counts else set()) | ({"plus"} if sums else set())
+    primitives |= {"PIECE", "prefetch"} if piece else set()
     used = "\n".join([*head, *lines, *(v for _, v in stores), *sums, *counts])
     maths = ", ".join(name for name in ("exp", "log", "sqrt") if f"{name}(" in used)
     maths = f"from math import {maths}\n" if maths else ""
@@ -220,11 +226,20 @@ def numba(kernel: Kernel) -> str:
     names = "\n    ".join(textwrap.wrap(", ".join(sorted(primitives)), 112))
     return (
         HEAD.format(title=kernel.title, maths=maths, primitives=names, real=kernel.real)
-        + '@njit(error_model="numpy", fastmath={"nsz"})\n'
-        + f"def update({', '.join(at.values())}, size, row, sums, start, seed):\n"
-        + textwrap.indent("\n".join([*head, *function]), "    ")
+        + piece
+        + f"{NJIT}\ndef update({', '.join(at.values())}, size, row, sums, start, seed):\n"
+        + textwrap.indent("\n".join([*head, *loop]), "    ")
         + RUN.format(arguments=textwrap.indent("\n".join(pointers), " " * 16))
     )
+
+
+def _pieces(taken: str, text: Sequence[str], reads: Sequence[str]) -> tuple[str, list[str]]:
+    """A function for a piece, and the loop that calls it and asks for what is needed a little later."""
+    body = textwrap.indent("\n".join(["for i in range(begin, end):", *text]), "    ")
+    loop = ["whole = size - size % PIECE", "for begin in range(0, whole, PIECE):"]
+    loop += [f"    prefetch({column}, begin)" for column in reads]
+    loop += [f"    piece({taken}, begin, begin + PIECE)", f"piece({taken}, whole, size)"]
+    return f"{NJIT[:-1]}, forceinline=True)\ndef piece({taken}, begin, end):\n{body}\n\n\n", loop
 
 
 def _load(column: str, kind: str, wide: bool) -> str:

@@ -42,6 +42,27 @@ def next_block(typing: Any, call: Any, block: Any) -> Any:
     return types.int64(types.CPointer(types.int64), types.int64), code
 
 
+# A core waits for memory less if it asks early: this many numbers at a time, so many before they are needed.
+PIECE, AHEAD, LINE = 64, 384, 64  # a line is what memory hands over at once, in bytes
+
+
+@intrinsic
+def prefetch(typing: Any, column: Any, begin: Any) -> Any:
+    """Ask for a piece of a column that will be needed after the one that begins here. Beyond the end it does nothing."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, place = ir.IntType(8).as_pointer(), builder.add(args[1], ir.Constant(ir.IntType(64), AHEAD))
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+        ahead = builder.bitcast(builder.gep(args[0], [place]), byte)
+        size = context.get_abi_sizeof(context.get_value_type(column.dtype))
+        for line in range(0, PIECE * size, LINE):
+            builder.call(ask, [builder.gep(ahead, [_i(line)]), _i(0), _i(3), _i(1)])
+        return context.get_dummy_value()
+
+    return types.void(column, types.int64), code
+
+
 def _on_bits(build: Any, result: Any, *arguments: Any) -> Any:
     """An intrinsic whose code is built on 32-bit patterns."""
 

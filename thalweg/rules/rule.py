@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from thalweg import errors
@@ -196,6 +196,7 @@ class Rule:
             raise errors.BadOption(f"{owner}: {reason}", f"see the equation: {self.equation.splitlines()[0].strip()}")
 
 
+@cache
 def scalar_names(function: Callable[..., Any]) -> tuple[str, ...]:
     """The names of a function's keyword-only arguments."""
     parameters = inspect.signature(function).parameters.values()
