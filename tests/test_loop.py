@@ -213,4 +213,6 @@ def test_a_compiled_task_gives_the_same_losses(toy):
     task = tw.Task(model=toy.model, train=toy.train, valid=toy.valid, batch_size=16, steps=5, compile=True, name="toy")
     plain = tw.Task(model=toy.model, train=toy.train, valid=toy.valid, batch_size=16, steps=5, name="toy")
     recipe = tw.Recipe("sgd", lr=0.1, groups={"0.*": {"lr_scale": 2}})
+    other = tw.optim.ScheduleFreeSGD([torch.nn.Parameter(torch.ones(1))])  # it looks after all modules
     assert losses(task, recipe) == pytest.approx(losses(plain, recipe), rel=1e-4)
+    assert other.averages

@@ -83,13 +83,14 @@ class Solo(Cohort):
         self._batch_size = recipe.batch_size
         self._factor, self._step = recipe.multiplier(steps), 0
         self._parameters = list(self.model.parameters())
-        self._forward: Any = torch.compile(self.model) if task.compile else self.model
+        if task.compile:
+            self.model.compile()
         device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device) if task.precision == "fp16" else None
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss on a batch, (1,)."""
-        return self.task.loss_of(self._forward, batch).reshape(1)
+        return self.task.loss_of(self.model, batch).reshape(1)
 
     def backward(self, losses: Tensor, share: float) -> None:
         """Add ``share`` × the gradient to ``.grad``."""
