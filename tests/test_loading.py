@@ -133,3 +133,43 @@ def _plain(saved):
 def test_many_names_are_shortened():
     assert _few([]) == "" and _few(["a", "b"]) == "a, b"
     assert _few(list("abcdefg")) == "a, b, c, d, e and 2 more"
+
+
+def test_a_group_that_was_not_saved_stays_as_it_was():
+    net = network()
+    saved = stepped(net, optim.AdamW(groups(net, [NAMES[:4]]))).state_dict()
+    new = optim.AdamW([*groups(net, [NAMES[:4], NAMES[4:]]), {"params": [], "param_names": []}])
+    torch.optim.lr_scheduler.OneCycleLR(new, max_lr=[0.1, 0.2, 0.3], total_steps=10)
+    kept = {name: x for name, x in new.param_groups[1].items() if name != "params"}
+    new.load_state_dict(saved, named=True)
+    assert {name: x for name, x in new.param_groups[1].items() if name != "params"} == kept
+    new.load_state_dict(new.state_dict(), named=True, strict=True)
+
+
+def test_names_must_be_unique():
+    a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    twice = optim.SGD([("w", a), ("w", b)])
+    with pytest.raises(errors.BadData, match="the optimizer's names are not unique: w"):
+        twice.load_state_dict(twice.state_dict(), named=True)
+
+
+@pytest.mark.parametrize("key", ["state", "param_groups"])
+def test_what_is_no_state_dict_is_refused(key):
+    opt = optim.SGD(network().named_parameters())
+    saved = opt.state_dict()
+    del saved[key]
+    with pytest.raises(errors.BadData, match=f"no '{key}'"):
+        opt.load_state_dict(saved)
+
+
+def test_strict_refuses_the_options_of_another_rule():
+    saved = optim.AdamW(network().named_parameters()).state_dict()
+    with pytest.raises(errors.BadData, match="has the options amsgrad, eps"):
+        optim.Lion(network().named_parameters()).load_state_dict(saved, strict=True)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam", "Adadelta", "Rprop"])
+def test_torchs_own_state_is_strictly_right(name):
+    net = network()
+    saved = stepped(net, getattr(torch.optim, name)(net.named_parameters(), lr=0.01)).state_dict()
+    getattr(optim, name)(net.named_parameters()).load_state_dict(saved, strict=True, named=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from itertools import chain, count, islice
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from thalweg import errors
-from thalweg.options import check_group
+from thalweg.options import TORCH_ONLY, check_group
+from thalweg.rules import TABLE
 
 if TYPE_CHECKING:
     from thalweg.optimizer import Optimizer
@@ -33,6 +34,11 @@ def restored(optimizer: Optimizer, state_dict: dict[str, Any], named: bool, stri
         BadData: it belongs to other parameters or to another optimizer.
         BadOption: a group holds a value outside what is allowed.
     """
+    for key in ("state", "param_groups"):
+        if key not in state_dict:
+            raise errors.BadData(
+                f"{type(optimizer).__name__}: the state dict has no {key!r}", "load what state_dict() returned"
+            )
     if named:
         state_dict = _by_name(optimizer, state_dict, strict)
     groups = [_merged(optimizer, *pair) for pair in _pairs(optimizer, state_dict["param_groups"])]
@@ -56,10 +62,13 @@ def _by_name(optimizer: Optimizer, state_dict: dict[str, Any], strict: bool) -> 
     """
     owner = type(optimizer).__name__
     for whose, parts in (("optimizer's", optimizer.param_groups), ("state dict's", state_dict["param_groups"])):
-        if not all("param_names" in group for group in parts):
+        if not all(len(group.get("param_names", ())) == len(group["params"]) for group in parts):
             raise errors.BadData(
                 f"{owner}: the {whose} parameters have no names", "build both optimizers with model.named_parameters()"
             )
+        twice = [name for name, n in Counter(chain.from_iterable(g["param_names"] for g in parts)).items() if n > 1]
+        if twice:
+            raise errors.BadData(f"{owner}: the {whose} names are not unique: {_few(twice)}", "give each its own name")
     ours: list[list[str]] = [group["param_names"] for group in optimizer.param_groups]
     saved = {
         name: (key, group)
@@ -72,17 +81,16 @@ def _by_name(optimizer: Optimizer, state_dict: dict[str, Any], strict: bool) -> 
     state: dict[Any, Any] = {}
     groups: list[dict[str, Any]] = []
     numbers = count()
-    for own in ours:
+    for group, own in zip(optimizer.param_groups, ours, strict=True):
         sources = [saved[name] for name in own if name in saved]
-        first = sources[0][1] if sources else {}
-        one = all(group is first for _, group in sources)
-        if strict and not one:
+        one = len({id(source) for _, source in sources}) == 1
+        if strict and sources and not one:
             raise errors.BadData(
                 f"{owner}: the parameters of a group come from several groups of the state dict: {_few(own)}",
                 "build the optimizer with the groups that were saved, or load with strict=False",
             )
         places = list(islice(numbers, len(own)))
-        groups.append({**(first if one else {}), "param_names": own, "params": places})
+        groups.append({**(sources[0][1] if one else group), "param_names": own, "params": places})
         for place, name in zip(places, own, strict=True):
             if name in saved and saved[name][0] in state_dict["state"]:
                 state[place] = state_dict["state"][saved[name][0]]
@@ -99,6 +107,10 @@ def _refuse(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
         missing = optimizer.rule.defaults.keys() - saved.keys()
         if missing:
             raise errors.BadData(f"{owner}: the state dict lacks the options {_few(sorted(missing))}", LOOSE)
+        known = {name for rule in TABLE.values() for name in rule.defaults}
+        foreign = (saved.keys() & known) - optimizer.rule.defaults.keys() - set(TORCH_ONLY)
+        if foreign:
+            raise errors.BadData(f"{owner}: the state dict has the options {_few(sorted(foreign))}", LOOSE)
         states = optimizer.states({**group, **saved})
         of.update(dict.fromkeys(saved["params"], states))
     for key, held in state_dict["state"].items():
@@ -116,7 +128,8 @@ LOOSE = "load the state dict of the same kind of optimizer, or load with strict=
 def _same(owner: str, what: str, found: Iterable[str], wanted: Iterable[str], ordered: bool = False) -> None:
     """Raise `BadData` unless the names are those that are wanted."""
     found, wanted = list(found), list(wanted)
-    lacks, more = [x for x in wanted if x not in set(found)], [x for x in found if x not in set(wanted)]
+    there, asked = set(found), set(wanted)
+    lacks, more = [x for x in wanted if x not in there], [x for x in found if x not in asked]
     if lacks or more:
         parts = [f"lacks {_few(lacks)}"] * bool(lacks) + [f"has {_few(more)}, which the optimizer has not"] * bool(more)
         raise errors.BadData(f"{owner}: {what} names differ: the state dict {' and '.join(parts)}", LOOSE)

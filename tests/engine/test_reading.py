@@ -1,5 +1,7 @@
 """Reading many gradients in one native call: it finds what Python finds, and notices what Python notices."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,49 @@ def test_the_reader_is_used():
     for _ in range(3):
         opt.step()
     assert opt._stepper.sections[0]._reader is not None
+
+
+def test_with_other_threads_the_gradients_are_held():
+    stop = threading.Event()
+    other = threading.Thread(target=stop.wait)
+    other.start()
+    try:
+        opt = optim.AdamW(parameters())
+        for _ in range(3):
+            opt.step()
+        assert opt._stepper.sections[0]._reader is None  # it holds none: another thread may free one in a step
+    finally:
+        stop.set()
+        other.join()
+
+
+def test_a_parameter_transposed_in_place():
+    found = []
+    for engine in ("auto", "reference"):
+        p = nn.Parameter(torch.arange(4.0).reshape(2, 2))
+        opt = optim.SGD([p], lr=1.0, engine=engine)
+        for _ in range(2):
+            p.grad = torch.zeros(2, 2)
+            opt.step()
+        p.data = p.data.t()
+        p.grad = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+        opt.step()
+        found.append(p.detach().clone())
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_gradient_without_memory(steps):
+    found = []
+    for engine in ("auto", "reference"):
+        p = nn.Parameter(torch.ones(3, 5))
+        opt = optim.SGD([p], lr=0.1, momentum=0.9, engine=engine)
+        for _ in range(steps):
+            p.grad = torch.ones(3, 5)
+            opt.step()
+        p.grad = torch._efficientzerotensor((3, 5))
+        opt.step()
+        p.grad = torch.ones(3, 5)
+        opt.step()
+        found.append(p.detach().clone())
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)

@@ -223,3 +223,12 @@ def test_every_nan_of_bfloat16_stays_one_and_nothing_else_becomes_one(rounding, 
         found.append([x.isnan() for x in (p, opt.state[p]["exp_avg"], opt.state[p]["exp_avg_sq"])])
     assert sum(nan.sum() for nan in found[0]) >= 254
     assert all(torch.equal(ours, truth) for ours, truth in zip(*found, strict=True))
+
+
+def test_a_loss_scale_that_is_any_nan_gives_nan():
+    p = torch.nn.Parameter(torch.ones(200, dtype=torch.bfloat16))
+    p.grad = torch.ones_like(p)
+    opt = optim.SGD([p], lr=0.1)
+    opt.grad_scale = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    opt.step()
+    assert p.isnan().all()

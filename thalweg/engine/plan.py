@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, is_
@@ -251,7 +253,7 @@ class Section:
 
     def read(self) -> bool:
         """Take the gradients where they lie now, without looking at each in Python; False if that cannot be done."""
-        if self._staged or not self.fits():
+        if self._staged or threading.active_count() > 1 or not self.fits():  # another thread may free a gradient
             return False
         if self._reader is None:
             if not Reader.possible():
@@ -267,7 +269,9 @@ class Section:
         if list(map(_nbytes, grads)) != self._grad_bytes:
             raise TypeError("a gradient has another size or dtype than was planned")
         self._grads = self._laid_out(grads)
-        self.table[:, 1] = list(map(Tensor.data_ptr, self._grads))
+        self.table[:, 1] = places = list(map(Tensor.data_ptr, self._grads))
+        if not all(place or not size for place, size in zip(places, self._grad_bytes, strict=True)):
+            raise TypeError("a gradient has no memory")
 
     def sum_of_squares(self) -> float:
         """Σg² over the gradients that were taken, in float64."""
@@ -283,7 +287,7 @@ class Section:
         if scalars != self._scalars:
             self._scalars = dict(scalars)
             for name, value in scalars.items():
-                self._fill(name, value)
+                self._fill(name, math.nan if math.isnan(value) else value)  # of any NaN the one that bfloat16 keeps
         if self.variant.counts:
             self.counts += 1
             self._fill("t", self.counts[self._representatives])
@@ -317,10 +321,10 @@ class Section:
 
     def _laid_out(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         """The gradients in the memory layout of their parameters: themselves, or copies."""
-        if self._plain and all(map(Tensor.is_contiguous, grads)):
-            return grads
         if list(map(Tensor.stride, self._originals)) != self._layouts:
             raise TypeError("a parameter has another layout than was planned")
+        if self._plain and all(map(Tensor.is_contiguous, grads)):
+            return grads
         return [
             g if g.stride() == s else torch.empty_strided(g.shape, s, dtype=g.dtype, device=g.device).copy_(g)
             for g, s in zip(grads, self._strides, strict=True)

@@ -233,6 +233,8 @@ class Stepper:
             reason = f"device {p.device.type}"
         elif grad.layout is not torch.strided:
             reason = f"{str(grad.layout).removeprefix('torch.')} gradient"
+        elif grad.numel() and not _placed(grad):
+            reason = "a gradient without memory"
         elif p.dtype not in DTYPES or grad.dtype not in DTYPES:
             reason = f"dtype {str(p.dtype).removeprefix('torch.')}"
         if reason is not None and engine != "auto":
@@ -306,6 +308,14 @@ def numbers(names: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Any
 
 def _is_odd(state: Tensor, p: Tensor) -> bool:
     return state.dtype not in DTYPES or state.device != p.device or type(state) not in PLAIN
+
+
+def _placed(grad: Tensor) -> bool:
+    """Whether the tensor has memory: a zero of autograd's has none."""
+    try:
+        return grad.data_ptr() != 0
+    except RuntimeError:
+        return False
 
 
 def _flat(value: Any) -> Sequence[Any]:
