@@ -3,7 +3,6 @@
 import copy
 import io
 import pickle
-import shutil
 
 import pytest
 import torch
@@ -431,7 +430,6 @@ def test_accumulation_over_micro_batches():
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs g++")
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_model():
     torch.manual_seed(0)

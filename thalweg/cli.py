@@ -200,7 +200,7 @@ def doctor(
 
     Args:
         parity: compare every engine with an oracle in exact arithmetic instead; exit code 1 if one is too far away.
-        full: of parity, all combinations instead of a pairwise cover of them; takes an hour or two.
+        full: of parity, all combinations instead of a pairwise cover of them; takes about an hour.
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
     """

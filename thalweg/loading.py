@@ -17,6 +17,8 @@ from thalweg.rules import TABLE
 if TYPE_CHECKING:
     from thalweg.optimizer import Optimizer
 
+LOOSE = "load the state dict of the same kind of optimizer, or load with strict=False"
+
 
 def restored(optimizer: Optimizer, state_dict: dict[str, Any], named: bool, strict: bool) -> dict[str, Any]:
     """What ``__setstate__`` takes, from what ``state_dict()`` of the same or of torch's optimizer returned.
@@ -75,9 +77,8 @@ def _by_name(optimizer: Optimizer, state_dict: dict[str, Any], strict: bool) -> 
         for group in state_dict["param_groups"]
         for name, key in zip(group["param_names"], group["params"], strict=True)
     }
-    names = list(chain.from_iterable(ours))
     if strict:
-        _same(owner, "parameter", saved, names)
+        _same(owner, "parameter", saved, chain.from_iterable(ours))
     state: dict[Any, Any] = {}
     groups: list[dict[str, Any]] = []
     numbers = count()
@@ -101,14 +102,14 @@ def _refuse(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     """Raise `BadData` unless the names of the parameters, the options and the states are this optimizer's."""
     owner = type(optimizer).__name__
     of: dict[Any, set[str]] = {}
+    others = {name for rule in TABLE.values() for name in rule.defaults} - {*optimizer.rule.defaults, *TORCH_ONLY}
     for group, saved in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
         if "param_names" in group and "param_names" in saved:
             _same(owner, "parameter", saved["param_names"], group["param_names"], ordered=True)
         missing = optimizer.rule.defaults.keys() - saved.keys()
         if missing:
             raise errors.BadData(f"{owner}: the state dict lacks the options {_few(sorted(missing))}", LOOSE)
-        known = {name for rule in TABLE.values() for name in rule.defaults}
-        foreign = (saved.keys() & known) - optimizer.rule.defaults.keys() - set(TORCH_ONLY)
+        foreign = saved.keys() & others
         if foreign:
             raise errors.BadData(f"{owner}: the state dict has the options {_few(sorted(foreign))}", LOOSE)
         states = optimizer.states({**group, **saved})
@@ -120,9 +121,6 @@ def _refuse(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
             )
         if held:
             _same(owner, f"state of parameter {key!r}:", held, of[key])
-
-
-LOOSE = "load the state dict of the same kind of optimizer, or load with strict=False"
 
 
 def _same(owner: str, what: str, found: Iterable[str], wanted: Iterable[str], ordered: bool = False) -> None:
