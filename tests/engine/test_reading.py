@@ -1,6 +1,7 @@
 """Reading many gradients in one native call: it finds what Python finds, and notices what Python notices."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -74,8 +75,7 @@ def test_what_is_not_as_it_was_is_noticed(change):
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 @pytest.mark.parametrize("steps", [1, 3])
-def test_a_step_after_a_change_is_the_reference_step(change, steps, monkeypatch):
-    monkeypatch.setattr(threading, "active_count", lambda: 1)
+def test_a_step_after_a_change_is_the_reference_step(change, steps):
     runs = []
     for engine in ("numba", "reference"):
         torch.manual_seed(0)
@@ -109,26 +109,69 @@ def test_without_torchs_functions_python_reads(monkeypatch):
         torch.testing.assert_close(p, q, rtol=2e-6, atol=2e-6)
 
 
-def test_the_reader_is_used(monkeypatch):
-    monkeypatch.setattr(threading, "active_count", lambda: 1)  # other tests may have left threads
+def test_the_reader_is_used():
     opt = optim.AdamW(parameters())
     for _ in range(3):
         opt.step()
     assert opt._stepper.sections[0]._reader is not None
 
 
-def test_with_other_threads_the_gradients_are_held():
+@pytest.fixture
+def another_thread():
     stop = threading.Event()
     other = threading.Thread(target=stop.wait)
     other.start()
-    try:
-        opt = optim.AdamW(parameters())
-        for _ in range(3):
-            opt.step()
-        assert opt._stepper.sections[0]._reader is None  # it holds none: another thread may free one in a step
-    finally:
-        stop.set()
-        other.join()
+    yield
+    stop.set()
+    other.join()
+
+
+def borrowed(params):
+    """Gradients in the memory of NumPy's arrays, and weak references that tell which array still lives."""
+    arrays = [np.ones(p.shape, dtype=np.float32) for p in params]
+    for p, array in zip(params, arrays, strict=True):
+        p.grad = torch.from_numpy(array)
+    return [weakref.ref(array) for array in arrays]
+
+
+def alive(params, arrays):
+    for p in params:
+        p.grad = None
+    return sum(array() is not None for array in arrays)
+
+
+def test_with_other_threads_the_gradients_are_held(another_thread):
+    params = [nn.Parameter(torch.ones(n)) for n in (3, 5, 7)]
+    arrays = borrowed(params)
+    read, _ = reader(params)
+    assert read()
+    assert alive(params, arrays) == 3
+    read.release()
+    assert alive(params, arrays) == 0
+
+
+def test_a_step_lets_go_of_the_gradients(another_thread):
+    params = [nn.Parameter(torch.ones(n)) for n in (3, 5, 7)]
+    opt = optim.AdamW(params)
+    for _ in range(3):
+        arrays = borrowed(params)
+        opt.step()
+    assert opt._stepper.sections[0]._reader is not None
+    assert alive(params, arrays) == 0
+
+
+@pytest.mark.parametrize("end", ["read again", "forgotten"])
+def test_gradients_of_a_step_that_is_not_made_are_let_go_of(end, another_thread):
+    params = [nn.Parameter(torch.ones(n)) for n in (3, 5, 7)]
+    arrays = borrowed(params)
+    read, _ = reader(params)
+    assert read()
+    assert alive(params, arrays) == 3
+    if end == "read again":
+        assert not read()
+    else:
+        del read
+    assert alive(params, arrays) == 0
 
 
 def test_a_parameter_transposed_in_place():

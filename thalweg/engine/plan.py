@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, is_
@@ -253,7 +252,7 @@ class Section:
 
     def read(self) -> bool:
         """Take the gradients where they lie now, without looking at each in Python; False if that cannot be done."""
-        if self._staged or threading.active_count() > 1 or not self.fits():  # another thread may free a gradient
+        if self._staged or not self.fits():
             return False
         if self._reader is None:
             if not Reader.possible():
@@ -307,6 +306,8 @@ class Section:
             self.new = False
             self._fill("first", 0.0)
         self._grads = ()
+        if self._reader is not None:
+            self._reader.release()
 
     def _keep_scalars(self) -> None:
         """Write the new values of the scalar states into each parameter's own."""

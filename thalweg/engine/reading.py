@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+import threading
 from collections.abc import Sequence
 from functools import cache
 from operator import attrgetter
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 # `c10::TensorImpl::grad() const`, then functions of the C interface that torch keeps stable for compiled models.
 GRAD = "_ZNK3c1010TensorImpl4gradEv"
-STABLE = ("dtype", "layout", "dim", "sizes", "strides", "data_ptr")
+ASKED = ("dtype", "layout", "dim", "sizes", "strides", "data_ptr")
+STABLE = ("delete_tensor_object", "new_tensor_handle", *(f"get_{what}" for what in ASKED))
+N, HOLDS, HELD, SAME = 0, -3, -2, -1  # where in a call, as in `reading_native`
 _impl = attrgetter("_cdata")  # the address of the TensorImpl; `torch.utils.swap_tensors` changes it
 
 
@@ -31,7 +35,7 @@ def _torch() -> tuple[ctypes.CDLL, list[Any]] | None:
     folder = Path(torch.__file__).parent / "lib"
     try:
         c10, library = (ctypes.CDLL(str(folder / f"lib{name}.so")) for name in ("c10", "torch_cpu"))
-        return library, [getattr(c10, GRAD), *(getattr(library, f"aoti_torch_get_{name}") for name in STABLE)]
+        return library, [getattr(c10, GRAD), *(getattr(library, f"aoti_torch_{name}") for name in STABLE)]
     except (OSError, AttributeError):
         return None
 
@@ -45,7 +49,7 @@ def _native() -> Any:
 
 
 class Reader:
-    """Reads the addresses of the gradients of some parameters.
+    """Reads the addresses of the gradients of some parameters, and holds them where another thread may free them.
 
     Args:
         params: the parameters.
@@ -67,9 +71,10 @@ class Reader:
         self._pointers = np.array([p.data_ptr() for p in planned], dtype=np.int64)
         layouts = [x for p in planned for x in (p.dim(), *p.shape, *p.stride())]
         self._layouts, self._grads, self._scratch = np.array(layouts, dtype=np.int64), grads, np.zeros(1, np.int64)
-        arrays = (self._tensors, self._pointers, self._layouts, grads)
-        addresses = [array.ctypes.data for array in arrays]
-        numbers = [len(params), *addresses, grads.strides[0] // 8, *kinds, self._scratch.ctypes.data, *places, 0]
+        self._handles = np.zeros(len(params), dtype=np.int64)
+        arrays = (self._tensors, self._pointers, self._layouts, grads, self._scratch, self._handles)
+        *addresses, scratch, handles = [array.ctypes.data for array in arrays]
+        numbers = [len(params), *addresses, grads.strides[0] // 8, *kinds, scratch, handles, *places, 0, 0, 0]
         self._call = np.array(numbers, dtype=np.int64)
         self._address = self._call.ctypes.data
 
@@ -81,5 +86,17 @@ class Reader:
     def __call__(self) -> bool:
         """Write the addresses; False if a parameter or a gradient is not as it was."""
         self._tensors[:] = list(map(_impl, self._params))
+        self._call[HOLDS] = threading.active_count() > 1
         self._run(self._address)
-        return bool(self._call[-1])
+        return bool(self._call[SAME])
+
+    def release(self) -> None:
+        """Let go of the gradients that are held."""
+        if self._call[HELD]:
+            count, self._call[N] = self._call[N], 0
+            self._run(self._address)
+            self._call[N] = count
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():  # LLVM may have freed the code
+            self.release()

@@ -15,13 +15,14 @@ from thalweg.engine.primitives import i64
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
 # What the integers of a call are: addresses of arrays of int64, what is expected, functions of torch's, the answer.
-N, TENSORS, POINTERS, LAYOUTS, GRADS, STRIDE, DTYPE, LAYOUT, SCRATCH = range(9)
-GRAD, GET_DTYPE, GET_LAYOUT, GET_DIM, GET_SIZES, GET_STRIDES, GET_DATA_PTR, SAME = range(9, 17)
+N, TENSORS, POINTERS, LAYOUTS, GRADS, STRIDE, DTYPE, LAYOUT, SCRATCH, HANDLES = range(10)
+GRAD, DROP, HOLD, GET_DTYPE, GET_LAYOUT, GET_DIM, GET_SIZES, GET_STRIDES, GET_DATA_PTR = range(10, 19)
+HOLDS, HELD, SAME = range(19, 22)
 
 
 @intrinsic
-def grad_of(typing: Any, function: Any, tensor: Any) -> Any:
-    """The address of a tensor's gradient, from ``TensorImpl::grad``."""
+def apply(typing: Any, function: Any, tensor: Any) -> Any:
+    """What a function of one tensor returns, such as the address of its gradient."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(I64, [I64])
@@ -46,13 +47,19 @@ def ask(typing: Any, function: Any, tensor: Any, scratch: Any) -> Any:
 
 @cfunc("void(CPointer(int64))")
 def run(call):
-    """Write the address of each gradient; SAME is 1 if all tensors and gradients are as was expected."""
+    """Write the address of each gradient; SAME is 1 if all tensors and gradients are as was expected.
+
+    Gradients that were held are let go of first; where HOLDS is 1 the new ones are held.
+    """
     tensors, pointers, grads = i64(call[TENSORS], 0), i64(call[POINTERS], 0), i64(call[GRADS], 0)
-    layouts, scratch, at = i64(call[LAYOUTS], 0), call[SCRATCH], 0
+    layouts, scratch, handles, at = i64(call[LAYOUTS], 0), call[SCRATCH], i64(call[HANDLES], 0), 0
     call[SAME] = 0
+    while call[HELD] > 0:
+        call[HELD] -= 1
+        apply(call[DROP], handles[call[HELD]])
     for i in range(call[N]):
         p = call[TENSORS] + 8 * i
-        g = grad_of(call[GRAD], tensors[i])
+        g = apply(call[GRAD], tensors[i])
         if ask(call[GET_DTYPE], g, scratch) != call[DTYPE] or ask(call[GET_LAYOUT], g, scratch) != call[LAYOUT]:
             return
         dim = layouts[at]
@@ -69,6 +76,11 @@ def run(call):
         where = ask(call[GET_DATA_PTR], g, scratch)
         if where == 0 and pointers[i] != 0:  # a tensor without storage
             return
+        if call[HOLDS] != 0:
+            handles[i] = ask(call[HOLD], g, scratch)
+            if handles[i] == 0:
+                return
+            call[HELD] += 1
         grads[i * call[STRIDE]] = where
         at += 1 + 2 * dim
     call[SAME] = 1
