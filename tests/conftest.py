@@ -1,12 +1,19 @@
 """Shared by all tests: one thread a process, and no study left in the checkout."""
 
+import os
+
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from torch import nn
 
 import thalweg as tw
 
 torch.set_num_threads(1)
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,7 @@ def test_target_keys(key):
 # Orders
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(0, 5), st.integers(0, 3), st.sampled_from([True, False, 1, 2, 7, 100]))
 def test_order_is_a_repeatable_permutation(rows, seed, epoch, shuffle):
     one = order(rows, seed, epoch, shuffle)

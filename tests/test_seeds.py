@@ -15,7 +15,7 @@ def draw():
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**40), st.text(max_size=20), st.text(max_size=20))
 def test_derive_is_63_bits_and_differs_between_purposes(seed, a, b):
     assert 0 <= derive(seed, a) < 2**63

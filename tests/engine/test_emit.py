@@ -303,7 +303,7 @@ class Direct:
 
 
 @given(st.lists(TREES, min_size=8, max_size=8))
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4, derandomize=True)
 def test_random_expressions_mean_what_they_say(trees):
     letters = [f"m{i}" for i in range(len(trees))]  # a state for each tree, so that one kernel holds them all
 

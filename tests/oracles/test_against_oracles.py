@@ -143,7 +143,7 @@ def test_state_dicts_interchange_in_mid_training(name, options, ours_first, tmp_
 
 
 @given(st.floats(-12, 12), st.integers(0, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_adaptive_rules_ignore_the_scale_of_the_gradient(exponent, seed):
     grads = gradients(5, 9, torch.float64, seed)
     grads = [g + (g == 0) for g in grads]
@@ -157,7 +157,7 @@ def test_adaptive_rules_ignore_the_scale_of_the_gradient(exponent, seed):
 
 
 @given(st.permutations(range(3)), st.lists(st.integers(0, 4), min_size=3, max_size=3), st.sampled_from(CASES))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_layout_does_not_matter(order, shape, case):
     name, options = case
     generator = torch.Generator().manual_seed(3)

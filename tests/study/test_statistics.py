@@ -139,7 +139,7 @@ def test_coarse_scores_are_no_certainty() -> None:
     assert st.headline(st.fit_layout(x, resolution=0.01)) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCORES, some.randoms(use_true_random=False))
 def test_order_and_seed_effects_change_nothing(x: np.ndarray, random: object) -> None:
     R, N = x.shape
