@@ -204,12 +204,11 @@ def numba(kernel: Kernel) -> str:
     totals = [*(f"s{k}" for k in range(len(sums))), *(f"n{k}" for k in range(len(counts)))]
     head = scalars(expression, inputs)
     piece, loop = "", ["for i in range(size):", *text]
-    if totals:
-        head += [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
-        loop += [f"sums[{k}] = {t}" for k, t in enumerate(totals)]
-    elif not set(kinds.values()) <= {"bf16", "f16"}:  # their arithmetic takes longer than their memory
+    head += [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
+    if not sums and not set(kinds.values()) <= {"bf16", "f16"}:  # whose arithmetic takes longer than their memory
         taken = [*at.values(), *(f"h{k}" for k in range(len(hyper(expression)))), *["start", "seed"] * bool(low)]
-        piece, loop = _pieces(", ".join(taken), text, [at[c] for c in expression.reads])
+        piece, loop = _pieces([*taken, *totals], text, [at[c] for c in expression.reads], ", ".join(totals))
+    loop += [f"sums[{k}] = {t}" for k, t in enumerate(totals)]
     pointers = [f"{kinds[c]}(table[{kernel.place(c)}], start)," for c in columns]
     pointers += ["size,", "f64(call[ROWS], row * call[N_INPUTS]),", "f64(call[SUMS], c * call[N_SUMS]),", "start,"]
     pointers += ["i64(call[SEEDS], k)[0],"]
@@ -233,13 +232,15 @@ def numba(kernel: Kernel) -> str:
     )
 
 
-def _pieces(taken: str, text: Sequence[str], reads: Sequence[str]) -> tuple[str, list[str]]:
-    """A function for a piece, and the loop that calls it and asks for what is needed a little later."""
-    body = textwrap.indent("\n".join(["for i in range(begin, end):", *text]), "    ")
+def _pieces(taken: Sequence[str], text: Sequence[str], reads: Sequence[str], counts: str) -> tuple[str, list[str]]:
+    """A function for a piece, which goes on counting, and the loop that calls it and asks for what is needed later."""
+    given, goes_on = ", ".join(taken), f"{counts} = " if counts else ""
+    lines = ["for i in range(begin, end):", *text, *([f"return {counts}"] if counts else [])]
     loop = ["whole = size - size % PIECE", "for begin in range(0, whole, PIECE):"]
     loop += [f"    prefetch({column}, begin)" for column in reads]
-    loop += [f"    piece({taken}, begin, begin + PIECE)", f"piece({taken}, whole, size)"]
-    return f"{NJIT[:-1]}, forceinline=True)\ndef piece({taken}, begin, end):\n{body}\n\n\n", loop
+    loop += [f"    {goes_on}piece({given}, begin, begin + PIECE)", f"{goes_on}piece({given}, whole, size)"]
+    body = textwrap.indent("\n".join(lines), "    ")
+    return f"{NJIT[:-1]}, forceinline=True)\ndef piece({given}, begin, end):\n{body}\n\n\n", loop
 
 
 def _load(column: str, kind: str, wide: bool) -> str:
