@@ -41,7 +41,7 @@ def ours(task: tw.Task, seed: int) -> float:
     data = task.prepare()
     steps = data.steps_per_epoch
     began = time.perf_counter()
-    loop.train(cohort, loop.updates(data.train, BATCH, 1, seed), steps=steps, evaluate_at={})
+    loop.train(cohort, loop.updates(data.train, BATCH, 1, seed), [loop.Course(steps)])
     return time.perf_counter() - began
 
 

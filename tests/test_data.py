@@ -21,9 +21,10 @@ from torch.utils.data import (
 )
 
 from thalweg.batch import make_batch, pack, unpack
-from thalweg.data import Tensors, count_batches, order
+from thalweg.data import Tensors
 from thalweg.errors import BadData, BadTask
 from thalweg.loader import Loader
+from thalweg.order import count_batches, order
 from thalweg.seeds import RandomState
 from thalweg.sources import as_feed, held, read_all
 

@@ -198,14 +198,14 @@ def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale(toy):
         model=toy.model, train=toy.train, valid=toy.valid, batch_size=16, epochs=4, precision="fp16", name="toy"
     )
     cohort = loop.Solo(task, tw.Recipe("sgd", lr=0.1), 0, 40)
-    before = {k: v.clone() for k, v in cohort.weights(0).items()}
+    before = {k: v.clone() for k, v in cohort.weights().items()}
     batch = next(iter(task.prepare().train.batches(16, seed=0)))
     cohort.backward(cohort.forward(batch), 1.0)
     next(cohort.model.parameters()).grad.fill_(math.inf)
     scale = cohort.scaler.get_scale()
     assert cohort.step().item() == math.inf
     assert cohort.scaler.get_scale() < scale
-    assert all(torch.equal(v, before[k]) for k, v in cohort.weights(0).items())
+    assert all(torch.equal(v, before[k]) for k, v in cohort.weights().items())
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

@@ -8,7 +8,7 @@ import torch
 
 import thalweg as tw
 from thalweg import loop
-from thalweg.data import order
+from thalweg.order import order
 from thalweg.study.executors import Processes, Sequential, can_fork
 
 STEPS, BATCH, EPOCHS = 700, 128, 100

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from thalweg import tasks
-from thalweg.data import order
 from thalweg.errors import BadData, BadOption
+from thalweg.order import order
 from thalweg.readers import read_images
 from thalweg.tasks.quadratic import hessian, rotation, rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,12 +19,36 @@ class Batch(NamedTuple):
     """Some rows: what the model gets, what it should answer, how many rows, and the batch as the user's loader gave it.
 
     ``inputs`` is a tensor (the model is called as ``model(x)``), a tuple (``model(*x)``) or a dict (``model(**x)``).
+    Where ``orders`` is true, every tensor has one more dimension in front: batches of several orders, side by side.
     """
 
     inputs: Inputs
     targets: Tensor | None
     rows: int
     raw: Any
+    orders: bool = False
+
+    def of(self, order: int) -> Batch:
+        """The batch of one order: the batch itself where there is only one."""
+        if not self.orders:
+            return self
+        return make_batch(map_leaves(lambda t: t[order], self.raw))
+
+
+def side_by_side(batches: Sequence[Batch]) -> Batch:
+    """Batches of equal shapes as one, with a dimension in front.
+
+    Raises:
+        BadData: their shapes or what they hold besides tensors differ.
+    """
+    columns = [leaves(batch.raw) for batch in batches]
+    shapes = {tuple(column.shape for column in part) for part in columns}
+    if len(shapes) > 1:
+        raise BadData(f"batches of different shapes: {shapes}", "pad them to one shape")
+    stacks = iter([torch.stack(parts) for parts in zip(*columns, strict=True)])
+    raw = map_leaves(lambda _: next(stacks), batches[0].raw)
+    inputs, targets, _ = unpack(raw)
+    return Batch(inputs, targets, batches[0].rows, raw, orders=True)
 
 
 def leaves(value: Any) -> list[Tensor]:

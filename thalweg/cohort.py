@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from . import averages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
     from .recipe import Recipe
     from .task import Task
 
+Floats: TypeAlias = npt.NDArray[np.float64]
+
 
 class Cohort(ABC):
     """K members with their parameters, optimizers and schedules; the loop asks for nothing else.
 
-    Shapes: ``losses`` and ``norms`` are vectors with one entry per member.
+    Shapes: ``losses``, ``norms``, ``rates`` are vectors with one entry per member.
     """
 
     members: int
@@ -38,28 +43,24 @@ class Cohort(ABC):
         """Add ``share`` × the losses' gradients to what has been gathered since the last step."""
 
     @abstractmethod
-    def step(self) -> Tensor:
+    def step(self) -> Floats:
         """Update every member with the gathered gradient, advance the schedules; the gradient norms, (K,)."""
 
     @abstractmethod
-    def rates(self) -> list[float]:
-        """The learning rate that each member's next update will use."""
+    def stop(self, member: int) -> None:
+        """Leave a member as it is from now on; the others do not notice."""
 
     @abstractmethod
-    def evaluate(self, feed: Feed) -> list[dict[str, float]]:
-        """Each member's metrics over a whole split."""
+    def rates(self) -> Floats:
+        """The learning rate that each member's next update will use, (K,)."""
 
     @abstractmethod
-    def finish(self) -> str | None:
-        """Leave the weights that were evaluated in the models; what was done about it, None for nothing."""
+    def evaluate(self, feed: Feed, members: Sequence[int]) -> list[dict[str, float]]:
+        """The metrics of some members over a whole split."""
 
     @abstractmethod
-    def weights(self, member: int) -> dict[str, Tensor]:
-        """A member's parameters and buffers by name."""
-
-    @abstractmethod
-    def first_non_finite(self, member: int, batch: Batch) -> str | None:
-        """The member's first non-finite parameter, or the module whose output is it first; None: neither."""
+    def solo(self, member: int) -> Solo:
+        """A member by itself: its model holds its weights as they are now."""
 
 
 class Solo(Cohort):
@@ -75,13 +76,12 @@ class Solo(Cohort):
     members = 1
 
     def __init__(self, task: Task, recipe: Recipe, seed: int, steps: int) -> None:
-        self.task = task
+        self.task, self.recipe = task, recipe
         self.model: nn.Module = task.build(seed).train()
         self.optimizer = cast("Optimizer", recipe.build(self.model, steps)[0])
         self.optimizer.track_norm = True
         averages.unguard(self.optimizer)
-        self._batch_size = recipe.batch_size
-        self._factor, self._step = recipe.multiplier(steps), 0
+        self.factor, self._step = recipe.multiplier(steps), 0
         self._parameters = list(self.model.parameters())
         if task.compile:
             self.model.compile()
@@ -94,10 +94,14 @@ class Solo(Cohort):
 
     def backward(self, losses: Tensor, share: float) -> None:
         """Add ``share`` × the gradient to ``.grad``."""
-        total = losses.sum() * share if share != 1 else losses.sum()
-        (self.scaler.scale(total) if self.scaler else total).backward()  # type: ignore[no-untyped-call]
+        self.scaled(losses.sum(), share).backward()  # type: ignore[no-untyped-call]
 
-    def step(self) -> Tensor:
+    def scaled(self, loss: Tensor, share: float) -> Tensor:
+        """``share`` × the loss, with fp16 times the scale that keeps gradients from underflow."""
+        total = loss * share if share != 1 else loss
+        return self.scaler.scale(total) if self.scaler else total
+
+    def step(self) -> Floats:
         """One update; with fp16, one that overflowed is skipped and the scale lowered."""
         skipped = False
         if self.scaler:
@@ -109,22 +113,27 @@ class Solo(Cohort):
         else:
             self.optimizer.update()
         norm = self.optimizer.grad_norm
-        if skipped or norm is None:
-            norm = torch.full((), torch.inf)
         if not skipped:
             self._step += 1
-            factor = self._factor(self._step)
+            factor = self.factor(self._step)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
         for parameter in self._parameters:
             parameter.grad = None
-        return norm.reshape(1)
+        return np.array([math.inf if skipped or norm is None else float(norm)])
 
-    def rates(self) -> list[float]:
+    def stop(self, member: int) -> None:
+        """Nothing: the loop ends with its last member."""
+
+    def rates(self) -> Floats:
         """The rate of the first parameter group."""
-        return [float(self.optimizer.param_groups[0]["lr"])]
+        return np.array([float(self.optimizer.param_groups[0]["lr"])])
 
-    def evaluate(self, feed: Feed) -> list[dict[str, float]]:
+    def solo(self, member: int) -> Solo:
+        """Itself."""
+        return self
+
+    def evaluate(self, feed: Feed, members: Sequence[int] = (0,)) -> list[dict[str, float]]:
         """The metrics over a whole split, with the averaged weights where there are some."""
         if not self.optimizer.averages:
             return [self.task.evaluate(self.model, feed)]
@@ -133,7 +142,7 @@ class Solo(Cohort):
 
     def _batches(self) -> Iterator[Batch]:
         data = self.task.prepare()
-        size = self._batch_size or data.batch_size
+        size = self.recipe.batch_size or data.batch_size
         return data.train.batches(averages.CHUNK if size == "full" else int(size), seed=0, epoch=0)
 
     def finish(self) -> str | None:
@@ -146,12 +155,12 @@ class Solo(Cohort):
             f"; batch-norm statistics were computed anew over {counted} training batches." if counted else "."
         )
 
-    def weights(self, member: int) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Tensor]:
         """The model's ``state_dict``."""
         return self.model.state_dict()
 
-    def first_non_finite(self, member: int, batch: Batch) -> str | None:
-        """Parameters first, then the modules' outputs on ``batch`` in the order in which they run."""
+    def first_non_finite(self, batch: Batch) -> str | None:
+        """The first non-finite parameter, or the module whose output on ``batch`` is it first; None: neither."""
         for name, parameter in self.model.named_parameters():
             if not parameter.isfinite().all():
                 return name

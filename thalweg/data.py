@@ -1,21 +1,21 @@
-"""Data as batches: the order of the rows, and the feeds that give batches to a loop."""
+"""Data as batches: the feeds that give them to a loop."""
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from thalweg.batch import Batch, Inputs, leaves, map_leaves, pack, same
+from thalweg.batch import Batch, Inputs, leaves, map_leaves, pack, same, side_by_side
 from thalweg.errors import BadData, BadTask
-from thalweg.seeds import Stream, derive, stream
+from thalweg.order import count_batches, order, split_rows
+from thalweg.seeds import Stream, stream
 
-__all__ = ["Batch", "Feed", "Halves", "Tensors", "buffered", "count_batches", "order", "split_rows"]
+__all__ = ["Batch", "Feed", "Halves", "Tensors"]
 
 
 @dataclass(frozen=True)
@@ -24,62 +24,6 @@ class Halves:
 
     select: Any
     judge: Any
-
-
-def order(rows: int, seed: int, epoch: int, shuffle: bool | int = True) -> Tensor:
-    """The order in which an epoch visits the rows; every feed of row-indexed data uses this one.
-
-    Args:
-        rows: how many there are.
-        seed: the run's seed.
-        epoch: 0, 1, ...
-        shuffle: True: a new permutation each epoch; False: as they come; a number: rows stream through a buffer of that
-            size, from which a random one leaves as the next comes in (as ``tf.data``'s ``shuffle(buffer)``).
-
-    Returns:
-        int64 indices of shape (rows,), on the CPU.
-
-    Example:
-        >>> order(4, seed=0, epoch=0, shuffle=False)
-        tensor([0, 1, 2, 3])
-        >>> torch.equal(order(9, 0, 0).sort().values, torch.arange(9))
-        True
-    """
-    if shuffle is False:
-        return torch.arange(rows)
-    number = derive(seed, f"order:{epoch}")
-    if shuffle is True:
-        return torch.randperm(rows, generator=torch.Generator().manual_seed(number))
-    return torch.tensor(list(buffered(range(rows), shuffle, number)), dtype=torch.int64)
-
-
-def buffered(items: Any, size: int, seed: int) -> Iterator[Any]:
-    """Items in the order of a shuffle buffer of ``size``: fill it; swap a random one for each that comes; empty it."""
-    draw = random.Random(seed)
-    held: list[Any] = []
-    for item in items:
-        if len(held) < size:
-            held.append(item)
-            continue
-        place = int(draw.random() * size)
-        yield held[place]
-        held[place] = item
-    draw.shuffle(held)
-    yield from held
-
-
-def count_batches(rows: int, size: int, *, training: bool, drop_last: bool) -> int:
-    """Batches an epoch: a remainder of one row is dropped in training, because batch norm cannot train on it.
-
-    Raises:
-        BadData: in training, a batch larger than the data.
-    """
-    if training and size > rows:
-        raise BadData(
-            f"a batch of {size} rows is larger than the data ({rows} rows)", f"use a batch size of at most {rows}"
-        )
-    whole, rest = divmod(rows, size)
-    return whole + bool(rest and not drop_last and not (training and rest == 1 and size > 1))
 
 
 class Feed(ABC):
@@ -104,6 +48,13 @@ class Feed(ABC):
         self, size: int, *, seed: int | None = None, epoch: int = 0, drop_last: bool = False
     ) -> Generator[Batch, None, None]:
         """The batches of one epoch; ``seed=None``: all rows in order, for evaluation."""
+
+    def orders(self, size: int, *, seeds: Sequence[int], epoch: int = 0) -> Generator[Batch, None, None]:
+        """The batches of one epoch in the orders of several seeds, which may repeat, side by side; see `Batch`."""
+        distinct = list(dict.fromkeys(seeds))
+        parts = [self.batches(size, seed=seed, epoch=epoch) for seed in distinct]
+        for batches in zip(*parts, strict=True):
+            yield side_by_side([batches[distinct.index(seed)] for seed in seeds])
 
     @abstractmethod
     def steps_per_epoch(self, size: int) -> int:
@@ -268,6 +219,25 @@ class Tensors(Feed):
                 inputs, targets = map_leaves(lambda t: t.to(self.device), (inputs, targets))
             yield Batch(inputs, targets, min(size, used - start), pack(inputs, targets, self.form))
 
+    def orders(self, size: int, *, seeds: Sequence[int], epoch: int = 0) -> Generator[Batch, None, None]:
+        """See `Feed.orders`: one gathering for all."""
+        home = self._columns[0].device
+        if self.transform is not None or home != self.device:
+            yield from super().orders(size, seeds=seeds, epoch=epoch)
+            return
+        used = min(self.rows, size * self.steps_per_epoch(size))
+        distinct = list(dict.fromkeys(seeds))
+        each = torch.stack([order(self.rows, seed, epoch, self.shuffle)[:used] for seed in distinct])
+        index = each[[distinct.index(seed) for seed in seeds]].to(home)
+        for rows in index.split(size, dim=1):  # type: ignore[no-untyped-call]
+            flat, shape = rows.reshape(-1), rows.shape
+
+            def take(column: Tensor, flat: Tensor = flat, shape: torch.Size = shape) -> Tensor:
+                return column.index_select(0, flat).view(*shape, *column.shape[1:])
+
+            inputs, targets = map_leaves(take, (self.inputs, self.targets))
+            yield Batch(inputs, targets, shape[1], pack(inputs, targets, self.form), orders=True)
+
     def _slice(self, column: Tensor, start: int, end: int) -> Tensor:
         return column[start:end].clone() if self.copies else column[start:end]
 
@@ -322,16 +292,6 @@ class Tensors(Feed):
         made = self._make(inputs, targets)
         made.device = device
         return made
-
-
-def split_rows(rows: int, last: int, seed: int | None) -> tuple[Tensor, Tensor]:
-    """Indices of all but ``last`` rows, and of those, each ascending; see `Feed.split`."""
-    if not 0 < last < rows:
-        raise BadData(f"{rows} rows cannot be split in {rows - last} and {last}", "give more rows")
-    index = torch.arange(rows)
-    if seed is not None:
-        index = torch.randperm(rows, generator=torch.Generator().manual_seed(derive(seed, "split")))
-    return index[:-last].sort().values, index[-last:].sort().values
 
 
 def _check_finite(column: Tensor, what: str) -> None:

@@ -23,8 +23,9 @@ from torch.utils.data import (
 )
 
 from thalweg.batch import Batch, make_batch, map_leaves, pack, unpack
-from thalweg.data import Feed, buffered, count_batches, order, split_rows
+from thalweg.data import Feed
 from thalweg.errors import BadData, BadTask, ThalwegError
+from thalweg.order import buffered, count_batches, order, split_rows
 from thalweg.seeds import Stream, derive, stream
 
 COUNT_LIMIT = 1_000_000  # batches that are read to find out how long an epoch is

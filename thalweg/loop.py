@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from .batch import leaves
 from .cohort import Cohort, Solo
 from .errors import BadData, BadTask, ThalwegError
-from .run import Outcome, Run, Trace
+from .run import Log, Outcome, Run, Trace
 from .seeds import stream
+from .stacked import Entry, make
 
 if TYPE_CHECKING:
     from .data import Batch, Feed
@@ -26,19 +30,23 @@ READ_EVERY = {"cpu": 1}  # steps between two readings of the losses; elsewhere a
 REPORT_EVERY = 100  # steps between two calls of the observer
 
 
-def updates(feed: Feed, batch_size: int | str, accumulate: int, seed: int) -> Iterator[list[tuple[Batch, float]]]:
+def updates(
+    feed: Feed, batch_size: int | str, accumulate: int, seed: int | Sequence[int]
+) -> Iterator[list[tuple[Batch, float]]]:
     """Epoch after epoch, the batches of each update with their shares of its gradient.
 
     The shares are rows of the batch / rows of the update, so that the sum of ``share × mean loss`` is the mean over all.
-    ``"full"`` takes the whole training set as one update, in chunks.
+    ``"full"`` takes the whole training set as one update, in chunks. Of several seeds that differ each gives an order;
+    their batches lie side by side.
     """
+    seeds = [seed] if isinstance(seed, int) else list(seed)
     epoch = 0
     while True:
         if batch_size == "full":
             group = list(feed.batches(CHUNK))
         else:
             group = []
-            for batch in feed.batches(int(batch_size), seed=seed, epoch=epoch):
+            for batch in _epoch(feed, int(batch_size), seeds, epoch):
                 group.append(batch)
                 if len(group) == accumulate:
                     yield _shares(group)
@@ -48,17 +56,31 @@ def updates(feed: Feed, batch_size: int | str, accumulate: int, seed: int) -> It
         epoch += 1
 
 
+def _epoch(feed: Feed, size: int, seeds: list[int], epoch: int) -> Iterator[Batch]:
+    if len(set(seeds)) == 1:
+        return feed.batches(size, seed=seeds[0], epoch=epoch)
+    return feed.orders(size, seeds=seeds, epoch=epoch)
+
+
 def _shares(group: list[Batch]) -> list[tuple[Batch, float]]:
     rows = sum(batch.rows for batch in group)
     return [(batch, batch.rows / rows) for batch in group]
 
 
+@dataclass(frozen=True)
+class Course:
+    """How far a member trains, and after which of its updates it is evaluated."""
+
+    steps: int
+    evaluations: frozenset[int] = frozenset()
+
+
 def train(
     cohort: Cohort,
     feed: Iterator[list[tuple[Batch, float]]],
+    courses: Sequence[Course],
+    splits: Mapping[str, Feed] = MappingProxyType({}),
     *,
-    steps: int,
-    evaluate_at: dict[int, dict[str, Feed]],
     deadline: float = math.inf,
     observe: Observer | None = None,
     read_every: int = 1,
@@ -68,8 +90,8 @@ def train(
     Args:
         cohort: K members.
         feed: the batches of each update with their shares, from `updates`.
-        steps: number of updates.
-        evaluate_at: after which updates which splits (by name) are evaluated.
+        courses: one a member.
+        splits: the parts of the data, by name, that are evaluated.
         deadline: on the clock of `time.monotonic`; a run that reaches it is stopped.
         observe: called with the step and the K traces now and then; it looks and changes nothing.
         read_every: steps between two readings of the losses from the device.
@@ -77,14 +99,23 @@ def train(
     Returns:
         Per member its trace and outcome; a divergence is an outcome, never an exception.
     """
-    members = range(cohort.members)
-    traces = [Trace() for _ in members]
+    members, log = range(cohort.members), Log(cohort.members)
     outcomes: list[Outcome | None] = [None for _ in members]
     buffer: list[torch.Tensor] = []
-    clock, samples, group = 0.0, 0, []
-    step = 0
+    clock, samples, step = 0.0, 0, 0
+
+    def end(member: int, outcome: Outcome, last: int) -> None:
+        outcomes[member] = outcome
+        log.end(member, last)
+        cohort.stop(member)
+
+    def fail(batch: Batch, error: Exception) -> None:
+        for m in members:
+            if outcomes[m] is None:
+                end(m, _failed(cohort, m, step, batch, error), step - 1)
+
     try:
-        for step in range(1, steps + 1):
+        for step in range(1, max(course.steps for course in courses) + 1):
             if time.monotonic() > deadline:
                 outcomes = [o or Outcome("stopped", step - 1, reason="budget") for o in outcomes]
                 break
@@ -98,50 +129,52 @@ def train(
                     total = part if total is None else total + part
                     cohort.backward(losses, share)
             except Exception as error:
-                outcomes = [o or _failed(cohort, m, step, group[-1][0], error) for m, o in enumerate(outcomes)]
+                fail(group[-1][0], error)
                 break
             assert total is not None
             buffer.append(total)
-            if len(buffer) == read_every or step == steps or step in evaluate_at:
-                _read(cohort, group[-1][0], buffer, step, traces, outcomes)
+            due = [m for m in members if step in courses[m].evaluations]
+            last = [m for m in members if step == courses[m].steps]
+            if len(buffer) == read_every or due or last:
+                for m, outcome in _read(cohort, group[-1][0], buffer, step, log, outcomes):
+                    end(m, outcome, outcome.step - 1)
                 if all(outcomes):
                     break
             rates, norms = cohort.rates(), cohort.step()
             clock += time.perf_counter() - started
             samples += sum(batch.rows for batch, _ in group)
-            for member, norm in zip(members, norms.tolist(), strict=True):
-                if outcomes[member] is None:
-                    _record(traces[member], step, samples, clock, rates[member], norm)
-            if step in evaluate_at:
-                for split, data in evaluate_at[step].items():
-                    try:
-                        found = cohort.evaluate(data)
-                    except Exception as error:
-                        outcomes = [o or _failed(cohort, m, step, group[-1][0], error) for m, o in enumerate(outcomes)]
-                        break
-                    for member, metrics in enumerate(found):
-                        at = {"step": step, "samples": samples, "seconds": clock, "split": split}
-                        traces[member].evaluations.append(at | metrics)
-                        if outcomes[member] is None and not math.isfinite(metrics["loss"]):
-                            where = cohort.first_non_finite(member, group[-1][0]) or "loss"
-                            outcomes[member] = Outcome.diverged(
-                                step, where, f"non-finite loss on {split}, first in {where}"
-                            )
-            if observe and (step % REPORT_EVERY == 0 or step in evaluate_at):
-                observe(step, traces)
+            log.step(step, samples, clock, rates, norms)
+            due = [m for m in due if outcomes[m] is None]
+            for split, data in splits.items() if due else ():
+                try:
+                    found = cohort.evaluate(data, due)
+                except Exception as error:
+                    fail(group[-1][0], error)
+                    break
+                for m, metrics in zip(due, found, strict=True):
+                    at = {"step": step, "samples": samples, "seconds": clock, "split": split}
+                    log.evaluation(m, at | metrics)
+                    if outcomes[m] is None and not math.isfinite(metrics["loss"]):
+                        where = cohort.solo(m).first_non_finite(group[-1][0].of(m)) or "loss"
+                        said = f"non-finite loss on {split}, first in {where}"
+                        end(m, Outcome.diverged(step, where, said), step)
+            for m in last:
+                if outcomes[m] is None:
+                    end(m, Outcome("finished", step), step)
+            if observe and (step % REPORT_EVERY == 0 or due):
+                observe(step, log.traces())
             if all(outcomes):
                 break
     except KeyboardInterrupt:
-        outcomes = [
-            o or Outcome("stopped", len(t), reason="interrupted") for o, t in zip(outcomes, traces, strict=True)
-        ]
-    return [(t, o or Outcome("finished", step)) for t, o in zip(traces, outcomes, strict=True)]
+        lengths = [len(trace) for trace in log.traces()]
+        outcomes = [o or Outcome("stopped", n, reason="interrupted") for o, n in zip(outcomes, lengths, strict=True)]
+    return [(t, o or Outcome("finished", step)) for t, o in zip(log.traces(), outcomes, strict=True)]
 
 
 def _failed(cohort: Cohort, member: int, step: int, batch: Batch, error: Exception) -> Outcome:
     """A divergence, if something non-finite is behind the error; else the error goes on to the user."""
     _check_inputs(batch, step)
-    where = cohort.first_non_finite(member, batch)
+    where = cohort.solo(member).first_non_finite(batch.of(member))
     if where is None:
         if isinstance(error, ThalwegError):
             raise error
@@ -155,36 +188,24 @@ def _check_inputs(batch: Batch, step: int) -> None:
         raise BadData(f"the inputs of the batch of step {step} hold NaN or inf", "clean the data, or drop such rows")
 
 
-def _record(trace: Trace, step: int, samples: int, clock: float, rate: float, norm: float) -> None:
-    trace.step.append(step)
-    trace.samples.append(samples)
-    trace.seconds.append(clock)
-    trace.lr.append(rate)
-    trace.grad_norm.append(norm)
-
-
 def _read(
     cohort: Cohort,
     batch: Batch,
     buffer: list[torch.Tensor],
     step: int,
-    traces: list[Trace],
-    outcomes: list[Outcome | None],
-) -> None:
-    """Move the buffered losses to the traces; a non-finite one ends its member at that step."""
-    for at, losses in enumerate(torch.stack(buffer).tolist(), step - len(buffer) + 1):
-        for member, loss in enumerate(losses):
-            if outcomes[member] is not None:
-                continue
-            if not math.isfinite(loss):
-                _check_inputs(batch, at)
-                where = cohort.first_non_finite(member, batch) or "loss"
-                outcomes[member] = Outcome.diverged(at, where, f"loss became {loss}, non-finite first in {where}")
-                for column in ("step", "samples", "seconds", "lr", "grad_norm"):
-                    del getattr(traces[member], column)[at - 1 :]
-            else:
-                traces[member].loss.append(loss)
+    log: Log,
+    outcomes: Sequence[Outcome | None],
+) -> Iterator[tuple[int, Outcome]]:
+    """Move the buffered losses to the log; yields the members that a non-finite one ends, with their outcomes."""
+    read = torch.stack(buffer).double().cpu().numpy()
     buffer.clear()
+    for at, losses in enumerate(read, step - len(read) + 1):
+        log.loss(losses)
+        for m in np.flatnonzero(~np.isfinite(losses)).tolist():
+            if outcomes[m] is None:
+                _check_inputs(batch, at)
+                where = cohort.solo(m).first_non_finite(batch.of(m)) or "loss"
+                yield m, Outcome.diverged(at, where, f"loss became {losses[m]}, non-finite first in {where}")
 
 
 def run(
@@ -213,35 +234,60 @@ def run(
         deadline: see `train`.
         observe: see `train`.
     """
+    entry = Entry(recipe, seed, steps if steps is not None else horizon(task, recipe))
+    count = evaluations_of(task, recipe, entry.steps) if evaluations is None else evaluations
+    runs, cohort = run_cohort(task, [entry], [count], splits=splits, deadline=deadline, observe=observe)
+    return runs[0], cohort.solo(0)
+
+
+def run_cohort(
+    task: Task,
+    entries: Sequence[Entry],
+    evaluations: Sequence[int],
+    *,
+    splits: tuple[str, ...] = ("select",),
+    deadline: float = math.inf,
+    observe: Observer | None = None,
+) -> tuple[list[Run], Cohort]:
+    """Several recipes and seeds of a task, of one batch size, trained as one program where that is possible.
+
+    Members of the same seed share initial weights and order. A run's losses are those that it has alone, up to the
+    rounding of sums; where the model draws random numbers in training, up to these.
+
+    Args:
+        task: what is trained.
+        entries: the members.
+        evaluations: of each, how many, evenly spaced and one at the end.
+        splits: which parts of the data all of them are evaluated on.
+        deadline: see `train`.
+        observe: see `train`.
+    """
     data = task.prepare()
-    batch_size = recipe.batch_size or data.batch_size
-    steps = steps if steps is not None else horizon(task, recipe)
-    count = evaluations_of(task, recipe, steps) if evaluations is None else evaluations
+    batch_size = entries[0].recipe.batch_size or data.batch_size
     feeds: dict[str, Feed] = {name: getattr(data, name) for name in splits}
+    courses = [
+        Course(e.steps, frozenset(round(e.steps * (i + 1) / count) for i in range(count)))
+        for e, count in zip(entries, evaluations, strict=True)
+    ]
     started = time.perf_counter()
-    with stream(seed, "dropout"):
-        cohort = Solo(task, recipe, seed, steps)
-        read_every = READ_EVERY.get(str(data.device.type), 16)
-        while True:
-            [(trace, outcome)] = train(
-                cohort,
-                updates(data.train, batch_size, task.accumulate, seed),
-                steps=steps,
-                evaluate_at={round(steps * (i + 1) / count): feeds for i in range(count)},
-                deadline=deadline,
-                observe=observe,
-                read_every=read_every,
-            )
-            if outcome.status != "diverged" or read_every == 1:
-                break
-            read_every, observe = 1, None  # the losses were read late: go back and find what was non-finite first
-            with stream(seed, "dropout"):
-                cohort = Solo(task, recipe, seed, steps)
-    said = cohort.finish()
-    cohort.model.eval()
+    read_every = READ_EVERY.get(str(data.device.type), 16)
+    while True:
+        with stream(entries[0].seed, "dropout"):
+            cohort, why = make(task, entries)
+            feed = updates(data.train, batch_size, task.accumulate, [entry.seed for entry in entries])
+            ended = train(cohort, feed, courses, feeds, deadline=deadline, observe=observe, read_every=read_every)
+        if read_every == 1 or all(outcome.status != "diverged" for _, outcome in ended):
+            break
+        read_every, observe = 1, None  # the losses were read late: go back and find what was non-finite first
     seconds = time.perf_counter() - started
-    notes = (*data.notes, *([said] if said else []))
-    return Run(task.name, recipe, seed, trace, outcome, seconds, notes, _model=cohort.model), cohort
+    runs = []
+    for m, (entry, (trace, outcome)) in enumerate(zip(entries, ended, strict=True)):
+        solo = cohort.solo(m)
+        said = solo.finish()
+        solo.model.eval()
+        notes = (*data.notes, *([said] if said else []), *([f"Trained one by one: {why}."] if why else []))
+        runs.append(Run(task.name, entry.recipe, entry.seed, trace, outcome, seconds, notes, _model=solo.model))
+    return runs, cohort
 
 
 def evaluations_of(task: Task, recipe: Recipe, steps: int) -> int:

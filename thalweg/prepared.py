@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from thalweg.batch import Batch, leaves, map_leaves, pack, same
 from thalweg.data import Feed, Tensors
+from thalweg.device import find_device
 from thalweg.errors import BadTask, unknown
 from thalweg.identity import digest
 from thalweg.metrics import Metric, choose
@@ -112,8 +113,6 @@ class Prepared:
 
 def prepare(task: Task) -> Prepared:
     """See `Task.prepare`; draws from no random stream but its own."""
-    from thalweg.task import find_device
-
     device = find_device(task.device)
     notes: list[str] = []
     with stream(task.seed, "prepare"):

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.data import Tensors, split_rows
+from thalweg.data import Tensors
 from thalweg.errors import BadData, unknown
+from thalweg.order import split_rows
 
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NPZ_PAIRS = [("x", "y"), ("X", "y"), ("X", "Y"), ("inputs", "targets"), ("data", "target"), ("data", "targets"),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from torch import nn
 
     from .recipe import Recipe
 
+Floats: TypeAlias = npt.NDArray[np.float64]
 COLUMNS = ("step", "samples", "seconds", "loss", "lr", "grad_norm")
 
 
@@ -86,6 +90,50 @@ class Trace:
     def last(self, split: str) -> dict[str, Any] | None:
         """The last evaluation on ``split``, or None."""
         return next((e for e in reversed(self.evaluations) if e["split"] == split), None)
+
+
+class Log:
+    """What K members that train together do, step by step; their traces get it when they are asked for.
+
+    Args:
+        members: K.
+    """
+
+    def __init__(self, members: int) -> None:
+        self._traces = [Trace() for _ in range(members)]
+        self._ends: list[int | None] = [None] * members
+        self._rows: list[tuple[int, int, float, Floats, Floats]] = []
+        self._losses: list[Floats] = []
+
+    def loss(self, losses: Floats) -> None:
+        """The losses of the next step whose losses are not known yet, (K,)."""
+        self._losses.append(losses)
+
+    def step(self, step: int, samples: int, seconds: float, rates: Floats, norms: Floats) -> None:
+        """A step was made: with which rates and gradient norms, (K,) each."""
+        self._rows.append((step, samples, seconds, rates, norms))
+
+    def evaluation(self, member: int, found: dict[str, Any]) -> None:
+        """A member was evaluated."""
+        self._traces[member].evaluations.append(found)
+
+    def end(self, member: int, step: int) -> None:
+        """The last step of a member that counts."""
+        self._ends[member] = step
+
+    def traces(self) -> list[Trace]:
+        """The members' traces up to the last step whose losses are known."""
+        known = min(len(self._rows), len(self._losses))
+        rows, self._rows = self._rows[:known], self._rows[known:]
+        losses, self._losses = self._losses[:known], self._losses[known:]
+        if rows:
+            steps, samples, seconds, rates, norms = zip(*rows, strict=True)
+            columns = [np.array(column).T.tolist() for column in (losses, rates, norms)]
+            for trace, end, *own in zip(self._traces, self._ends, *columns, strict=True):
+                n = known if end is None else max(0, min(known, end - steps[0] + 1))
+                for name, values in zip(COLUMNS, (steps, samples, seconds, *own), strict=True):
+                    getattr(trace, name).extend(values[:n])
+        return self._traces
 
 
 @dataclass

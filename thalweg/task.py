@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -16,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from thalweg import trial
 from thalweg.batch import Batch
 from thalweg.data import Feed, Tensors
+from thalweg.device import find_device
 from thalweg.errors import COUNT, FLAG, Allowed, BadOption, BadTask, check, one_of, optional
 from thalweg.fresh import kept_because, redraw
 from thalweg.metrics import Metric, choose, ece, nll
@@ -243,38 +246,56 @@ class Task:
         Returns:
             ``loss`` (the mean over rows), every metric, and for classes also ``nll`` and ``ece``.
         """
-        prepared = self.prepare()
-        size = batch_size if isinstance(feed, Tensors) else feed.batch_size or batch_size
+
+        def forward(batch: Batch) -> tuple[Tensor, Any]:
+            loss, output = self.loss_and_output(model, batch)
+            return loss.reshape(1), output[None] if isinstance(output, Tensor) else output
+
         modes = [(module, module.training) for module in model.modules()]
-        total, rows = 0.0, 0
-        outputs: list[Tensor] = []
-        targets: list[Tensor] = []
-        wanted = prepared.needs_outputs
         model.eval()
         try:
-            with torch.no_grad(), Stream(self.seed, "evaluation"):
-                for batch in feed.batches(size):
-                    loss, output = self._loss_and_output(model, batch, prepared.fit, wanted)
-                    total, rows = total + float(loss) * batch.rows, rows + batch.rows
-                    if wanted and isinstance(output, Tensor) and batch.targets is not None:
-                        outputs.append(output.float() if output.dtype in DTYPES.values() else output)
-                        targets.append(batch.targets)
+            return self.evaluate_each(forward, feed, batch_size)[0]
         finally:
             for module, mode in modes:
                 module.training = mode
-        if wanted and not outputs:
+
+    def evaluate_each(
+        self, forward: Callable[[Batch], tuple[Tensor, Any]], feed: Feed, batch_size: int = 1024
+    ) -> list[dict[str, float]]:
+        """What `evaluate` finds, for K models at once.
+
+        Args:
+            forward: of a batch of N rows the losses (K,) and the outputs (K, N, ...), in evaluation mode.
+            feed: one of the prepared feeds.
+            batch_size: rows at a time.
+        """
+        prepared = self.prepare()
+        size = batch_size if isinstance(feed, Tensors) else feed.batch_size or batch_size
+        total, rows = np.zeros(1), 0
+        outputs: list[Tensor] = []
+        targets: list[Tensor] = []
+        with torch.no_grad(), Stream(self.seed, "evaluation"):
+            for batch in feed.batches(size):
+                losses, output = forward(batch)
+                total, rows = total + losses.double().cpu().numpy() * batch.rows, rows + batch.rows
+                if prepared.needs_outputs and isinstance(output, Tensor) and batch.targets is not None:
+                    outputs.append(output.float() if output.dtype in DTYPES.values() else output)
+                    targets.append(batch.targets)
+        if prepared.needs_outputs and not outputs:
             raise BadTask("the metrics need outputs and targets, and the batches give none", 'use metric="loss"')
-        loss_value = total / rows if rows else float("nan")
-        if not wanted:
-            return {"loss": loss_value}
+        means = [value / rows if rows else math.nan for value in total.tolist()]
+        if not prepared.needs_outputs:
+            return [{"loss": mean} for mean in means]
         try:
-            joined = torch.cat(outputs), torch.cat(targets)
+            joined, wanted = torch.cat(outputs, 1), torch.cat(targets)
         except RuntimeError as error:
             raise BadTask(f"the outputs of several batches cannot be joined: {error}", 'use metric="loss"') from error
-        return self.scores(*joined, loss=loss_value)
+        return [self.scores(output, wanted, loss=mean) for output, mean in zip(joined, means, strict=True)]
 
-    def _loss_and_output(self, model: Any, batch: Batch, fit: trial.Fit, wanted: bool) -> tuple[Tensor, Any]:
+    def loss_and_output(self, model: Any, batch: Batch) -> tuple[Tensor, Any]:
         """Loss and output of a batch with one forward pass where the loss is a function of the output."""
+        prepared = self.prepare()
+        fit, wanted = prepared.fit, prepared.needs_outputs
         with self._autocast():
             if self.batch_loss is not None:
                 return self._loss(model, batch, fit), trial.output_tensor(
@@ -287,7 +308,7 @@ class Task:
                 if fit.loss
                 else trial.own_loss(whole)
             )
-            return loss if loss is not None else torch.tensor(float("nan")), output
+            return loss if loss is not None else torch.tensor(math.nan), output
 
     def scores(self, outputs: Tensor, targets: Tensor, *, loss: float) -> dict[str, float]:
         """Every metric of the outputs and targets of a whole set, with the given loss; see `evaluate`.
@@ -326,21 +347,3 @@ def _to(model: nn.Module, device: torch.device) -> nn.Module:
             "the model has lazy modules, whose sizes are not known yet", "call it once on a batch where it is made"
         )
     return model.to(device)
-
-
-def find_device(name: str) -> torch.device:
-    """The torch device of a name; ``"auto"`` is CUDA where there is one, else the CPU.
-
-    Raises:
-        BadOption: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise BadOption(f"Task: device {name!r} is not known: {str(error).splitlines()[0]}", 'use "auto"') from error
-    count = torch.cuda.device_count() if device.type == "cuda" else 1
-    if (device.index or 0) >= count or (device.type == "mps" and not torch.backends.mps.is_available()):
-        raise BadOption(f"Task: there is no device {name!r} here", 'use "auto", which takes what there is')
-    return device

@@ -84,7 +84,7 @@ def train(
 
         run, cohort = loop.run(task, recipe, seed, observe=observe)
         if store is not None:
-            _keep(store, run, written, cohort.weights(0))
+            _keep(store, run, written, cohort.weights())
         progress.say(f"{run.outcome} in {duration(run.seconds)}")
     return run
 

@@ -20,7 +20,7 @@ def losses(name, recipe, engine):
         cohort = Solo(task, recipe, 1, STEPS)
         cohort.optimizer.engine = engine
         feed = loop.updates(data.train, data.batch_size, task.accumulate, 1)
-        [(trace, outcome)] = loop.train(cohort, feed, steps=STEPS, evaluate_at={})
+        [(trace, outcome)] = loop.train(cohort, feed, [loop.Course(STEPS)])
     assert outcome.status == "finished"
     [engine_of] = {section.variant.engine for section in cohort.optimizer._stepper.sections} or {"reference"}
     return trace.loss, engine_of

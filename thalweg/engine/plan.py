@@ -180,8 +180,8 @@ class Section:
         self._grads: Sequence[Tensor] = ()
         self._scalars: Mapping[str, float] = {}
         self.choose(options)
-        self._fill("n", self._sizes[self._representatives])
-        self._fill("first", [float(self.members[i].first) for i in self._representatives])
+        self.fill("n", self._sizes[self._representatives])
+        self.fill("first", [float(self.members[i].first) for i in self._representatives])
         self.new = any(m.made for m in self.members)
 
     def source(self) -> str:
@@ -193,7 +193,7 @@ class Section:
         """What the passes of a step do, sums of measures first."""
         return [*(sweep.expression for _, sweep in self._measures), self._update.expression]
 
-    def _fill(self, name: str, values: Any) -> None:
+    def fill(self, name: str, values: Any) -> None:
         """Set an input of every row, if a kernel takes it."""
         column = self._at.get(name)
         if column is not None:
@@ -202,8 +202,8 @@ class Section:
     def choose(self, options: Sequence[Mapping[str, Any]]) -> None:
         """Take over the options of the groups."""
         for name, column in self._at.items():
-            if name in options[0]:
-                self.rows[:, column] = [options[g][name] for g in self._groups]
+            if name in options[self.groups[0]]:
+                self.rows[:, column] = [options[g][name] for g in self.groups]
 
     def _share_scalars(self, scalars: Sequence[State]) -> None:
         """Lay what is one number a tensor side by side; each parameter's state is a view of its place."""
@@ -232,7 +232,7 @@ class Section:
             rows.append(keys.setdefault(key, len(keys)))
         self._row_of = np.array(rows, dtype=np.int64)
         self._representatives = np.array([rows.index(r) for r in range(len(keys))], dtype=np.int64)
-        self._groups = [self.members[i].group for i in self._representatives]
+        self.groups = np.array([self.members[i].group for i in self._representatives], dtype=np.int64)
         self._marked = self._marks()
 
     def _marks(self) -> bytes:
@@ -272,12 +272,17 @@ class Section:
         if not all(place or not size for place, size in zip(places, self._grad_bytes, strict=True)):
             raise TypeError("a gradient has no memory")
 
-    def sum_of_squares(self) -> float:
-        """Σg² over the gradients that were taken, in float64."""
+    def squares(self) -> Floats:
+        """Σg² of each gradient that was taken, in float64."""
         if self._norm is None:
             self._norm = self._pass(self, self.variant.squares(), wide=True)
         self._norm.run(self.numbers)
-        return float(self._norm.sums[:, 0].sum())
+        found: Floats = self._norm.total(self, 0)
+        return found
+
+    def stop(self, which: npt.NDArray[np.bool_]) -> None:
+        """Leave some parameters as they are from now on."""
+        self.chunks[which[self.chunks[:, 0]], 2] = 0
 
     def step(self, scalars: Mapping[str, float]) -> None:
         """One update of every parameter of the section, with the gradients that were taken."""
@@ -286,17 +291,17 @@ class Section:
         if scalars != self._scalars:
             self._scalars = dict(scalars)
             for name, value in scalars.items():
-                self._fill(name, math.nan if math.isnan(value) else value)  # of any NaN the one that bfloat16 keeps
+                self.fill(name, math.nan if math.isnan(value) else value)  # of any NaN the one that bfloat16 keeps
         if self.variant.counts:
             self.counts += 1
-            self._fill("t", self.counts[self._representatives])
+            self.fill("t", self.counts[self._representatives])
         for letter, values in self.scalars.items():
-            self._fill(letter, values[self._representatives])
+            self.fill(letter, values[self._representatives])
         if self.variant.stochastic:
             self.seeds[:] = _mixed(_mixed(np.array(self.positions, dtype=np.uint32)) + self.counts.astype(np.uint32))
         for measure, sweep in self._measures:
             sweep.run(self.numbers)
-            self._fill(measure.name, sweep.total(self, 0))
+            self.fill(measure.name, sweep.total(self, 0))
         self._update.run(self.numbers)
         self._keep_scalars()
         for i, place in self._staged.items():
@@ -304,7 +309,7 @@ class Section:
         self._marked = self._marks()
         if self.new:
             self.new = False
-            self._fill("first", 0.0)
+            self.fill("first", 0.0)
         self._grads = ()
         if self._reader is not None:
             self._reader.release()

@@ -138,7 +138,7 @@ class Stepper:
 
     def norm(self) -> Tensor:
         """The Euclidean norm of all gradients that were taken, ‖g‖ = √Σg², a 0-dim tensor in float64."""
-        total = sum(section.sum_of_squares() for section in self.sections)
+        total = sum(float(section.squares().sum()) for section in self.sections)
         return torch.tensor(math.sqrt(total + reference.sum_of_squares(self._lone)), dtype=torch.float64)
 
     def step(self, scalars: Mapping[str, float]) -> None:
@@ -205,13 +205,13 @@ class Stepper:
             if reason is not None:
                 self.loners.append(Loner(i, group, p, reason))
                 continue
-            saved, made = self._states(p, kind, self._options[group])
-            odd = [s.name for s in kind.active if s and not s.scalar and _is_odd(saved[s.name], p)]
+            member = self.member(i, group, p, kind, self._options[group])
+            odd = [s for s in kind.active if s and not s.scalar and _is_odd(member.saved[s.name], p)]
             if odd:
-                self.loners.append(Loner(i, group, p, f"state {odd[0]} of dtype {saved[odd[0]].dtype}"))
+                dtype = member.saved[odd[0].name].dtype
+                self.loners.append(Loner(i, group, p, f"state {odd[0].name} of dtype {dtype}"))
                 continue
-            variant = self._variant(p, grad, kind, saved)
-            sections.setdefault(variant, []).append(Member(i, group, p, saved, made, self._first(made)))
+            sections.setdefault(self.variant(p, grad, kind, member.saved), []).append(member)
         self.sections = [Section(variant, members, self._options) for variant, members in sections.items()]
         self._params = params
 
@@ -243,6 +243,11 @@ class Stepper:
                 "engine='auto' takes the reference for it",
             )
         return reason
+
+    def member(self, position: int, group: int, p: Tensor, kind: Kind, options: Mapping[str, Any]) -> Member:
+        """A parameter with its states, which are made where they are missing."""
+        saved, made = self._states(p, kind, options)
+        return Member(position, group, p, saved, made, self._first(made))
 
     def _states(self, p: Tensor, kind: Kind, options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[State, ...]]:
         """What is remembered for a parameter, and which states were missing and made."""
@@ -277,7 +282,8 @@ class Stepper:
         """Whether a state of the rule itself was made: an average that starts late is none."""
         return any(state in self._optimizer.rule.state for state in made)
 
-    def _variant(self, p: Tensor, grad: Tensor, kind: Kind, saved: Mapping[str, Any]) -> Variant:
+    def variant(self, p: Tensor, grad: Tensor, kind: Kind, saved: Mapping[str, Any]) -> Variant:
+        """What decides about the kernel of a parameter."""
         program = compose(self._optimizer.rule, kind.links)
         elements = [(s.letter, saved[s.name]) for s in kind.active if s is not None and not s.scalar]
         dtypes = tuple((letter, DTYPES[x.dtype]) for letter, x in (("p", p), ("g", grad), *elements))

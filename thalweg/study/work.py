@@ -74,7 +74,7 @@ def of_task(task: Task, folder: Path | None) -> Callable[[Job, Emit, float], Rec
             observe(len(run.trace), [run.trace])
         model = None
         if final and run.outcome.status == "finished" and folder is not None:
-            model = Store(folder).save_weights(job.key, cohort.weights(0)).name
+            model = Store(folder).save_weights(job.key, cohort.weights()).name
         return opening(job) | {
             "kind": "end",
             "outcome": run.outcome.as_dict(),

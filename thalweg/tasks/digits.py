@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from thalweg.data import order
+from thalweg.order import order
 from thalweg.task import Task
 
 VALID_ROWS = 500

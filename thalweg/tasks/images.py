@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from thalweg.data import Halves, order
+from thalweg.data import Halves
+from thalweg.order import order
 from thalweg.readers import read_images
 from thalweg.task import Task
 from thalweg.tasks.folder import find

@@ -1,0 +1,184 @@
+"""Member-steps a second of many small networks that train together: ours, one after the other, JAX, and ModelBatch.
+
+The digits MLP (64-32-10, batch 64, AdamW), 512 members with rates of their own, first with one order of the rows for all
+and then with an order each. Alone is a loop around torch's fused AdamW that indexes prepared rows, on the faster of one
+and all threads. JAX compiles one scan over the steps of a vmapped step of optax. ModelBatch takes an order for all only.
+``python benchmarks/cohort.py [--json] [--quick]``; a peer that is not installed is left out, with a word.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from harness import Row, arguments, median, report
+from torch.nn import functional as F
+
+import thalweg as tw
+from thalweg import loop
+from thalweg.stacked import Entry, Stacked
+
+MEMBERS, BATCH, STEPS = 512, 64, 100
+
+
+def ours(task: tw.Task, own: bool, members: int, steps: int) -> float:
+    """Seconds a member and step."""
+    rates = np.logspace(-4, -1, members)
+    entries = [Entry(tw.Recipe("adamw", lr=float(r)), m if own else 0, steps) for m, r in enumerate(rates)]
+    cohort = Stacked(task, entries)
+    data = task.prepare()
+    feed = loop.updates(data.train, task.batch_size, 1, [entry.seed for entry in entries])
+    loop.train(cohort, feed, [loop.Course(3)] * members)
+    began = time.perf_counter()
+    loop.train(cohort, feed, [loop.Course(steps - 3)] * members)
+    return (time.perf_counter() - began) / (steps - 3) / members
+
+
+def alone(task: tw.Task, steps: int) -> float:
+    """A loop of one's own that leaves out all that can be left out."""
+    data = task.prepare().train
+    times = []
+    threads = torch.get_num_threads()
+    for used in {1, threads}:
+        torch.set_num_threads(used)
+        model = task.build(0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        order = torch.randperm(data.rows)
+        began = time.perf_counter()
+        for step in range(steps):
+            at = step * task.batch_size % (data.rows - task.batch_size)
+            rows = order[at : at + task.batch_size]
+            loss = F.cross_entropy(model(data.inputs[rows]), data.targets[rows])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        times.append((time.perf_counter() - began) / steps)
+    torch.set_num_threads(threads)
+    return min(times)
+
+
+def jax_way(task: tw.Task, own: bool, members: int, steps: int) -> Callable[[], float]:
+    """The same work as one compiled program of JAX."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    data = task.prepare().train
+    x, y = jnp.asarray(data.inputs.numpy()), jnp.asarray(data.targets.numpy())
+    optimizer = optax.scale_by_adam()
+
+    def loss(params: Any, rows: Any) -> Any:
+        (w1, b1), (w2, b2) = params
+        logits = jnp.maximum(x[rows] @ w1 + b1, 0) @ w2 + b2
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y[rows]).mean()
+
+    def step(params: Any, state: Any, rate: Any, rows: Any) -> Any:
+        value, grads = jax.value_and_grad(loss)(params, rows)
+        updates, state = optimizer.update(grads, state, params)
+        new = jax.tree.map(lambda p, u: p - rate * (u + 0.01 * p), params, updates)
+        return new, state, value
+
+    batched = jax.vmap(step, (0, 0, 0, 0 if own else None))
+
+    @jax.jit
+    def train(params: Any, state: Any, rates: Any, orders: Any) -> Any:
+        def body(carry: Any, rows: Any) -> Any:
+            new, state, value = batched(*carry, rates, rows)
+            return (new, state), value
+
+        return jax.lax.scan(body, (params, state), orders)
+
+    keys = np.random.default_rng(0)
+    shapes = [((64, 32), (32,)), ((32, 10), (10,))]
+    params = [tuple(jnp.asarray(keys.normal(0, 0.1, (members, *s)), jnp.float32) for s in pair) for pair in shapes]
+    state = jax.vmap(optimizer.init)(params)
+    shape = (steps, members, task.batch_size) if own else (steps, task.batch_size)
+    orders = jnp.asarray(keys.integers(0, data.rows, shape))
+    rates = jnp.asarray(np.logspace(-4, -1, members), jnp.float32)
+    jax.block_until_ready(train(params, state, rates, orders))
+
+    def timed() -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(train(params, state, rates, orders))
+        return (time.perf_counter() - began) / steps / members
+
+    return timed
+
+
+def modelbatch_way(task: tw.Task, members: int, steps: int) -> Callable[[], float]:
+    """The same work by ModelBatch; it has one optimizer over tensors of all members' rates."""
+    from modelbatch import ModelBatch
+    from modelbatch.optimizer import OptimizerFactory
+
+    data = task.prepare().train
+    batch = ModelBatch([task.build(0) for _ in range(members)])
+    rates = [{"lr": float(r)} for r in np.logspace(-4, -1, members)]
+    optimizer = OptimizerFactory(torch.optim.AdamW).create_optimizer(batch, rates)
+    order = torch.randperm(data.rows)
+
+    def timed() -> float:
+        began = time.perf_counter()
+        for step in range(steps):
+            at = step * task.batch_size % (data.rows - task.batch_size)
+            rows = order[at : at + task.batch_size]
+            optimizer.zero_grad()
+            batch.compute_loss(batch(data.inputs[rows]), data.targets[rows], F.cross_entropy).backward()
+            optimizer.step()
+        return (time.perf_counter() - began) / steps / members
+
+    return timed
+
+
+def peer(make: Callable[..., Callable[[], float]], *args: Any) -> Callable[[], float] | None:
+    """A peer's way; None where it is not installed."""
+    try:
+        return make(*args)
+    except ImportError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+
+
+def rows_of(task: tw.Task, own: bool, members: int, steps: int, rounds: int) -> list[Row]:
+    """One order for all, or an order each."""
+    ways: dict[str, Callable[[], float] | None] = {
+        "ours": lambda: ours(task, own, members, steps),
+        "alone": lambda: alone(task, 10 * steps),
+        "JAX": peer(jax_way, task, own, members, steps),
+    }
+    if not own:
+        ways["ModelBatch"] = peer(modelbatch_way, task, members, max(3, steps // 10))
+    times: dict[str, list[float]] = {name: [] for name, way in ways.items() if way is not None}
+    for _ in range(rounds):
+        for name, values in times.items():
+            way = ways[name]
+            values.append(way() if way else 0.0)
+    what = f"digits MLP, {members} members, {'an order each' if own else 'one order'}: seconds a member and step"
+    bars = {"alone": 7.0 if own else 9.0, "JAX": 1 / 1.3, "ModelBatch": None}
+    found = []
+    for name, values in times.items():
+        if name != "ours":
+            ratio = median([b / a for a, b in zip(times["ours"], values, strict=True)])
+            bar = bars[name]
+            found.append(
+                Row(
+                    what=what, ours=median(times["ours"]), peer=median(values), peer_name=name, ratio=ratio, n=rounds,
+                    bar=bar, holds=None if bar is None else ratio >= bar,
+                )
+            )  # fmt: skip
+    return found
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    task = tw.Task.load("digits")
+    members, steps, rounds = (64, 30, 2) if options.quick else (MEMBERS, STEPS, 7)
+    rows = [row for own in (False, True) for row in rows_of(task, own, members, steps, rounds)]
+    report(options, rows)
+
+
+if __name__ == "__main__":
+    main()

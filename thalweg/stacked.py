@@ -1,0 +1,306 @@
+"""Cohorts of many members: one program over stacked weights, or, for what cannot be batched, one after the other."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .batch import Batch, make_batch
+from .cohort import Cohort, Floats, Solo
+from .engine.joint import Joint
+from .seeds import Stream
+
+if TYPE_CHECKING:
+    from .data import Feed
+    from .recipe import Recipe
+    from .task import Task
+
+TOLERANCE = 1e-4  # between a member's loss in the cohort and alone, before the first step
+HALF_TOLERANCE = 1e-2  # the same where bfloat16 computes
+CHUNK = 1024  # rows of a batch in full-batch descent
+ROWS = 8192  # members × rows that an evaluation holds at once
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a member of a cohort is made from: its recipe with a known rate, its seed, the length of its schedule."""
+
+    recipe: Recipe
+    seed: int
+    steps: int
+
+
+class Many(Cohort):
+    """Members that are solos as well."""
+
+    def __init__(self, task: Task, entries: Sequence[Entry]) -> None:
+        self.task, self.members = task, len(entries)
+        self.solos = [Solo(task, entry.recipe, entry.seed, entry.steps) for entry in entries]
+
+    def solo(self, member: int) -> Solo:
+        """See `Cohort.solo`."""
+        return self.solos[member]
+
+
+class Looped(Many):
+    """Members one after the other, each with its own stream of random numbers: the numbers are those of solo runs.
+
+    Args:
+        task: what is trained.
+        entries: the members.
+    """
+
+    def __init__(self, task: Task, entries: Sequence[Entry]) -> None:
+        super().__init__(task, entries)
+        self._streams = [Stream(entry.seed, "dropout") for entry in entries]
+        self._alive = [True] * self.members
+
+    def forward(self, batch: Batch) -> Tensor:
+        """See `Cohort.forward`; the loss of a member that was stopped is 0."""
+        losses = []
+        for m, (solo, stream) in enumerate(zip(self.solos, self._streams, strict=True)):
+            if self._alive[m]:
+                with stream:
+                    losses.append(solo.forward(batch.of(m)))
+            else:
+                losses.append(torch.zeros(1))
+        return torch.cat(losses)
+
+    def backward(self, losses: Tensor, share: float) -> None:
+        """See `Cohort.backward`."""
+        alive = [solo.scaled(losses[m], share) for m, solo in enumerate(self.solos) if self._alive[m]]
+        torch.stack(alive).sum().backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> Floats:
+        """See `Cohort.step`."""
+        pairs = zip(self.solos, self._alive, strict=True)
+        return np.concatenate([solo.step() if alive else np.zeros(1) for solo, alive in pairs])
+
+    def stop(self, member: int) -> None:
+        """See `Cohort.stop`."""
+        self._alive[member] = False
+
+    def rates(self) -> Floats:
+        """See `Cohort.rates`."""
+        return np.concatenate([solo.rates() for solo in self.solos])
+
+    def evaluate(self, feed: Feed, members: Sequence[int]) -> list[dict[str, float]]:
+        """See `Cohort.evaluate`."""
+        return [found for m in members for found in self.solos[m].evaluate(feed)]
+
+
+class Unbatchable(Exception):
+    """Why the members of a cohort cannot be trained as one program."""
+
+
+class _Program(nn.Module):
+    """What is batched: the loss of a raw batch, or loss and output in evaluation."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, raw: Any) -> Any:
+        if self.model.training:
+            return self.task.loss_of(self.model, make_batch(raw))
+        loss, output = self.task.loss_and_output(self.model, make_batch(raw))
+        return loss, output if isinstance(output, Tensor) else loss
+
+
+class Stacked(Many):
+    """Members as one program: stacked weights, a batched forward, one backward of the summed losses, a joint step.
+
+    Each member's own model lives in the stacked memory: it holds the member's weights at any time.
+
+    Args:
+        task: what is trained.
+        entries: the members.
+
+    Raises:
+        Unbatchable: something in model, loss or recipe cannot be batched; says what.
+    """
+
+    def __init__(self, task: Task, entries: Sequence[Entry]) -> None:
+        super().__init__(task, entries)
+        if task.compile or task.precision == "fp16":
+            raise Unbatchable("compile=True" if task.compile else "the loss scale of fp16 is each run's own")
+        model = self.solos[0].model
+        self._program = _Program(task, model)
+        data, size = task.prepare(), entries[0].recipe.batch_size
+        size = size or data.batch_size
+        batch = next(data.train.batches(CHUNK if size == "full" else int(size), seed=entries[0].seed))
+        changed = _changed_buffers(task, model, batch)
+        named = [dict(solo.model.named_parameters()) for solo in self.solos]
+        buffers = [dict(solo.model.named_buffers()) for solo in self.solos]
+        if len({tuple((name, p.shape, p.dtype) for name, p in each.items()) for each in named}) > 1:
+            raise Unbatchable("the members' models differ in structure")
+        self._weights = {name: _stack([each[name] for each in named]) for name in named[0]}
+        own = [n for n in buffers[0] if n in changed or any(not _equal(b[n], buffers[0][n]) for b in buffers[1:])]
+        self._buffers = {name: _stack([each[name] for each in buffers]) for name in own}
+        params = [[each[name] for name in self._weights] for each in named]
+        self._joint = Joint([solo.optimizer for solo in self.solos], params, list(self._weights.values()))
+        self._factors = _factors(self.solos, entries)
+        self._at = 0
+        self._check(batch)
+
+    def _apply(self, members: Sequence[int] | None, raw: Any, orders: bool) -> Any:
+        """What the program gives for each member, stacked."""
+        state = {f"model.{name}": stack for name, stack in (self._weights | self._buffers).items()}
+        if members is not None and len(members) < self.members:
+            index = torch.tensor(members, device=next(iter(state.values())).device)
+            state = {name: stack.index_select(0, index) for name, stack in state.items()}
+
+        def one(state: dict[str, Tensor], raw: Any) -> Any:
+            return torch.func.functional_call(self._program, state, (raw,))
+
+        with sdpa_kernel(SDPBackend.MATH):
+            return torch.vmap(one, (0, 0 if orders else None), randomness="different")(state, raw)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """See `Cohort.forward`."""
+        losses: Tensor = self._apply(None, batch.raw, batch.orders)
+        return losses
+
+    def backward(self, losses: Tensor, share: float) -> None:
+        """See `Cohort.backward`."""
+        (losses.sum() * share if share != 1 else losses.sum()).backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> Floats:
+        """See `Cohort.step`."""
+        norms = self._joint.step(self._factors[self._at])
+        self._at += 1
+        for stack in self._weights.values():
+            stack.grad = None
+        return norms
+
+    def stop(self, member: int) -> None:
+        """See `Cohort.stop`."""
+        self._joint.stop(member)
+
+    def rates(self) -> Floats:
+        """See `Cohort.rates`."""
+        return self._joint.rates(self._factors[self._at])
+
+    def evaluate(self, feed: Feed, members: Sequence[int]) -> list[dict[str, float]]:
+        """See `Cohort.evaluate`; members with averaged weights are evaluated one after the other."""
+        plain = [m for m in members if not self.solos[m].optimizer.averages]
+        found = {m: self.solos[m].evaluate(feed)[0] for m in members if m not in plain}
+        if plain:
+            rows = max(32, min(1024, ROWS // len(plain)))
+            with _evaluating(self._program):
+                scores = self.task.evaluate_each(lambda batch: self._apply(plain, batch.raw, False), feed, rows)
+            found |= dict(zip(plain, scores, strict=True))
+        return [found[m] for m in members]
+
+    def _check(self, batch: Batch) -> None:
+        """See that a member computes in the cohort what it computes alone, in training and in evaluation mode."""
+        last = self.members - 1
+        try:
+            with _kept(self._buffers), _batched_fully(), torch.enable_grad():
+                alone = [self.solos[last].forward(batch).detach() for _ in range(2)]
+                together = self.forward(batch)
+                self.backward(together, 1.0)
+                if torch.equal(*alone):  # it draws no random numbers
+                    self._compare(together[last].detach(), alone[0][0])
+            with torch.no_grad(), _evaluating(self._program), _evaluating(self.solos[last].model), _batched_fully():
+                losses, _ = self._apply(None, batch.raw, False)
+                self._compare(losses[last], self.task.loss_and_output(self.solos[last].model, batch)[0])
+        except (Unbatchable, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise Unbatchable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+        finally:
+            for stack in self._weights.values():
+                stack.grad = None
+
+    def _compare(self, together: Tensor, alone: Tensor) -> None:
+        tolerance = TOLERANCE if self.task.precision == "float32" else HALF_TOLERANCE
+        if not torch.allclose(together, alone, rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise Unbatchable(f"a loss is {float(together):.6g} in a cohort and {float(alone):.6g} alone")
+
+
+def make(task: Task, entries: Sequence[Entry]) -> tuple[Cohort, str | None]:
+    """A cohort of some members, and why it is not trained as one program, None where it is or has one member."""
+    if len(entries) == 1:
+        return Solo(task, entries[0].recipe, entries[0].seed, entries[0].steps), None
+    try:
+        return Stacked(task, entries), None
+    except Unbatchable as reason:
+        return Looped(task, entries), str(reason)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """A tensor (K, ...) of the tensors' values; their memory is its slices from now on."""
+    with torch.no_grad():
+        stack = torch.stack([t.detach() for t in tensors])
+        for tensor, place in zip(tensors, stack.unbind(), strict=True):
+            tensor.data = place
+    return stack.requires_grad_(any(t.requires_grad for t in tensors))
+
+
+def _changed_buffers(task: Task, model: nn.Module, batch: Batch) -> set[str]:
+    """The names of the buffers that a forward pass in training mode writes to."""
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        task.loss_of(twin, batch)
+    after = dict(twin.named_buffers())
+    return {name for name, buffer in model.named_buffers() if not _equal(buffer, after[name])}
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool(torch.equal(a, b))
+
+
+def _factors(solos: Sequence[Solo], entries: Sequence[Entry]) -> Floats:
+    """The schedules as a table: a row a step, a column a member; after its last step a member's rate stays."""
+    steps, columns = max(entry.steps for entry in entries), {}
+    keys = [(e.recipe.schedule, e.recipe.warmup_steps(e.steps), e.steps) for e in entries]
+    for key, solo in zip(keys, solos, strict=True):
+        if key not in columns:
+            own = [float(solo.factor(step)) for step in range(key[-1] + 1)]
+            columns[key] = own + own[-1:] * (steps - key[-1])
+    return np.array([columns[key] for key in keys]).T.copy()
+
+
+@contextmanager
+def _kept(tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Afterwards the tensors hold what they held before."""
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(before[name])
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _batched_fully() -> Iterator[None]:
+    """Raise `Unbatchable` for an operator that vmap would only run member by member."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    slow = next((str(w.message) for w in caught if "batching rule" in str(w.message)), None)
+    if slow is not None:
+        raise Unbatchable(slow.split("for ")[-1].split(". ")[0])
