@@ -20,22 +20,17 @@ from torch.nn import functional as F
 
 import thalweg as tw
 from thalweg import loop
-from thalweg.stacked import Entry, Stacked
+from thalweg.stacked import Entry
 
-MEMBERS, BATCH, STEPS = 512, 64, 100
+MEMBERS, STEPS, WARM = 512, 100, 3
 
 
 def ours(task: tw.Task, own: bool, members: int, steps: int) -> float:
     """Seconds a member and step."""
     rates = np.logspace(-4, -1, members)
     entries = [Entry(tw.Recipe("adamw", lr=float(r)), m if own else 0, steps) for m, r in enumerate(rates)]
-    cohort = Stacked(task, entries)
-    data = task.prepare()
-    feed = loop.updates(data.train, task.batch_size, 1, [entry.seed for entry in entries])
-    loop.train(cohort, feed, [loop.Course(3)] * members)
-    began = time.perf_counter()
-    loop.train(cohort, feed, [loop.Course(steps - 3)] * members)
-    return (time.perf_counter() - began) / (steps - 3) / members
+    [run, *_], _ = loop.run_cohort(task, entries, [0] * members, splits=())
+    return (run.trace.seconds[-1] - run.trace.seconds[WARM - 1]) / (steps - WARM) / members
 
 
 def alone(task: tw.Task, steps: int) -> float:

@@ -1,6 +1,8 @@
 """Cohorts: every member computes what it computes alone, whatever the others do."""
 
 import math
+import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -49,8 +51,19 @@ class Recurrent(nn.Module):
         return self.out(self.cell(x[:, 0])[0][:, -1])
 
 
-def mlp(p=0.0):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(p), nn.Linear(16, 4))
+class Locked(nn.Module):
+    """It holds what cannot be copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.lock = mlp(), threading.Lock()
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def mlp(*between):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), *between, nn.Linear(16, 4))
 
 
 def cnn():
@@ -66,11 +79,12 @@ def task_of(model, x=IMAGES, y=LABELS, **options):
 
 MODELS = {
     "an MLP": lambda: task_of(mlp),
-    "dropout 0": lambda: task_of(lambda: mlp(0.0)),
+    "dropout 0": lambda: task_of(lambda: mlp(nn.Dropout(0.0))),
     "a CNN with batch norm": lambda: task_of(cnn),
     "attention and tied weights": lambda: task_of(Attention, TOKENS[:, :12], TOKENS.roll(-1, 1)),
     "accumulation": lambda: task_of(mlp, accumulate=3),
-    "the whole batch": lambda: task_of(cnn, batch_size=256),
+    "bfloat16": lambda: task_of(mlp, precision="bf16"),
+    "rows as they come": lambda: task_of(mlp, shuffle=False),
 }
 RECIPES = [
     tw.Recipe("adamw", lr=3e-3, weight_decay=0.1),
@@ -80,9 +94,8 @@ RECIPES = [
 ]
 
 
-def alone(task, entry, splits=("select",)):
-    run, solo = loop.run(task, entry.recipe, entry.seed, steps=entry.steps, evaluations=2, splits=splits)
-    return run, solo
+def alone(task, entry):
+    return loop.run(task, entry.recipe, entry.seed, steps=entry.steps, evaluations=2)
 
 
 def together(task, entries):
@@ -111,8 +124,10 @@ def test_a_member_does_what_it_does_alone(name, seeds):
     assert isinstance(cohort, Stacked)
     for m, (entry, run) in enumerate(zip(entries, runs, strict=True)):
         single, solo = alone(task, entry)
-        assert_same(run, single)
-        for key, value in solo.weights().items() if entry.recipe.optimizer == "momentum" else ():
+        assert_same(run, single, rel=1e-2 if task.precision == "bf16" else 1e-4)
+        for key, value in (
+            solo.weights().items() if (entry.recipe.optimizer, task.precision) == ("momentum", "float32") else ()
+        ):
             # Adam and Lion make steps of their own from the rounding noise of gradients that are zero
             torch.testing.assert_close(cohort.solo(m).weights()[key], value, rtol=1e-3, atol=1e-5)
 
@@ -159,20 +174,29 @@ def test_adding_a_member_changes_no_others_losses():
         assert one.trace.loss == pytest.approx(other.trace.loss, rel=1e-4)
 
 
-def test_members_end_when_their_own_schedule_does():
-    task = task_of(mlp)
-    entries = [Entry(tw.Recipe("adamw", lr=3e-3), 0, steps) for steps in (10, 50, 30)]
+@pytest.mark.parametrize("model", [mlp, cnn])
+def test_members_end_when_their_own_schedule_does(model):
+    task = task_of(model)
+    entries = [Entry(tw.Recipe("momentum", lr=0.02), 0, steps) for steps in (10, 50, 30)]
     runs, _ = together(task, entries)
     for entry, run in zip(entries, runs, strict=True):
         single, solo = alone(task, entry)
         assert run.outcome.step == len(run.trace) == entry.steps
         assert_same(run, single)
-        for p, q in zip(run.model.parameters(), solo.model.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5)
+        for key, value in solo.weights().items():
+            torch.testing.assert_close(run.model.state_dict()[key], value, rtol=1e-3, atol=1e-5)
+        assert task.evaluate(run.model, task.prepare().select)["loss"] == pytest.approx(run.final["loss"], rel=1e-5)
+
+
+def test_what_a_run_keeps_is_its_own():
+    runs, _ = together(task_of(mlp), [Entry(RECIPES[0], 0, 3)] * 5)
+    for run in runs:
+        for tensor in run.model.state_dict().values():
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def test_dropout_draws_for_each_member_anew():
-    task = task_of(lambda: mlp(0.2))
+    task = task_of(lambda: mlp(nn.Dropout(0.2)))
     entries = [Entry(tw.Recipe("adamw", lr=3e-3), 0, STEPS)] * 12
     runs, cohort = together(task, entries)
     assert isinstance(cohort, Stacked)
@@ -187,25 +211,123 @@ def test_groups_and_frozen_parameters():
     recipe = tw.Recipe("adamw", lr=3e-3, groups={"5.*": {"lr_scale": 3}}, freeze=["0.*"], weight_decay=0.1)
     entries = [Entry(recipe, 0, STEPS), Entry(tw.Recipe("adamw", lr=1e-3), 1, STEPS)]
     runs, cohort = together(task, entries)
+    assert isinstance(cohort, Stacked)
     for entry, run in zip(entries, runs, strict=True):
         assert_same(run, alone(task, entry)[0])
     assert torch.equal(cohort.solo(0).weights()["0.weight"], task.build(0).state_dict()["0.weight"])
 
 
+class Pair(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+
+
 def mean_loss(model, batch):
-    return F.mse_loss(model(batch["x"]).sum(1), batch["y"].float())
+    x, y = (batch["x"], batch["y"]) if isinstance(batch, dict) else batch
+    return F.mse_loss(model(x).sum(1), y.float())
 
 
-def test_a_loss_of_the_whole_batch_and_dicts():
-    data = [{"x": x, "y": y} for x, y in zip(IMAGES[:96], LABELS[:96], strict=True)]
+SHAPES = {
+    "dicts": (lambda x, y: {"x": x, "y": y}, Stacked),
+    "named tuples": (Pair, Stacked),
+    "texts beside": (lambda x, y: {"x": x, "y": y, "name": str(float(x.sum()))}, Looped),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batches_of_any_form(shape):
+    form, kind = SHAPES[shape]
+    data = [form(x, y) for x, y in zip(IMAGES[:96], LABELS[:96], strict=True)]
     task = tw.Task(
         model=mlp, train=data[:64], valid=data[64:], batch_loss=mean_loss, metric="loss", batch_size=16, steps=9
     )
     entries = [Entry(tw.Recipe("sgd", lr=1e-3), seed, 9) for seed in (0, 1)]
     runs, cohort = together(task, entries)
+    assert isinstance(cohort, kind)
+    for entry, run in zip(entries, runs, strict=True):
+        assert_same(run, alone(task, entry)[0])
+
+
+def test_the_whole_training_set_as_one_batch():
+    task = task_of(cnn, steps=5)
+    entries = [Entry(tw.Recipe("gd", lr=lr, batch_size="full", average=0.5), 0, 5) for lr in (0.1, 0.01)]
+    runs, cohort = together(task, entries)
     assert isinstance(cohort, Stacked)
     for entry, run in zip(entries, runs, strict=True):
         assert_same(run, alone(task, entry)[0])
+
+
+def test_recipes_of_different_batch_sizes_are_refused():
+    entries = [Entry(tw.Recipe("sgd", lr=0.1, batch_size=size), 0, 5) for size in (8, 32)]
+    with pytest.raises(ValueError, match="one batch size"):
+        together(task_of(mlp), entries)
+
+
+def contrast(outputs, targets):
+    return F.cross_entropy(outputs @ outputs.t(), torch.arange(len(outputs)))
+
+
+def test_an_evaluation_does_not_depend_on_how_many_are_evaluated():
+    task = tw.Task(
+        model=mlp, train=(IMAGES[:64], LABELS[:64]), valid=(IMAGES[64:], LABELS[64:]), loss=contrast, metric="loss",
+        batch_size=16, steps=4,
+    )  # fmt: skip
+    entries = [Entry(tw.Recipe("sgd", lr=1e-3), 0, 4)] * 80
+    runs, _ = together(task, entries)
+    single = alone(task, entries[0])[0]
+    assert [e["loss"] for e in runs[70].trace.evaluations] == pytest.approx(
+        [e["loss"] for e in single.trace.evaluations], rel=1e-4
+    )
+
+
+def refusing(outputs, targets):
+    if not outputs.isfinite().all():
+        raise ValueError("input contains NaN")
+    return float(outputs.mean())
+
+
+def refusing_loss(outputs, targets):
+    if not outputs.isfinite().all():
+        raise ValueError("the outputs are not finite")
+    return F.cross_entropy(outputs, targets)
+
+
+@pytest.mark.parametrize(
+    "options", [{"metric": refusing, "goal": "max"}, {"loss": refusing_loss}], ids=["a metric", "a loss"]
+)
+def test_an_error_behind_one_member_leaves_the_others(options):
+    task = task_of(mlp, steps=4, **options)
+    entries = [Entry(tw.Recipe("sgd", lr=lr), 0, 4) for lr in (0.1, 1e30, 0.01)]
+    runs, _ = together(task, entries)
+    for entry, run in zip(entries, runs, strict=True):
+        single = alone(task, entry)[0]
+        assert run.outcome.as_dict() == single.outcome.as_dict()
+        assert run.trace.loss == pytest.approx(single.trace.loss, rel=1e-4, nan_ok=True)
+    assert [run.outcome.status for run in runs] == ["finished", "diverged", "finished"]
+
+
+def test_losses_that_are_read_late(monkeypatch):
+    task = task_of(mlp)
+    entries = [Entry(recipe, 0, STEPS) for recipe in (RECIPES[0], tw.Recipe("sgd", lr=1e6))]
+    exact = [alone(task, entry)[0] for entry in entries]
+    monkeypatch.setattr(loop, "READ_EVERY", {"cpu": 16})
+    late = [alone(task, entry)[0] for entry in entries]
+    runs, _ = together(task, entries)
+    for run, single, one in zip(runs, exact, late, strict=True):
+        assert run.outcome.as_dict() == single.outcome.as_dict() == one.outcome.as_dict()
+        assert run.trace.step == single.trace.step == one.trace.step
+
+
+@pytest.mark.parametrize("every", [1, 16])
+def test_the_end_of_the_time_keeps_what_there_is(every, monkeypatch):
+    monkeypatch.setattr(loop, "READ_EVERY", {"cpu": every})
+    now = iter(range(10**6))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(now))
+    entries = [Entry(recipe, 0, STEPS) for recipe in (RECIPES[0], tw.Recipe("sgd", lr=1e6))]
+    runs, _ = loop.run_cohort(task_of(mlp), entries, [2, 2], deadline=40)
+    assert [run.outcome.status for run in runs] == ["stopped", "diverged"]
+    assert runs[0].outcome.reason == "budget"
+    assert runs[0].outcome.step > 20 and len(runs[0].trace) > 20 - every
 
 
 def test_augmentation_gives_each_seed_its_own_batches():
@@ -221,10 +343,11 @@ def test_augmentation_gives_each_seed_its_own_batches():
     ("model", "options", "reason"),
     [
         (Recurrent, {}, "lstm"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4, momentum=None)), {}, ""),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4, momentum=None)), {}, "vmap"),
         (mlp, {"precision": "fp16"}, "fp16"),
+        (Locked, {}, "pickle"),
     ],
-    ids=["an LSTM", "batch norm without momentum", "fp16"],
+    ids=["an LSTM", "batch norm without momentum", "fp16", "a module that cannot be copied"],
 )
 def test_what_cannot_be_batched_runs_one_by_one(model, options, reason):
     task = task_of(model, **options)
@@ -270,4 +393,28 @@ def test_numbers_that_differ_in_a_cohort_are_noticed():
             return self.net(x * self.scale)
 
     with pytest.raises(Unbatchable, match="alone"):
-        Stacked(task_of(Odd), [Entry(RECIPES[0], 0, 5), Entry(RECIPES[0], 1, 5)])
+        Stacked(task_of(Odd), [Entry(RECIPES[0], seed, 5) for seed in (0, 1, 0)])
+
+
+def test_what_cannot_be_batched_only_later_begins_anew_one_by_one():
+    class Late(nn.Module):
+        """It writes to a buffer from the fourth forward pass on."""
+
+        def __init__(self):
+            super().__init__()
+            self.net, self.passes = mlp(), 0
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x):
+            y = self.net(x)
+            self.passes += 1
+            if self.training and self.passes > 20:
+                self.seen += y.detach().mean()
+            return y
+
+    task = task_of(Late, steps=30)
+    entries = [Entry(RECIPES[0], seed, 30) for seed in (0, 1)]
+    runs, cohort = together(task, entries)
+    assert isinstance(cohort, Looped)
+    for entry, run in zip(entries, runs, strict=True):
+        assert run.trace.loss == alone(task, entry)[0].trace.loss

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from thalweg import errors
 from thalweg.engine import reference
+from thalweg.modes import evaluating
 
 if TYPE_CHECKING:
     from thalweg.batch import Batch
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Forward = Callable[[nn.Module, "Batch"], Any]
 BATCHES = 100  # training batches that batch-norm statistics are averaged over
-CHUNK = 1024  # rows of such a batch in full-batch descent
 _GUARDED: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 _WARNED: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 _HOOK: RemovableHandle | None = None
@@ -110,23 +110,20 @@ def _measure(model: nn.Module, batches: Iterable[Batch], forward: Forward) -> in
     norms, counted = _norms(model), 0
     if not norms:
         return 0
-    modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    try:
-        with torch.no_grad():
-            for batch in itertools.islice(batches, BATCHES):
-                forward(model, batch)
-                counted += 1
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(model):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        try:
+            with torch.no_grad():
+                for batch in itertools.islice(batches, BATCHES):
+                    forward(model, batch)
+                    counted += 1
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
     return counted
 
 

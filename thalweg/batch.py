@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -34,21 +35,46 @@ class Batch(NamedTuple):
             return self
         return make_batch(map_leaves(lambda t: t[order], self.raw))
 
+    def joined(self) -> Batch:
+        """Itself."""
+        return self
 
-def side_by_side(batches: Sequence[Batch]) -> Batch:
-    """Batches of equal shapes as one, with a dimension in front.
 
-    Raises:
-        BadData: their shapes or what they hold besides tensors differ.
-    """
-    columns = [leaves(batch.raw) for batch in batches]
-    shapes = {tuple(column.shape for column in part) for part in columns}
-    if len(shapes) > 1:
-        raise BadData(f"batches of different shapes: {shapes}", "pad them to one shape")
-    stacks = iter([torch.stack(parts) for parts in zip(*columns, strict=True)])
-    raw = map_leaves(lambda _: next(stacks), batches[0].raw)
-    inputs, targets, _ = unpack(raw)
-    return Batch(inputs, targets, batches[0].rows, raw, orders=True)
+@dataclass(frozen=True)
+class Several:
+    """Batches of as many rows in several orders, one after the other; `joined` lays them side by side."""
+
+    parts: Sequence[Batch]
+
+    @property
+    def rows(self) -> int:
+        """Of each."""
+        return self.parts[0].rows
+
+    @property
+    def inputs(self) -> Any:
+        """Of all."""
+        return [part.inputs for part in self.parts]
+
+    def of(self, order: int) -> Batch:
+        """See `Batch.of`."""
+        return self.parts[order]
+
+    def joined(self) -> Batch:
+        """One batch with a dimension in front.
+
+        Raises:
+            BadData: tensors of different shapes, or something else than tensors.
+        """
+        columns = [leaves(part.raw) for part in self.parts]
+        if not all(_is_tensors(part.raw) for part in self.parts):
+            raise BadData("the batches hold more than tensors", "leave it out of them")
+        if len({tuple(column.shape for column in part) for part in columns}) > 1:
+            raise BadData("batches of different shapes in the orders of different seeds", "pad them to one shape")
+        stacks = iter([torch.stack(parts) for parts in zip(*columns, strict=True)])
+        raw = map_leaves(lambda _: next(stacks), self.parts[0].raw)
+        inputs, targets, _ = unpack(raw)
+        return Batch(inputs, targets, self.rows, raw, orders=True)
 
 
 def leaves(value: Any) -> list[Tensor]:
@@ -66,7 +92,8 @@ def map_leaves(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: map_leaves(function, part) for key, part in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(map_leaves(function, part) for part in value) if type(value) in (tuple, list) else value
+        parts = [map_leaves(function, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
 
 
@@ -115,6 +142,13 @@ def make_batch(raw: Any) -> Batch:
             "a batch holds no tensor with rows", "let the data set give tensors, or a collate_fn that makes them"
         )
     return Batch(inputs, targets, len(tensors[0]), raw)
+
+
+def _is_tensors(value: Any) -> bool:
+    """Whether a nesting holds nothing but tensors."""
+    if isinstance(value, Mapping):
+        return all(map(_is_tensors, value.values()))
+    return all(map(_is_tensors, value)) if isinstance(value, tuple | list) else isinstance(value, Tensor)
 
 
 def same(a: Any, b: Any) -> bool:

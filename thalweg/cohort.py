@@ -14,11 +14,12 @@ import torch
 from . import averages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor, nn
 
-    from .data import Batch, Feed
+    from .batch import Batch, Several
+    from .data import Feed
     from .optimizer import Optimizer
     from .recipe import Recipe
     from .task import Task
@@ -35,7 +36,7 @@ class Cohort(ABC):
     members: int
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch | Several) -> Tensor:
         """The members' losses on a batch, (K,), with their graph."""
 
     @abstractmethod
@@ -88,9 +89,9 @@ class Solo(Cohort):
         device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device) if task.precision == "fp16" else None
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch | Several) -> Tensor:
         """The loss on a batch, (1,)."""
-        return self.task.loss_of(self.model, batch).reshape(1)
+        return self.task.loss_of(self.model, batch.of(0)).reshape(1)
 
     def backward(self, losses: Tensor, share: float) -> None:
         """Add ``share`` × the gradient to ``.grad``."""
@@ -140,10 +141,10 @@ class Solo(Cohort):
         with self.optimizer.averaged(), averages.statistics(self.model, self._batches(), self.task.loss_of):
             return [self.task.evaluate(self.model, feed)]
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Any:
         data = self.task.prepare()
         size = self.recipe.batch_size or data.batch_size
-        return data.train.batches(averages.CHUNK if size == "full" else int(size), seed=0, epoch=0)
+        return data.train.training(size, [0])
 
     def finish(self) -> str | None:
         """Leave the weights that were evaluated in the model; what was done, in a sentence."""

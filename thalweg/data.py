@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from thalweg.batch import Batch, Inputs, leaves, map_leaves, pack, same, side_by_side
+from thalweg.batch import Batch, Inputs, Several, leaves, map_leaves, pack, same
 from thalweg.errors import BadData, BadTask
 from thalweg.order import count_batches, order, split_rows
 from thalweg.seeds import Stream, stream
 
 __all__ = ["Batch", "Feed", "Halves", "Tensors"]
+
+
+CHUNK = 1024  # rows that a forward pass holds at once in full-batch descent
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,19 @@ class Feed(ABC):
     ) -> Generator[Batch, None, None]:
         """The batches of one epoch; ``seed=None``: all rows in order, for evaluation."""
 
-    def orders(self, size: int, *, seeds: Sequence[int], epoch: int = 0) -> Generator[Batch, None, None]:
-        """The batches of one epoch in the orders of several seeds, which may repeat, side by side; see `Batch`."""
+    def training(self, size: int | str, seeds: Sequence[int], epoch: int = 0) -> Iterator[Batch | Several]:
+        """The batches of a training epoch; of seeds that differ in the order of each; "full": all rows, in chunks."""
+        if size == "full":
+            return self.batches(CHUNK)
+        if len(set(seeds)) == 1:
+            return self.batches(int(size), seed=seeds[0], epoch=epoch)
+        return self.orders(int(size), seeds, epoch)
+
+    def orders(self, size: int, seeds: Sequence[int], epoch: int) -> Iterator[Batch | Several]:
+        """The batches of an epoch in the orders of some seeds, which may repeat."""
         distinct = list(dict.fromkeys(seeds))
-        parts = [self.batches(size, seed=seed, epoch=epoch) for seed in distinct]
-        for batches in zip(*parts, strict=True):
-            yield side_by_side([batches[distinct.index(seed)] for seed in seeds])
+        for batches in zip(*(self.batches(size, seed=seed, epoch=epoch) for seed in distinct), strict=True):
+            yield Several([batches[distinct.index(seed)] for seed in seeds])
 
     @abstractmethod
     def steps_per_epoch(self, size: int) -> int:
@@ -219,11 +229,14 @@ class Tensors(Feed):
                 inputs, targets = map_leaves(lambda t: t.to(self.device), (inputs, targets))
             yield Batch(inputs, targets, min(size, used - start), pack(inputs, targets, self.form))
 
-    def orders(self, size: int, *, seeds: Sequence[int], epoch: int = 0) -> Generator[Batch, None, None]:
+    def orders(self, size: int, seeds: Sequence[int], epoch: int) -> Iterator[Batch | Several]:
         """See `Feed.orders`: one gathering for all."""
         home = self._columns[0].device
         if self.transform is not None or home != self.device:
-            yield from super().orders(size, seeds=seeds, epoch=epoch)
+            yield from super().orders(size, seeds, epoch)
+            return
+        if self.shuffle is False:
+            yield from self.batches(size, seed=seeds[0], epoch=epoch)
             return
         used = min(self.rows, size * self.steps_per_epoch(size))
         distinct = list(dict.fromkeys(seeds))

@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -17,22 +18,22 @@ from .cohort import Cohort, Solo
 from .errors import BadData, BadTask, ThalwegError
 from .run import Log, Outcome, Run, Trace
 from .seeds import stream
-from .stacked import Entry, make
+from .stacked import Entry, Looped, Unbatchable, make
 
 if TYPE_CHECKING:
-    from .data import Batch, Feed
+    from .batch import Batch, Several
+    from .data import Feed
     from .recipe import Recipe
     from .task import Task
 
+Update: TypeAlias = "list[tuple[Batch | Several, float]]"
 Observer = Callable[[int, list[Trace]], None]
-CHUNK = 1024  # rows a forward pass holds at once in full-batch descent
 READ_EVERY = {"cpu": 1}  # steps between two readings of the losses; elsewhere a reading waits for the device
+T = TypeVar("T")
 REPORT_EVERY = 100  # steps between two calls of the observer
 
 
-def updates(
-    feed: Feed, batch_size: int | str, accumulate: int, seed: int | Sequence[int]
-) -> Iterator[list[tuple[Batch, float]]]:
+def updates(feed: Feed, batch_size: int | str, accumulate: int, seed: int | Sequence[int]) -> Iterator[Update]:
     """Epoch after epoch, the batches of each update with their shares of its gradient.
 
     The shares are rows of the batch / rows of the update, so that the sum of ``share × mean loss`` is the mean over all.
@@ -42,27 +43,18 @@ def updates(
     seeds = [seed] if isinstance(seed, int) else list(seed)
     epoch = 0
     while True:
-        if batch_size == "full":
-            group = list(feed.batches(CHUNK))
-        else:
-            group = []
-            for batch in _epoch(feed, int(batch_size), seeds, epoch):
-                group.append(batch)
-                if len(group) == accumulate:
-                    yield _shares(group)
-                    group = []
+        group: list[Batch | Several] = []
+        for batch in feed.training(batch_size, seeds, epoch):
+            group.append(batch)
+            if len(group) == accumulate and batch_size != "full":
+                yield _shares(group)
+                group = []
         if group:
             yield _shares(group)
         epoch += 1
 
 
-def _epoch(feed: Feed, size: int, seeds: list[int], epoch: int) -> Iterator[Batch]:
-    if len(set(seeds)) == 1:
-        return feed.batches(size, seed=seeds[0], epoch=epoch)
-    return feed.orders(size, seeds=seeds, epoch=epoch)
-
-
-def _shares(group: list[Batch]) -> list[tuple[Batch, float]]:
+def _shares(group: list[Batch | Several]) -> Update:
     rows = sum(batch.rows for batch in group)
     return [(batch, batch.rows / rows) for batch in group]
 
@@ -77,7 +69,7 @@ class Course:
 
 def train(
     cohort: Cohort,
-    feed: Iterator[list[tuple[Batch, float]]],
+    feed: Iterator[Update],
     courses: Sequence[Course],
     splits: Mapping[str, Feed] = MappingProxyType({}),
     *,
@@ -109,53 +101,66 @@ def train(
         log.end(member, last)
         cohort.stop(member)
 
-    def fail(batch: Batch, error: Exception) -> None:
-        for m in members:
-            if outcomes[m] is None:
-                end(m, _failed(cohort, m, step, batch, error), step - 1)
+    def attempt(action: Callable[[], T], batch: Batch | Several, last: int) -> T | None:
+        """What an action gives; after an error it is tried again without the members behind it, None without any."""
+        while not all(outcomes):
+            try:
+                return action()
+            except Unbatchable:
+                raise
+            except Exception as error:
+                alive = [m for m in members if outcomes[m] is None]
+                for m, outcome in _failed(cohort, alive, step, batch, error):
+                    end(m, outcome, last)
+        return None
+
+    def evaluate(data: Feed, due: Sequence[int]) -> dict[int, dict[str, float]]:
+        """The metrics of those members that have not ended."""
+        chosen = [m for m in due if outcomes[m] is None]
+        return dict(zip(chosen, cohort.evaluate(data, chosen) if chosen else [], strict=True))
+
+    def update() -> tuple[torch.Tensor | None, Update]:
+        """Forward and backward of the next batches: the losses, None where nobody is left."""
+        group, total = next(feed), None
+        for batch, share in group:
+            losses = attempt(partial(cohort.forward, batch), batch, step - 1)
+            if losses is None:
+                return None, group
+            part = losses.detach() if share == 1 else share * losses.detach()
+            total = part if total is None else total + part
+            attempt(partial(cohort.backward, losses, share), batch, step - 1)
+        return total, group
 
     try:
         for step in range(1, max(course.steps for course in courses) + 1):
             if time.monotonic() > deadline:
-                outcomes = [o or Outcome("stopped", step - 1, reason="budget") for o in outcomes]
+                for m in members:
+                    if outcomes[m] is None:
+                        end(m, Outcome("stopped", step - 1, reason="budget"), step - 1)
                 break
             started = time.perf_counter()
-            group = next(feed)
-            total: torch.Tensor | None = None
-            try:
-                for batch, share in group:
-                    losses = cohort.forward(batch)
-                    part = losses.detach() if share == 1 else share * losses.detach()
-                    total = part if total is None else total + part
-                    cohort.backward(losses, share)
-            except Exception as error:
-                fail(group[-1][0], error)
+            total, group = update()
+            if total is None:
                 break
-            assert total is not None
             buffer.append(total)
+            batch = group[-1][0]
             due = [m for m in members if step in courses[m].evaluations]
             last = [m for m in members if step == courses[m].steps]
             if len(buffer) == read_every or due or last:
-                for m, outcome in _read(cohort, group[-1][0], buffer, step, log, outcomes):
+                for m, outcome in _read(cohort, batch, buffer, step, log, outcomes):
                     end(m, outcome, outcome.step - 1)
                 if all(outcomes):
                     break
             rates, norms = cohort.rates(), cohort.step()
             clock += time.perf_counter() - started
-            samples += sum(batch.rows for batch, _ in group)
+            samples += sum(part.rows for part, _ in group)
             log.step(step, samples, clock, rates, norms)
-            due = [m for m in due if outcomes[m] is None]
+            at = {"step": step, "samples": samples, "seconds": clock}
             for split, data in splits.items() if due else ():
-                try:
-                    found = cohort.evaluate(data, due)
-                except Exception as error:
-                    fail(group[-1][0], error)
-                    break
-                for m, metrics in zip(due, found, strict=True):
-                    at = {"step": step, "samples": samples, "seconds": clock, "split": split}
-                    log.evaluation(m, at | metrics)
-                    if outcomes[m] is None and not math.isfinite(metrics["loss"]):
-                        where = cohort.solo(m).first_non_finite(group[-1][0].of(m)) or "loss"
+                for m, metrics in (attempt(partial(evaluate, data, due), batch, step) or {}).items():
+                    log.evaluation(m, at | {"split": split} | metrics)
+                    if not math.isfinite(metrics["loss"]):
+                        where = cohort.solo(m).first_non_finite(batch.of(m)) or "loss"
                         said = f"non-finite loss on {split}, first in {where}"
                         end(m, Outcome.diverged(step, where, said), step)
             for m in last:
@@ -166,38 +171,42 @@ def train(
             if all(outcomes):
                 break
     except KeyboardInterrupt:
-        lengths = [len(trace) for trace in log.traces()]
-        outcomes = [o or Outcome("stopped", n, reason="interrupted") for o, n in zip(outcomes, lengths, strict=True)]
-    return [(t, o or Outcome("finished", step)) for t, o in zip(log.traces(), outcomes, strict=True)]
+        for m, trace in enumerate(log.traces()):
+            if outcomes[m] is None:
+                end(m, Outcome("stopped", len(trace), reason="interrupted"), len(trace))
+    return [(t, o) for t, o in zip(log.traces(), outcomes, strict=True) if o is not None]
 
 
-def _failed(cohort: Cohort, member: int, step: int, batch: Batch, error: Exception) -> Outcome:
-    """A divergence, if something non-finite is behind the error; else the error goes on to the user."""
+def _failed(
+    cohort: Cohort, alive: Sequence[int], step: int, batch: Batch | Several, error: Exception
+) -> list[tuple[int, Outcome]]:
+    """The divergences behind an error; without something non-finite the error goes on to the user."""
     _check_inputs(batch, step)
-    where = cohort.solo(member).first_non_finite(batch.of(member))
-    if where is None:
+    found = [(m, cohort.solo(m).first_non_finite(batch.of(m))) for m in alive]
+    if all(where is None for _, where in found):
         if isinstance(error, ThalwegError):
             raise error
         said = f"training failed at step {step}: {type(error).__name__}: {error}"
         raise BadTask(said, "try the model and the loss on one batch by hand") from error
-    return Outcome.diverged(step, where, f"{type(error).__name__}: {error}; non-finite first in {where}")
+    reason = f"{type(error).__name__}: {error}; non-finite first in"
+    return [(m, Outcome.diverged(step, where, f"{reason} {where}")) for m, where in found if where is not None]
 
 
-def _check_inputs(batch: Batch, step: int) -> None:
+def _check_inputs(batch: Batch | Several, step: int) -> None:
     if any(x.is_floating_point() and not x.isfinite().all() for x in leaves(batch.inputs)):
         raise BadData(f"the inputs of the batch of step {step} hold NaN or inf", "clean the data, or drop such rows")
 
 
 def _read(
     cohort: Cohort,
-    batch: Batch,
+    batch: Batch | Several,
     buffer: list[torch.Tensor],
     step: int,
     log: Log,
     outcomes: Sequence[Outcome | None],
 ) -> Iterator[tuple[int, Outcome]]:
     """Move the buffered losses to the log; yields the members that a non-finite one ends, with their outcomes."""
-    read = torch.stack(buffer).double().cpu().numpy()
+    read = torch.stack(buffer).cpu().double().numpy()
     buffer.clear()
     for at, losses in enumerate(read, step - len(read) + 1):
         log.loss(losses)
@@ -269,25 +278,41 @@ def run_cohort(
         Course(e.steps, frozenset(round(e.steps * (i + 1) / count) for i in range(count)))
         for e, count in zip(entries, evaluations, strict=True)
     ]
-    started = time.perf_counter()
-    read_every = READ_EVERY.get(str(data.device.type), 16)
-    while True:
-        with stream(entries[0].seed, "dropout"):
-            cohort, why = make(task, entries)
-            feed = updates(data.train, batch_size, task.accumulate, [entry.seed for entry in entries])
-            ended = train(cohort, feed, courses, feeds, deadline=deadline, observe=observe, read_every=read_every)
-        if read_every == 1 or all(outcome.status != "diverged" for _, outcome in ended):
-            break
-        read_every, observe = 1, None  # the losses were read late: go back and find what was non-finite first
-    seconds = time.perf_counter() - started
+    started, read_every = time.perf_counter(), READ_EVERY.get(str(data.device.type), 16)
+
+    def ended(cohort: Cohort) -> list[tuple[Trace, Outcome]]:
+        feed = updates(data.train, batch_size, task.accumulate, [entry.seed for entry in entries])
+        return train(cohort, feed, courses, feeds, deadline=deadline, observe=observe, read_every=read_every)
+
+    with stream(entries[0].seed, "dropout"):
+        cohort, why = make(task, entries)
+        try:
+            results = ended(cohort)
+        except Unbatchable as late:
+            why = str(late)
+            with stream(entries[0].seed, "dropout"):
+                cohort = Looped(task, entries)
+                results = ended(cohort)
     runs = []
-    for m, (entry, (trace, outcome)) in enumerate(zip(entries, ended, strict=True)):
+    for m, (entry, (trace, outcome)) in enumerate(zip(entries, results, strict=True)):
+        if outcome.status == "diverged" and read_every > 1:  # the losses were read late: what was non-finite first?
+            outcome = _replayed(task, entry, outcome, data.train, batch_size)
         solo = cohort.solo(m)
         said = solo.finish()
         solo.model.eval()
         notes = (*data.notes, *([said] if said else []), *([f"Trained one by one: {why}."] if why else []))
+        seconds = time.perf_counter() - started
         runs.append(Run(task.name, entry.recipe, entry.seed, trace, outcome, seconds, notes, _model=solo.model))
     return runs, cohort
+
+
+def _replayed(task: Task, entry: Entry, outcome: Outcome, feed: Feed, batch_size: int | str) -> Outcome:
+    """A divergence seen again by a run alone whose losses are read at every step."""
+    with stream(entry.seed, "dropout"):
+        solo = Solo(task, entry.recipe, entry.seed, entry.steps)
+        batches = updates(feed, batch_size, task.accumulate, entry.seed)
+        [(_, seen)] = train(solo, batches, [Course(outcome.step)])
+    return seen if seen.status == "diverged" else outcome
 
 
 def evaluations_of(task: Task, recipe: Recipe, steps: int) -> int:

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .batch import Batch, make_batch
+from .batch import Batch, Several, make_batch
 from .cohort import Cohort, Floats, Solo
 from .engine.joint import Joint
+from .errors import BadOption
+from .modes import evaluating
 from .seeds import Stream
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # between a member's loss in the cohort and alone, before the first step
 HALF_TOLERANCE = 1e-2  # the same where bfloat16 computes
-CHUNK = 1024  # rows of a batch in full-batch descent
 ROWS = 8192  # members × rows that an evaluation holds at once
 
 
@@ -64,7 +65,7 @@ class Looped(Many):
         self._streams = [Stream(entry.seed, "dropout") for entry in entries]
         self._alive = [True] * self.members
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch | Several) -> Tensor:
         """See `Cohort.forward`; the loss of a member that was stopped is 0."""
         losses = []
         for m, (solo, stream) in enumerate(zip(self.solos, self._streams, strict=True)):
@@ -72,7 +73,7 @@ class Looped(Many):
                 with stream:
                     losses.append(solo.forward(batch.of(m)))
             else:
-                losses.append(torch.zeros(1))
+                losses.append(torch.zeros(1, device=next(solo.model.parameters()).device))
         return torch.cat(losses)
 
     def backward(self, losses: Tensor, share: float) -> None:
@@ -133,24 +134,27 @@ class Stacked(Many):
         super().__init__(task, entries)
         if task.compile or task.precision == "fp16":
             raise Unbatchable("compile=True" if task.compile else "the loss scale of fp16 is each run's own")
-        model = self.solos[0].model
-        self._program = _Program(task, model)
-        data, size = task.prepare(), entries[0].recipe.batch_size
-        size = size or data.batch_size
-        batch = next(data.train.batches(CHUNK if size == "full" else int(size), seed=entries[0].seed))
-        changed = _changed_buffers(task, model, batch)
+        data, size = task.prepare(), entries[0].recipe.batch_size or task.prepare().batch_size
+        seeds = [entry.seed for entry in entries]
+        self._program = _Program(task, self.solos[0].model)
+        self._factors, self._at = _factors(self.solos, entries), 0
+        batch = next(iter(data.train.training(size, seeds)))
+        with _telling(), _batched_fully():
+            self._stack(batch.of(0))
+            self._check(batch, [seeds.index(seed) for seed in dict.fromkeys(seeds)])
+
+    def _stack(self, batch: Batch) -> None:
+        """Move weights, and the buffers that differ or change, to stacked memory."""
         named = [dict(solo.model.named_parameters()) for solo in self.solos]
         buffers = [dict(solo.model.named_buffers()) for solo in self.solos]
         if len({tuple((name, p.shape, p.dtype) for name, p in each.items()) for each in named}) > 1:
             raise Unbatchable("the members' models differ in structure")
-        self._weights = {name: _stack([each[name] for each in named]) for name in named[0]}
+        changed = _changed_buffers(self.task, self.solos[0].model, batch)
         own = [n for n in buffers[0] if n in changed or any(not _equal(b[n], buffers[0][n]) for b in buffers[1:])]
+        self._weights = {name: _stack([each[name] for each in named]) for name in named[0]}
         self._buffers = {name: _stack([each[name] for each in buffers]) for name in own}
         params = [[each[name] for name in self._weights] for each in named]
         self._joint = Joint([solo.optimizer for solo in self.solos], params, list(self._weights.values()))
-        self._factors = _factors(self.solos, entries)
-        self._at = 0
-        self._check(batch)
 
     def _apply(self, members: Sequence[int] | None, raw: Any, orders: bool) -> Any:
         """What the program gives for each member, stacked."""
@@ -165,9 +169,15 @@ class Stacked(Many):
         with sdpa_kernel(SDPBackend.MATH):
             return torch.vmap(one, (0, 0 if orders else None), randomness="different")(state, raw)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """See `Cohort.forward`."""
-        losses: Tensor = self._apply(None, batch.raw, batch.orders)
+    def forward(self, batch: Batch | Several) -> Tensor:
+        """See `Cohort.forward`.
+
+        Raises:
+            Unbatchable: for any error; one by one tells whether it is the user's.
+        """
+        with _telling():
+            whole = batch.joined()
+            losses: Tensor = self._apply(None, whole.raw, whole.orders)
         return losses
 
     def backward(self, losses: Tensor, share: float) -> None:
@@ -183,8 +193,11 @@ class Stacked(Many):
         return norms
 
     def stop(self, member: int) -> None:
-        """See `Cohort.stop`."""
+        """See `Cohort.stop`; the member's model gets memory of its own."""
         self._joint.stop(member)
+        with torch.no_grad():
+            for tensor in (*self.solos[member].model.parameters(), *self.solos[member].model.buffers()):
+                tensor.data = tensor.detach().clone()
 
     def rates(self) -> Floats:
         """See `Cohort.rates`."""
@@ -195,32 +208,35 @@ class Stacked(Many):
         plain = [m for m in members if not self.solos[m].optimizer.averages]
         found = {m: self.solos[m].evaluate(feed)[0] for m in members if m not in plain}
         if plain:
-            rows = max(32, min(1024, ROWS // len(plain)))
-            with _evaluating(self._program):
-                scores = self.task.evaluate_each(lambda batch: self._apply(plain, batch.raw, False), feed, rows)
+            with evaluating(self._program):
+                scores = self.task.evaluate_each(lambda batch: self._outputs(plain, batch), feed)
             found |= dict(zip(plain, scores, strict=True))
         return [found[m] for m in members]
 
-    def _check(self, batch: Batch) -> None:
-        """See that a member computes in the cohort what it computes alone, in training and in evaluation mode."""
-        last = self.members - 1
-        try:
-            with _kept(self._buffers), _batched_fully(), torch.enable_grad():
-                alone = [self.solos[last].forward(batch).detach() for _ in range(2)]
-                together = self.forward(batch)
-                self.backward(together, 1.0)
-                if torch.equal(*alone):  # it draws no random numbers
-                    self._compare(together[last].detach(), alone[0][0])
-            with torch.no_grad(), _evaluating(self._program), _evaluating(self.solos[last].model), _batched_fully():
-                losses, _ = self._apply(None, batch.raw, False)
-                self._compare(losses[last], self.task.loss_and_output(self.solos[last].model, batch)[0])
-        except (Unbatchable, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            raise Unbatchable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
-        finally:
-            for stack in self._weights.values():
-                stack.grad = None
+    def _outputs(self, members: Sequence[int], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses and outputs of some members in evaluation mode, so many at a time that the memory does."""
+        most = max(1, ROWS // batch.rows)
+        parts = [self._apply(members[i : i + most], batch.raw, False) for i in range(0, len(members), most)]
+        losses, outputs = (torch.cat(column) for column in zip(*parts, strict=True))
+        return losses, outputs
+
+    def _check(self, batch: Batch | Several, members: Sequence[int]) -> None:
+        """See that members compute in the cohort what they compute alone, in training and in evaluation mode."""
+        first = self.solos[0]
+        with _kept(self._buffers), torch.enable_grad():
+            together = self.forward(batch)
+            self.backward(together, 1.0)
+            once = [first.forward(batch.of(0)).detach() for _ in range(2)]
+            for m in members if torch.equal(*once) else ():  # else it draws random numbers
+                self._compare(together[m].detach(), self.solos[m].forward(batch.of(m))[0].detach())
+        for stack in self._weights.values():
+            stack.grad = None
+        with torch.no_grad(), evaluating(self._program):
+            one = batch.of(0)
+            losses, _ = self._outputs(range(self.members), one)
+            for m in members:
+                with evaluating(self.solos[m].model):
+                    self._compare(losses[m], self.task.loss_and_output(self.solos[m].model, one)[0])
 
     def _compare(self, together: Tensor, alone: Tensor) -> None:
         tolerance = TOLERANCE if self.task.precision == "float32" else HALF_TOLERANCE
@@ -229,7 +245,14 @@ class Stacked(Many):
 
 
 def make(task: Task, entries: Sequence[Entry]) -> tuple[Cohort, str | None]:
-    """A cohort of some members, and why it is not trained as one program, None where it is or has one member."""
+    """A cohort of some members, and why it is not trained as one program, None where it is or has one member.
+
+    Raises:
+        BadOption: the recipes differ in batch size.
+    """
+    sizes = list(dict.fromkeys(entry.recipe.batch_size for entry in entries))
+    if len(sizes) > 1:
+        raise BadOption(f"a cohort has one batch size, got {sizes}", "train recipes of different batch sizes apart")
     if len(entries) == 1:
         return Solo(task, entries[0].recipe, entries[0].seed, entries[0].steps), None
     try:
@@ -283,16 +306,20 @@ def _kept(tensors: dict[str, Tensor]) -> Iterator[None]:
                 tensor.copy_(before[name])
 
 
+def _line(error: Exception) -> str:
+    """The kind of an error, and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in evaluation mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+def _telling() -> Iterator[None]:
+    """Raise `Unbatchable` for any error."""
     try:
         yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    except Unbatchable:
+        raise
+    except Exception as error:
+        raise Unbatchable(_line(error)) from error
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from thalweg.device import find_device
 from thalweg.errors import COUNT, FLAG, Allowed, BadOption, BadTask, check, one_of, optional
 from thalweg.fresh import kept_because, redraw
 from thalweg.metrics import Metric, choose, ece, nll
+from thalweg.modes import evaluating
 from thalweg.seeds import Stream, stream
 
 if TYPE_CHECKING:
@@ -251,13 +252,8 @@ class Task:
             loss, output = self.loss_and_output(model, batch)
             return loss.reshape(1), output[None] if isinstance(output, Tensor) else output
 
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        try:
+        with evaluating(model):
             return self.evaluate_each(forward, feed, batch_size)[0]
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     def evaluate_each(
         self, forward: Callable[[Batch], tuple[Tensor, Any]], feed: Feed, batch_size: int = 1024
@@ -277,7 +273,7 @@ class Task:
         with torch.no_grad(), Stream(self.seed, "evaluation"):
             for batch in feed.batches(size):
                 losses, output = forward(batch)
-                total, rows = total + losses.double().cpu().numpy() * batch.rows, rows + batch.rows
+                total, rows = total + losses.cpu().double().numpy() * batch.rows, rows + batch.rows
                 if prepared.needs_outputs and isinstance(output, Tensor) and batch.targets is not None:
                     outputs.append(output.float() if output.dtype in DTYPES.values() else output)
                     targets.append(batch.targets)
@@ -288,7 +284,7 @@ class Task:
             return [{"loss": mean} for mean in means]
         try:
             joined, wanted = torch.cat(outputs, 1), torch.cat(targets)
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             raise BadTask(f"the outputs of several batches cannot be joined: {error}", 'use metric="loss"') from error
         return [self.scores(output, wanted, loss=mean) for output, mean in zip(joined, means, strict=True)]
 

@@ -81,6 +81,10 @@ class Pass:
         if self._sums is not self._chunks:
             self.sums[:] = self._sums.cpu().numpy()
 
+    def rechunk(self, chunks: Any) -> None:
+        """Take over other sizes of the chunks."""
+        self._chunks.copy_(torch.from_numpy(chunks))
+
     def total(self, section: Section, column: int) -> Floats:
         """A sum of each tensor, added in the order of the chunks."""
         totals = np.zeros(len(section.table))

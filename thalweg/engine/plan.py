@@ -117,6 +117,9 @@ class Pass:
         self.call[0] = 0
         cpu.launch(self.kernel, self.address, numbers)
 
+    def rechunk(self, chunks: npt.NDArray[np.int64]) -> None:
+        """Nothing: the kernel reads the section's own list."""
+
     def total(self, section: Section, column: int) -> Floats:
         """A sum of each tensor, added in the order of the chunks."""
         return np.bincount(section.chunks[:, 0], self.sums[:, column], len(section.table)).astype(np.float64)
@@ -283,6 +286,9 @@ class Section:
     def stop(self, which: npt.NDArray[np.bool_]) -> None:
         """Leave some parameters as they are from now on."""
         self.chunks[which[self.chunks[:, 0]], 2] = 0
+        for sweep in (self._update, self._norm, *(sweep for _, sweep in self._measures)):
+            if sweep is not None:
+                sweep.rechunk(self.chunks)
 
     def step(self, scalars: Mapping[str, float]) -> None:
         """One update of every parameter of the section, with the gradients that were taken."""
