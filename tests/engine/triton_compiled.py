@@ -14,8 +14,8 @@ from triton.compiler import ASTSource
 from thalweg import rules
 from thalweg.engine import cache, emit_triton, gpu
 from thalweg.engine.kernel import Kernel
-from thalweg.engine.plan import DTYPES
 from thalweg.engine.trace import trace, trace_measure
+from thalweg.engine.variant import DTYPES
 from thalweg.rules.links import Links, compose
 
 SIZE = {DTYPES[dtype]: dtype.itemsize for dtype in DTYPES}

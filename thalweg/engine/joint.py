@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from thalweg.engine.plan import Floats, Member, Section, Variant
+from thalweg.engine.plan import Floats, Section
 from thalweg.engine.stepper import numbers
+from thalweg.engine.variant import Member, Variant
 
 if TYPE_CHECKING:
     from thalweg.optimizer import Optimizer

@@ -11,19 +11,19 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from thalweg.engine import reference, units
-from thalweg.engine.plan import DTYPES, Member, Section, Variant
+from thalweg.engine.memory import PLAIN, overlapping
+from thalweg.engine.plan import Section
 from thalweg.engine.saved import Saved
+from thalweg.engine.variant import DTYPES, Member, Variant
 from thalweg.errors import BadData, BadOption
 from thalweg.rules.links import Links, Program, compose
 from thalweg.rules.rule import State, spread
 
 if TYPE_CHECKING:
     from thalweg.optimizer import Optimizer
-
-PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Stepper:
         owners = [i for i, group in enumerate(self._optimizer.param_groups) for _ in group["params"]]
         sections: dict[Variant, list[Member]] = {}
         self._kinds, self.sections, self.loners = kinds, [], []
-        shared = _overlapping(params)
+        shared = overlapping(params)
         for i, (p, group) in enumerate(zip(params, owners, strict=True)):
             grad = grads[i]
             if grad is None:
@@ -331,21 +331,3 @@ def _flat(value: Any) -> Sequence[Any]:
 def _layout(p: Tensor) -> tuple[int, ...]:
     """The strides of the parameter's states: its own where it has no holes."""
     return torch.empty_like(p, device="meta").stride()
-
-
-def _overlapping(params: Sequence[Tensor]) -> set[int]:
-    """The parameters that share memory with another."""
-    spans = []
-    for i, p in enumerate(params):
-        if p.layout is torch.strided and p.device.type in ("cpu", "cuda") and type(p) in PLAIN and p.numel():
-            reach = sum((n - 1) * s for n, s in zip(p.shape, p.stride(), strict=True)) + 1
-            spans.append((p.data_ptr(), p.data_ptr() + reach * p.element_size(), i))
-    spans.sort()
-    shared: set[int] = set()
-    end, last = 0, -1
-    for start, stop, i in spans:
-        if start < end:
-            shared |= {i, last}
-        if stop > end:
-            end, last = stop, i
-    return shared
