@@ -201,13 +201,15 @@ def numba(kernel: Kernel) -> str:
     text += [f"    {at[c]}[i] = {f'{f}({v}{noise[c]})' if f else v}" for c, v, f in written]
     text += [f"    s{k} = plus(s{k}, np.float64({value}))" for k, value in enumerate(sums)]
     text += [f"    n{k} = tally(n{k}, {value})" for k, value in enumerate(counts)]
-    totals = [*(f"s{k}" for k in range(len(sums))), *(f"n{k}" for k in range(len(counts)))]
+    begun = [f"s{k} = 0.0" for k in range(len(sums))] + [f"n{k} = np.int32(0)" for k in range(len(counts))]
+    totals = [line.split(" ")[0] for line in begun]
     head = scalars(expression, inputs)
-    piece, loop = "", ["for i in range(size):", *text]
-    head += [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
-    if not sums and not set(kinds.values()) <= {"bf16", "f16"}:  # whose arithmetic takes longer than their memory
+    piece, loop = "", [*begun, "for i in range(size):", *text]
+    if not set(kinds.values()) <= {"bf16", "f16"}:  # whose arithmetic takes longer than their memory
         taken = [*at.values(), *(f"h{k}" for k in range(len(hyper(expression)))), *["start", "seed"] * bool(low)]
-        piece, loop = _pieces([*taken, *totals], text, [at[c] for c in expression.reads], ", ".join(totals))
+        piece, loop = _pieces(
+            taken, [*begun, "for i in range(begin, end):", *text], [at[c] for c in expression.reads], totals
+        )
     loop += [f"sums[{k}] = {t}" for k, t in enumerate(totals)]
     pointers = [f"{kinds[c]}(table[{kernel.place(c)}], start)," for c in columns]
     pointers += ["size,", "f64(call[ROWS], row * call[N_INPUTS]),", "f64(call[SUMS], c * call[N_SUMS]),", "start,"]
@@ -217,6 +219,7 @@ def numba(kernel: Kernel) -> str:
     primitives |= {function for _, _, function in written if function}
     primitives |= {"random_bits"} if low else set()
     primitives |= ({"tally"} if counts else set()) | ({"plus"} if sums else set())
+    primitives |= {"exactly", "whole_sum"} if sums and piece else set()
     primitives |= {"PIECE", "prefetch"} if piece else set()
     used = "\n".join([*head, *lines, *(v for _, v in stores), *sums, *counts])
     maths = ", ".join(name for name in ("exp", "log", "sqrt") if f"{name}(" in used)
@@ -232,13 +235,21 @@ def numba(kernel: Kernel) -> str:
     )
 
 
-def _pieces(taken: Sequence[str], text: Sequence[str], reads: Sequence[str], counts: str) -> tuple[str, list[str]]:
-    """A function for a piece, which goes on counting, and the loop that calls it and asks for what is needed later."""
-    given, goes_on = ", ".join(taken), f"{counts} = " if counts else ""
-    lines = ["for i in range(begin, end):", *text, *([f"return {counts}"] if counts else [])]
-    loop = ["whole = size - size % PIECE", "for begin in range(0, whole, PIECE):"]
+def _pieces(
+    taken: Sequence[str], text: Sequence[str], reads: Sequence[str], totals: Sequence[str]
+) -> tuple[str, list[str]]:
+    """A function for a piece, and the loop that calls it, adds what it sums, and asks for what is needed later."""
+    given, got = ", ".join(taken), ", ".join(f"{t}_" for t in totals)
+    lines = [*text, *([f"return {', '.join(totals)}"] if totals else [])]
+    added = [f"{t}, e{t} = exactly({t}, e{t}, {t}_)" if t[0] == "s" else f"{t} += {t}_" for t in totals]
+    call = f"{got} = piece({given}, " if totals else f"piece({given}, "
+    loop = [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
+    loop += [f"e{t} = 0.0" for t in totals if t[0] == "s"]
+    loop += ["whole = size - size % PIECE", "for begin in range(0, whole, PIECE):"]
     loop += [f"    prefetch({column}, begin)" for column in reads]
-    loop += [f"    {goes_on}piece({given}, begin, begin + PIECE)", f"{goes_on}piece({given}, whole, size)"]
+    loop += textwrap.indent("\n".join([f"{call}begin, begin + PIECE)", *added]), "    ").splitlines()
+    loop += [f"{call}whole, size)", *added]
+    loop += [f"{t} = whole_sum({t}, e{t})" for t in totals if t[0] == "s"]
     body = textwrap.indent("\n".join(lines), "    ")
     return f"{NJIT[:-1]}, forceinline=True)\ndef piece({given}, begin, end):\n{body}\n\n\n", loop
 

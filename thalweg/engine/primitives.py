@@ -196,6 +196,20 @@ def plus(total: Any, x: Any) -> Any:
 
 
 @njit
+def exactly(total: Any, rest: Any, x: Any) -> Any:
+    """A sum, and what rounding has taken from it so far (D. Knuth's two-sum)."""
+    new = total + x
+    part = new - total
+    return new, rest + ((total - (new - part)) + (x - part))
+
+
+@njit
+def whole_sum(total: Any, rest: Any) -> Any:
+    """The sum with what rounding took from it, which is no number where the sum is infinite."""
+    return total + rest if rest == rest else total
+
+
+@njit
 def maximum(x: Any, y: Any) -> Any:
     """The larger of two; NaN if one of them is NaN."""
     return x if x > y or x != x else y
