@@ -114,6 +114,12 @@ def test_flips_of_sign_are_counted_apart():
     assert measure.distance(got, want, F32)[0] > 1e5
 
 
+def test_a_flip_that_scales_all_others_ends_the_comparison():
+    want, got = walk([1.0, 1.0], [1.5, 1.0], [1.5, 1.02]), walk([1.0, 1.0], [1.0, 1.0], [1.0, 1.0201])
+    assert measure.distance(got, want, F32, 0.1 * cases.LR)[0] > 100
+    assert measure.distance(got, want, F32, 0.1 * cases.LR, spreads=True) == (0.0, 1)
+
+
 @pytest.mark.parametrize("name", rules.TABLE)
 def test_the_oracle_of_parity_is_that_of_the_tests(name):
     case = Case(name, "none", "float64", 17, "contiguous", "normal")

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from thalweg import engine, optim
 from thalweg.parity import oracle
-from thalweg.parity.cases import DTYPES, LARGE, LR, SCALE, Case
+from thalweg.parity.cases import DTYPES, GRADIENTS, LARGE, LINKS, LR, SCALE, Case
 from thalweg.parity.oracle import Array
 
 SLACK = 4.0
-DRAWS = 3
+DRAWS, MORE = 3, 16
 SIGNS = ("lion", "signum", "rprop")
 Path = list[list[Array]]
 
@@ -100,7 +100,9 @@ def ulp(x: Array, dtype: torch.dtype) -> Array:
     return units
 
 
-def distance(got: Path, want: Path, dtype: torch.dtype, least: float = math.inf) -> tuple[float, int]:
+def distance(
+    got: Path, want: Path, dtype: torch.dtype, least: float = math.inf, *, spreads: bool = False
+) -> tuple[float, int]:
     """How far two paths are apart, in ulp of max(|p before|, |p after|, |step|) of the second, and flips of sign.
 
     The maximum is over the steps so far: a path that nears 0 keeps the errors that it made far from there. Where
@@ -111,14 +113,16 @@ def distance(got: Path, want: Path, dtype: torch.dtype, least: float = math.inf)
         want: of the oracle.
         dtype: whose units.
         least: an element that is off by more than this has stepped to another side: a flip, left out from there on.
+        spreads: a flip moves all other elements too, as it does where `cautious` scales by the share of its mask;
+            nothing is compared from there on.
 
     Returns:
         The largest distance, and the number of flips.
     """
-    worst, flipped = 0.0, np.zeros(want[0][0].shape, dtype=bool)
+    worst, flipped, last = 0.0, np.zeros(want[0][0].shape, dtype=bool), len(want)
     for part in range(len(want[0])):
         size: Array = np.zeros(want[0][0].shape)
-        for (before, x), after in zip(zip(want, got[1:], strict=False), want[1:], strict=True):
+        for k, (before, x, after) in enumerate(zip(want, got[1:last], want[1:last], strict=False), 1):
             p, q, new = before[part], after[part], x[part]
             with np.errstate(all="ignore"):
                 step = np.abs(q - p)
@@ -128,6 +132,9 @@ def distance(got: Path, want: Path, dtype: torch.dtype, least: float = math.inf)
                 off = np.where(one & other, off, np.where(one | other, np.inf, 0.0))
                 if part == 0:
                     flipped |= (off > 2) & (np.abs(new - q) > least) & np.isfinite(off)
+            if spreads and flipped.any():
+                last = k
+                break
             worst = max(worst, float(np.where(flipped, 0.0, off).max(initial=0.0)))
     return worst, int(flipped.sum())
 
@@ -135,7 +142,8 @@ def distance(got: Path, want: Path, dtype: torch.dtype, least: float = math.inf)
 def measure(case: Case, engines: Sequence[Engine] = ENGINES) -> list[dict[str, Any]]:
     """A row for each engine; the first is the reference, which sets the bound of the others.
 
-    The reference's maximum is that of a few draws of the numbers, since a single one may by luck be 0. A row of the
+    The reference's maximum is that of a few draws of the numbers, since a single one may by luck be 0; a row that
+    exceeds it is held against more draws, of all kinds of gradients, before it is out of its bound. A row of the
     reference itself holds if it is not finite exactly where the oracle is not; with ±1e30 it sets the bound only.
 
     Args:
@@ -149,32 +157,45 @@ def measure(case: Case, engines: Sequence[Engine] = ENGINES) -> list[dict[str, A
     row = {"rule": case.rule, "link": case.link, "engine": None, **rest, "ulp": None, "bound": None, "holds": None}
     if case.why_not:
         return [{**row, "why": case.why_not}]
-    want, rows, bound, allowed = oracle.path(case), [], math.inf, 0.0
-    for one in engines:
-        if one.why_not():
-            continue
-        worst, flips = _compared(case, one, want)
-        # The square of 1e30 overflows in float32 and not in the oracle, and what follows is of no use to either.
-        holds = worst < math.inf or case.gradients == "huge"
-        if one.name == "reference":
-            others = _other_draws(replace(case, layout="contiguous"), one) if case.size < LARGE else ()
-            bound = max([worst, *(w for w, _ in others)]) + SLACK
-            allowed = max([flips, *(f for _, f in others)]) + max(1.0, 0.01 * case.size)
-        else:
-            holds = worst <= bound and (flips <= allowed or case.noisy)
-        rows.append({**row, "engine": one.name, "ulp": worst, "bound": bound, "holds": holds, "flips": flips})
-    return rows
+    want = oracle.path(case)
+    seen = {one: _compared(case, one, want) for one in engines if not one.why_not()}
+    bounds = (math.inf, math.inf)
+    for draws in (DRAWS, MORE) if engines[0] in seen else ():
+        bounds = _bounds(case, engines[0], seen[engines[0]], draws)
+        if all(_within(found, bounds, case) for found in seen.values()):
+            break
+    # The square of 1e30 overflows in float32 and not in the oracle, and what follows is of no use to either.
+    sound = {one: one.name != "reference" or seen[one][0] < math.inf or case.gradients == "huge" for one in seen}
+    return [
+        {**row, "engine": one.name, "ulp": found[0], "bound": bounds[0], "flips": found[1]}
+        | {"holds": sound[one] and _within(found, bounds, case)}
+        for one, found in seen.items()
+    ]
+
+
+def _within(found: tuple[float, int], bounds: tuple[float, float], case: Case) -> bool:
+    return found[0] <= bounds[0] and (found[1] <= bounds[1] or case.noisy)
+
+
+def _bounds(case: Case, reference: Engine, found: tuple[float, int], draws: int) -> tuple[float, float]:
+    """How far from the oracle, and how many flips, are no worse than the reference in some draws of the numbers."""
+    others = _draws(replace(case, layout="contiguous"), reference, draws) if case.size < LARGE else ()
+    return (
+        max([found[0], *(worst for worst, _ in others)]) + SLACK,
+        max([found[1], *(flips for _, flips in others)]) + max(1.0, 0.01 * case.size),
+    )
 
 
 @lru_cache(maxsize=256)
-def _other_draws(case: Case, engine: Engine) -> tuple[tuple[float, int], ...]:
-    """How far an engine is from the oracle with other numbers; the layout in memory does not matter to them."""
-    return tuple(
-        _compared(again, engine, oracle.path(again)) for again in (replace(case, draw=d) for d in range(1, DRAWS))
-    )
+def _draws(case: Case, engine: Engine, draws: int) -> tuple[tuple[float, int], ...]:
+    """How far an engine is from the oracle with other numbers, and if many are asked for, with other kinds of them."""
+    kinds = {case.gradients} if draws < MORE or case.gradients == "huge" else set(GRADIENTS) - {"huge"}
+    others = [replace(case, draw=draw, gradients=kind) for draw in range(1, draws) for kind in sorted(kinds)]
+    return tuple(_compared(other, engine, oracle.path(other)) for other in others)
 
 
 def _compared(case: Case, engine: Engine, want: Path) -> tuple[float, int]:
     dtype = max(DTYPES[case.dtype], case.state_dtype, key=lambda kind: torch.finfo(kind).eps)
     least = 0.0 if case.noisy else 0.1 * LR if case.rule in SIGNS else math.inf
-    return distance(path(case, engine), want, dtype, least)
+    spreads = case.rule in SIGNS and "cautious" in LINKS[case.link]
+    return distance(path(case, engine), want, dtype, least, spreads=spreads)
