@@ -129,12 +129,12 @@ class Store:
             )
         return head
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Add one line to the trace; it is with the operating system when this returns."""
+    def append(self, *records: dict[str, Any]) -> None:
+        """Add lines to the trace in one write; they are with the operating system when this returns."""
         path = self.folder / "trace.jsonl"
-        line = json.dumps(plain(record), separators=(",", ":"), allow_nan=False) + "\n"
+        lines = [json.dumps(plain(record), separators=(",", ":"), allow_nan=False) + "\n" for record in records]
         with path.open("ab") as file:
-            file.write(line.encode())
+            file.write("".join(lines).encode())
 
     def mend(self) -> None:
         """Cut off a last line that a kill left unfinished."""

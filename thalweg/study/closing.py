@@ -96,7 +96,7 @@ def _own_seconds(conductor: Conductor, findings: Findings, scale: Scale) -> dict
         elif conductor.purse.deadline - time.monotonic() + conductor.purse.reserve / 2 > 0:
             steps = scale.of(f.recipe).steps
             job = Job("time", f.entrant.name, f.recipe, 0, min(work.TIMING_STEPS, steps))
-            found[f.entrant.name] = steps * work.seconds_per_step(task, job, 0.1)
+            found[f.entrant.name] = steps * work.seconds_per_step(task, [job], 0.1)
     return found
 
 

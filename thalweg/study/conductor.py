@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -13,14 +14,16 @@ from ..console import Progress
 from ..errors import BadOption, BadTask
 from ..fresh import looks_trained
 from ..recipe import Recipe
-from ..store import FORMAT, Store, environment
+from ..store import FORMAT, Store, cores, environment
 from ..task import Task
 from . import executors, plan, work
-from .executors import Executor, Processes, Record, Sequential
+from .executors import Executor, Record
 from .jobs import Job, Result, Scale, short
 from .words import show, unit
 
 RESERVE = 0.05  # share of a budget in seconds kept for the test set and for measuring the steps' own time
+SIZES = (1, 4, 16, 64, 256)  # how many runs are tried as one program
+PART = 0.25  # of the seconds that are left, what a program may take
 EVALUATION = 1.3  # a run's time over that of its steps alone, until it is measured
 PHASES = {
     "baseline": "baseline",
@@ -138,10 +141,9 @@ class Conductor:
             self.store.write("study.json", {"format": FORMAT} | self.head)
 
     def _choose(self, decided: dict[str, Any] | None, wanted: str, first: Recipe) -> None:
-        """The executor: what the study was begun with, what is asked for, or the one that is measured to be faster."""
+        """The executor: what the study was begun with, what is asked for, or the way that is measured to be fastest."""
         task = self.case.task
         assert self.store is not None
-        do = work.of_task(task, self.store.folder) if task else work.of_fit(self.case.fit or (lambda *_: None))
         why = executors.can_fork(self.case.device)
         if wanted == "processes" and why:
             raise BadOption(f"compare: executor 'processes' cannot be used: {why}", "leave executor out")
@@ -151,41 +153,63 @@ class Conductor:
                 f"The study began with one process a core, not to be had here ({why}); last digits may differ."
             )
             name = "sequential"
-        if name == "auto" and why:
-            name, self.measured = "sequential", {"why": why}
-        if name == "auto" and task is None:
-            name, self.measured = "processes", {"why": "a loop of the user's, one a core"}
-        seconds: float | None = (decided or {}).get("seconds_per_step")
-        if name == "auto" and task is not None:
-            pool: Processes[Job] = Processes(do)
-            jobs = [self._timing(task, first, "auto")] * pool.workers
-            try:
-                apart = [r["seconds_per_step"] for _, r in pool.run(jobs, self.append, math.inf)]
-                alone = work.seconds_per_step(task, jobs[0], work.TIMING_LIMIT)
-            except BaseException:
-                pool.close()
-                raise
-            together = max(apart) / pool.workers
-            self.measured = {"alone": alone, "processes": together}
-            if together < alone:
-                self.executor, name, seconds = pool, "processes", together
-            else:
-                pool.close()
-                name, seconds = "sequential", alone
-            faster = f"{max(alone, together) / min(alone, together):.1f}× the other way"
-            self.progress.say(f"Runs go {'one a core' if name == 'processes' else 'one after the other'}: {faster}.")
-        if self.executor is None:
-            self.executor = Processes(do) if name == "processes" else Sequential(do)
-        if seconds is None and task is not None:
-            seconds = (
-                work.seconds_per_step(task, self._timing(task, first, "one"), work.TIMING_LIMIT) / self.executor.workers
-            )
-        self.measured |= {"name": name, "workers": self.executor.workers, "seconds_per_step": seconds}
-        self.purse.expect(EVALUATION * (seconds or 0.0))
+        if task is None:
+            name = "sequential" if why else "processes" if name == "auto" else name
+            self.measured = {"name": name, "why": why or "a loop of the user's, one a core"}
+            self.executor = executors.make(name, work.of_fit(self.case.fit or (lambda *_: None)))
+            self.measured |= {"workers": self.executor.workers, "size": 1, "seconds_per_step": None}
+            self.purse.expect(0.0)
+            return
+        if decided is None:
+            self.measured = self._measured(task, first, ["sequential", "processes"] if name == "auto" else [name], why)
+            decided = self.measured
+        else:
+            self.measured = dict(decided)
+        self.executor = executors.make(
+            name if name != "auto" else decided["name"],
+            work.of_task(task, self.store.folder),
+            decided["size"],
+            work.alike,
+        )
+        self.purse.expect(EVALUATION * decided["seconds_per_step"])
 
-    def _timing(self, task: Task, recipe: Recipe, tag: str) -> Job:
+    def _measured(self, task: Task, first: Recipe, names: Sequence[str], why: str | None) -> dict[str, Any]:
+        """The fastest of the ways: where, and how many runs as one program; each is tried on a few steps."""
+        found: dict[tuple[str, int], float] = {}
+        do = work.of_task(task, None)
+        for name in names:
+            if name == "processes" and why:
+                continue
+            before = math.inf
+            for size in SIZES:
+                with contextlib.closing(executors.make(name, do, size, work.alike)) as executor:
+                    jobs = self._timing(task, first, size * executor.workers)
+                    units = executor.units(jobs)
+                    records = [r for _, part in executor.run(units, self.append, math.inf) for r in part]
+                now = max(r["seconds_per_step"] for r in records) / executor.workers
+                found[name, size] = now
+                if now > 0.95 * before:
+                    break
+                before = now
+        (name, size), seconds = min(found.items(), key=lambda item: item[1])
+        alone = found.get(("sequential", 1), seconds)
+        how = ("one a core" if name == "processes" else "in this process") + (
+            f", {size} as one program" if size > 1 else ""
+        )
+        self.progress.say(f"Runs go {how}: {alone / seconds:.1f}× as fast as one after the other.")
+        ways = {f"{where} {k}": value for (where, k), value in found.items()}
+        return {
+            "name": name,
+            "workers": cores() if name == "processes" else 1,
+            "size": size,
+            "seconds_per_step": seconds,
+            "ways": ways,
+        } | ({"why": why} if why else {})
+
+    def _timing(self, task: Task, recipe: Recipe, count: int) -> list[Job]:
         known = recipe if recipe.lr is not None else recipe.but(lr=1e-4)
-        return Job("time", tag, known, 0, min(work.TIMING_STEPS, loop.horizon(task, known)))
+        steps = min(work.TIMING_STEPS, loop.horizon(task, known))
+        return [Job("time", "auto", known, seed, steps) for seed in range(count)]
 
     def scale(self) -> Scale:
         """The horizons; a user's own loop is run once to count its updates."""
@@ -220,27 +244,29 @@ class Conductor:
                 return value
             answer = self.do(jobs)
 
-    def append(self, record: Record) -> None:
-        """Keep a record, with the study's own seconds."""
+    def append(self, *records: Record) -> None:
+        """Keep records, with the study's own seconds."""
         if self.store is not None:
-            self.store.append(record | {"at": round(self.purse.seconds, 3)})
+            self.store.append(*(record | {"at": round(self.purse.seconds, 3)} for record in records))
 
     def do(self, jobs: Sequence[Job]) -> dict[Job, Result]:
         """The jobs' results; those of an earlier part of the study are taken from its trace."""
         done = {job: self.known[job.key] for job in jobs if job.key in self.known}
-        rest = [job for job in jobs if job.key not in self.known]
         assert self.executor is not None
-        began = time.monotonic()
-        if rest and not self.interrupted:
-            self.progress.at(self._status(rest[0], len(done), len(jobs)))
+        whole = self.executor.units(jobs, self._most(jobs))
+        units = [unit for unit in whole if any(job.key not in self.known for job in unit)]
+        began, fresh, missing = time.monotonic(), [], len(units)
+        if units and not self.interrupted:
+            self.progress.at(self._status(units[0][0], len(done), len(jobs)))
             try:
-                for job, came in self.executor.run(rest, self.append, self.purse.deadline):
-                    record = work.LOST | work.opening(job) | came
-                    self.append(record | {"run": job.key, "kind": "end"})
-                    done[job] = record
-                    self.known[job.key] = record
-                    self._lead(job, record)
-                    self.progress.at(self._status(job, len(done), len(jobs)))
+                for unit, records in self.executor.run(units, self.append, self.purse.deadline):
+                    ends = [work.LOST | work.opening(job) | came for job, came in zip(unit, records, strict=True)]
+                    self.append(*({"run": job.key, "kind": "end"} | end for job, end in zip(unit, ends, strict=True)))
+                    for job, record in zip(unit, ends, strict=True):
+                        done[job] = self.known[job.key] = record
+                        self._lead(job, record)
+                    fresh += ends
+                    self.progress.at(self._status(unit[0], len(done), len(jobs)))
             except KeyboardInterrupt:
                 self.interrupted = self.purse.closed = True
                 self.executor.close()
@@ -249,13 +275,20 @@ class Conductor:
                 )
         self.order += [job.key for job in jobs if job in done]
         self.purse.credit -= sum(self.earlier.pop(job.key, 0.0) for job in jobs) / self.executor.workers
-        fresh = [done[job] for job in rest if job in done]
         samples, steps = (
             sum(r.get(k, 0) for r in part) for k, part in (("samples", done.values()), ("steps_done", fresh))
         )
         workers = self.executor.workers
-        self.purse.pay(len(done), samples, steps, (time.monotonic() - began) * min(len(rest), workers) / workers)
+        self.purse.pay(len(done), samples, steps, (time.monotonic() - began) * min(missing, workers) / workers)
         return {job: self.result(record) for job, record in done.items()}
+
+    def _most(self, jobs: Sequence[Job]) -> float:
+        """How many runs may be one program, that the end of the seconds costs few of them."""
+        if self.limit.kind != "seconds" or not jobs:
+            return math.inf
+        assert self.executor is not None
+        each = self.purse.price(max(job.steps for job in jobs), 0) * self.executor.workers
+        return PART * self.purse.left / each if each > 0 else math.inf
 
     def _status(self, job: Job, done: int, of: int) -> str:
         who = "" if job.phase in ("final", "count") else f"{job.entrant}: "

@@ -1,8 +1,10 @@
-"""Where runs happen: in this process one after the other, or in one process a core."""
+"""Where runs happen: in this process or in one process a core, one by one or many as one program."""
 
 from __future__ import annotations
 
 import collections
+import itertools
+import math
 import multiprocessing as mp
 import os
 import signal
@@ -10,7 +12,7 @@ import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -22,50 +24,73 @@ from ..store import cores
 Record = dict[str, Any]
 Emit = Callable[[Record], None]
 J = TypeVar("J")
-Work = Callable[[J, Emit, float], Record]  # (job, emit, deadline) -> its closing record
+Unit = Sequence[J]  # jobs that are done together
+Work = Callable[[Unit[J], Emit, float], list[Record]]  # (jobs, emit, deadline) -> their closing records
 PATIENCE = 1.0  # seconds between two looks of an idle worker at whether its parent lives
 
 
 class Executor(ABC, Generic[J]):
-    """Does jobs; what comes out does not depend on which executor it was, beyond float tolerance."""
+    """Does jobs; what comes out does not depend on which executor it was, beyond float tolerance.
+
+    Args:
+        work: does the jobs of a unit.
+        size: how many jobs a unit has at most.
+        alike: only jobs with the same value of this are in a unit.
+    """
 
     name: str
     workers: int
 
+    def __init__(self, work: Work[J], size: int = 1, alike: Callable[[J], Hashable] = id) -> None:
+        self.work, self.size, self.alike = work, size, alike
+
+    def units(self, jobs: Sequence[J], most: float = math.inf) -> list[Unit[J]]:
+        """The jobs in units of nearly equal size, at most ``most``, as many as give every worker the same share."""
+        size = max(1, math.floor(min(self.size, most)))
+        groups: dict[Hashable, list[J]] = {}
+        for job in jobs:
+            groups.setdefault(self.alike(job), []).append(job)
+        units: list[Unit[J]] = []
+        for group in groups.values():
+            fewest = math.ceil(len(group) / size)
+            count = min(len(group), math.ceil(fewest / self.workers) * self.workers)
+            cuts = [round(i * len(group) / count) for i in range(count + 1)]
+            units += [group[start:end] for start, end in itertools.pairwise(cuts)]
+        return units
+
     @abstractmethod
-    def run(self, jobs: Sequence[J], emit: Emit, deadline: float) -> Iterator[tuple[J, Record]]:
-        """Do the jobs; yields each with its closing record as it ends. Records on the way go to ``emit``."""
+    def run(self, units: Sequence[Unit[J]], emit: Emit, deadline: float) -> Iterator[tuple[Unit[J], list[Record]]]:
+        """Do the units; yields each with its jobs' closing records as it ends. Records on the way go to ``emit``."""
 
     def close(self) -> None:
         """Let go of processes."""
 
 
 class Sequential(Executor[J]):
-    """One job after the other in this process, with all its threads."""
+    """One unit after the other in this process, with all its threads."""
 
     name, workers = "sequential", 1
 
-    def __init__(self, work: Work[J]) -> None:
-        self.work = work
-
-    def run(self, jobs: Sequence[J], emit: Emit, deadline: float) -> Iterator[tuple[J, Record]]:
-        """Do the jobs in order."""
-        for job in jobs:
+    def run(self, units: Sequence[Unit[J]], emit: Emit, deadline: float) -> Iterator[tuple[Unit[J], list[Record]]]:
+        """Do the units in order."""
+        for unit in units:
             if time.monotonic() >= deadline:
                 return
-            yield job, self.work(job, emit, deadline)
+            yield unit, self.work(unit, emit, deadline)
 
 
 class Processes(Executor[J]):
-    """One job a worker process, one thread each; workers are forked, so that any model and data can be used.
+    """One unit a worker process, one thread each; workers are forked, so that any model and data can be used.
 
-    A worker that dies is replaced and its job tried once more; then the job is reported as stopped.
+    A worker that dies is replaced and its unit tried once more; then its jobs are reported as stopped.
     """
 
     name = "processes"
 
-    def __init__(self, work: Work[J], workers: int | None = None) -> None:
-        self.work = work
+    def __init__(
+        self, work: Work[J], size: int = 1, alike: Callable[[J], Hashable] = id, workers: int | None = None
+    ) -> None:
+        super().__init__(work, size, alike)
         self.workers = workers or cores()
         self._pool: list[tuple[mp.process.BaseProcess, Connection]] = []
         for _ in range(self.workers):
@@ -80,17 +105,17 @@ class Processes(Executor[J]):
         there.close()
         return process, here
 
-    def run(self, jobs: Sequence[J], emit: Emit, deadline: float) -> Iterator[tuple[J, Record]]:
-        """Do the jobs, as many at a time as there are workers."""
-        queue = collections.deque((job, 0) for job in jobs)
-        busy: dict[int, tuple[J, int]] = {}
+    def run(self, units: Sequence[Unit[J]], emit: Emit, deadline: float) -> Iterator[tuple[Unit[J], list[Record]]]:
+        """Do the units, as many at a time as there are workers."""
+        queue = collections.deque((unit, 0) for unit in units)
+        busy: dict[int, tuple[Unit[J], int]] = {}
         while queue or busy:
             for index, (_, pipe) in enumerate(self._pool):
                 if queue and index not in busy and time.monotonic() < deadline:
-                    job, tries = queue.popleft()
-                    busy[index] = (job, tries)
+                    unit, tries = queue.popleft()
+                    busy[index] = (unit, tries)
                     try:
-                        pipe.send((job, deadline))
+                        pipe.send((unit, deadline))
                     except OSError:
                         pass  # a dead worker: found below by its closed pipe
             if not busy:
@@ -100,25 +125,26 @@ class Processes(Executor[J]):
                 try:
                     kind, content = self._pool[index][1].recv()
                 except (EOFError, OSError):
-                    job, tries = busy.pop(index)
+                    unit, tries = busy.pop(index)
                     self._pool[index][0].join()
                     code = self._pool[index][0].exitcode
                     self._pool[index][1].close()
                     self._pool[index] = self._start()
                     if tries:
                         reason = f"its worker died twice (exit code {code})"
-                        yield job, {"outcome": {"status": "stopped", "step": 0, "where": None, "reason": reason}}
+                        end = {"outcome": {"status": "stopped", "step": 0, "where": None, "reason": reason}}
+                        yield unit, [end for _ in unit]
                     else:
-                        queue.appendleft((job, tries + 1))
+                        queue.appendleft((unit, tries + 1))
                     continue
                 if kind == "record":
                     emit(content)
                     continue
-                job, _ = busy.pop(index)
+                unit, _ = busy.pop(index)
                 if kind == "error":
                     name, message, hint = content
                     raise getattr(errors, name)(message, hint)
-                yield job, content
+                yield unit, content
 
     def close(self) -> None:
         """End the workers at once."""
@@ -145,8 +171,8 @@ def _serve(work: Work[Any], pipe: Connection, parent: int) -> None:
                 os._exit(1)
         answer: tuple[str, Any]
         try:
-            job, deadline = pipe.recv()
-            answer = "done", work(job, emit, deadline)
+            unit, deadline = pipe.recv()
+            answer = "done", work(unit, emit, deadline)
         except (EOFError, BrokenPipeError):
             os._exit(1)
         except errors.ThalwegError as error:
@@ -156,6 +182,11 @@ def _serve(work: Work[Any], pipe: Connection, parent: int) -> None:
             message = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
             answer = "error", ("BadTask", message, "run thalweg train on the task to see it alone")
         pipe.send(answer)
+
+
+def make(name: str, work: Work[J], size: int = 1, alike: Callable[[J], Hashable] = id) -> Executor[J]:
+    """The executor of a name."""
+    return Processes(work, size, alike) if name == Processes.name else Sequential(work, size, alike)
 
 
 def can_fork(device: str) -> str | None:

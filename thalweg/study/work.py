@@ -6,23 +6,26 @@ import itertools
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import loop
 from ..errors import BadTask, ThalwegError
 from ..recipe import horizon
-from ..run import Trace
+from ..run import Run, Trace
 from ..seeds import stream
+from ..stacked import Entry
 from ..store import Store
-from .executors import Emit, Record
+from .executors import Emit, Record, Work
 from .jobs import Job
 from .words import SHARES
 
 if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LambdaLR
 
+    from ..cohort import Solo
     from ..task import Task
 
 RISING = (
@@ -44,54 +47,72 @@ LOST: Record = {"evaluations": [], "steps_done": 0, "samples": 0, "seconds": 0.0
 TIMING_STEPS, TIMING_WARM, TIMING_LIMIT = 60, 3, 0.5
 
 
-def of_task(task: Task, folder: Path | None) -> Callable[[Job, Emit, float], Record]:
-    """The work of a job on a task; finals leave their weights in the study's folder."""
+def of_task(task: Task, folder: Path | None) -> Work[Job]:
+    """The work of jobs on a task, done as one program; finals leave their weights in the study's folder."""
 
-    def work(job: Job, emit: Emit, deadline: float) -> Record:
-        if job.phase == "time":
-            return {"seconds_per_step": seconds_per_step(task, job, TIMING_LIMIT)}
-        final = job.phase == "final"
-        emit(opening(job))
-        written = [0]
+    def work(jobs: Sequence[Job], emit: Emit, deadline: float) -> list[Record]:
+        first = jobs[0]
+        if first.phase == "time":
+            return [{"seconds_per_step": seconds_per_step(task, jobs, TIMING_LIMIT)}] * len(jobs)
+        final = first.phase == "final"
+        for job in jobs:
+            emit(opening(job))
+        written = [0] * len(jobs)
 
         def observe(step: int, traces: list[Trace]) -> None:
-            emit({"run": job.key, "kind": "steps"} | traces[0].columns(written[0]))
-            written[0] = len(traces[0])
+            for m, trace in enumerate(traces):
+                if len(trace) > written[m]:
+                    emit({"run": jobs[m].key, "kind": "steps"} | trace.columns(written[m]))
+                    written[m] = len(trace)
 
-        run, cohort = loop.run(
+        most = min(10, loop.evaluations_of(task, first.recipe, first.steps)) if final else 1
+        runs, cohort = loop.run_cohort(
             task,
-            job.recipe,
-            job.seed,
-            steps=job.steps,
-            evaluations=min(10, loop.evaluations_of(task, job.recipe, job.steps)) if final else 1,
+            [Entry(job.recipe, job.seed, job.steps) for job in jobs],
+            [most] * len(jobs),
             splits=("select", "judge") if final else ("select",),
             deadline=deadline,
             observe=observe,
         )
-        if run.outcome.reason == "interrupted":
+        if any(run.outcome.reason == "interrupted" for run in runs):
             raise KeyboardInterrupt
-        if len(run.trace) > written[0]:
-            observe(len(run.trace), [run.trace])
-        model = None
-        if final and run.outcome.status == "finished" and folder is not None:
-            model = Store(folder).save_weights(job.key, cohort.weights()).name
-        return opening(job) | {
-            "kind": "end",
-            "outcome": run.outcome.as_dict(),
-            "evaluations": run.trace.evaluations,
-            "steps_done": len(run.trace),
-            "samples": run.trace.samples[-1] if run.trace.samples else 0,
-            "seconds": run.seconds,
-            "model": model,
-        }
+        observe(first.steps, [run.trace for run in runs])
+        return [
+            _closing(job, run, cohort.solo(m), len(jobs), folder)
+            for m, (job, run) in enumerate(zip(jobs, runs, strict=True))
+        ]
 
     return work
 
 
-def of_fit(fit: Callable[..., Any]) -> Callable[[Job, Emit, float], Record]:
+def _closing(job: Job, run: Run, solo: Solo, members: int, folder: Path | None) -> Record:
+    """What is kept of a run that has ended; its seconds are its share of the program's."""
+    model = None
+    if job.phase == "final" and run.outcome.status == "finished" and folder is not None:
+        model = Store(folder).save_weights(job.key, solo.weights()).name
+    return opening(job) | {
+        "kind": "end",
+        "outcome": run.outcome.as_dict(),
+        "evaluations": run.trace.evaluations,
+        "steps_done": len(run.trace),
+        "samples": run.trace.samples[-1] if run.trace.samples else 0,
+        "seconds": run.seconds / members,
+        "model": model,
+    }
+
+
+def alike(job: Job) -> Hashable:
+    """What jobs have in common that can be one program: their purpose, length and batch."""
+    return job.phase == "final", job.steps, job.recipe.batch_size, job.recipe.norm
+
+
+def of_fit(fit: Callable[..., Any]) -> Work[Job]:
     """The work of a job done by the user's own loop, ``fit(recipe, seed, report)``."""
 
-    def work(job: Job, emit: Emit, deadline: float) -> Record:
+    def work(jobs: Sequence[Job], emit: Emit, deadline: float) -> list[Record]:
+        return [one(job, emit, deadline) for job in jobs]
+
+    def one(job: Job, emit: Emit, deadline: float) -> Record:
         emit(opening(job))
         evaluations: list[dict[str, Any]] = []
         started = time.perf_counter()
@@ -189,18 +210,19 @@ def rises(metric: str) -> bool:
     return not name.startswith(("neg", "nll")) and any(word in name for word in RISING)
 
 
-def seconds_per_step(task: Task, job: Job, limit: float) -> float:
-    """Median seconds of a training step of a recipe on this process's threads, evaluation excluded.
+def seconds_per_step(task: Task, jobs: Sequence[Job], limit: float) -> float:
+    """Median seconds of a training step, a run, of jobs that are done as one program; evaluation excluded.
 
     Args:
         task: what is trained.
-        job: its recipe, seed and number of steps.
+        jobs: recipes and seeds; all have the first one's number of steps.
         limit: seconds after which the timed run ends, warm-up excluded.
     """
-    loop.run(task, job.recipe, job.seed, steps=min(TIMING_WARM, job.steps), evaluations=1, splits=())
-    run, _ = loop.run(
-        task, job.recipe, job.seed, steps=job.steps, evaluations=1, splits=(), deadline=time.monotonic() + limit
-    )
-    marks = [0.0, *run.trace.seconds]
-    times = sorted(b - a for a, b in itertools.pairwise(marks)) or [run.seconds]
-    return times[len(times) // 2]
+    entries = [Entry(job.recipe, job.seed, jobs[0].steps) for job in jobs]
+    none = [0] * len(jobs)
+    warm = [replace(entry, steps=min(TIMING_WARM, entry.steps)) for entry in entries]
+    loop.run_cohort(task, warm, none, splits=())
+    runs, _ = loop.run_cohort(task, entries, none, splits=(), deadline=time.monotonic() + limit)
+    marks = [0.0, *runs[0].trace.seconds]
+    times = sorted(b - a for a, b in itertools.pairwise(marks)) or [runs[0].seconds]
+    return times[len(times) // 2] / len(jobs)
