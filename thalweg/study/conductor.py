@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -14,7 +13,7 @@ from ..console import Progress
 from ..errors import BadOption, BadTask
 from ..fresh import looks_trained
 from ..recipe import Recipe
-from ..store import FORMAT, Store, cores, environment
+from ..store import FORMAT, Store, environment
 from ..task import Task
 from . import executors, plan, work
 from .executors import Executor, Record
@@ -160,51 +159,45 @@ class Conductor:
             self.measured |= {"workers": self.executor.workers, "size": 1, "seconds_per_step": None}
             self.purse.expect(0.0)
             return
-        if decided is None:
-            self.measured = self._measured(task, first, ["sequential", "processes"] if name == "auto" else [name], why)
-            decided = self.measured
-        else:
-            self.measured = dict(decided)
-        self.executor = executors.make(
-            name if name != "auto" else decided["name"],
-            work.of_task(task, self.store.folder),
-            decided["size"],
-            work.alike,
-        )
-        self.purse.expect(EVALUATION * decided["seconds_per_step"])
+        do = work.of_task(task, self.store.folder)
+        names = ["processes", "sequential"] if name == "auto" else [name]
+        # The workers are forked before this process calculates: threads do not live on in a fork.
+        ways = [executors.make(one, do, alike=work.alike) for one in names if one == "sequential" or not why]
+        try:
+            self.measured = dict(decided) if decided else self._measured(task, first, ways)
+        except BaseException:
+            for way in ways:
+                way.close()
+            raise
+        for way in ways:
+            if way.name == self.measured["name"]:
+                self.executor, way.size = way, self.measured["size"]
+            else:
+                way.close()
+        if why:
+            self.measured["why"] = why
+        self.purse.expect(EVALUATION * self.measured["seconds_per_step"])
 
-    def _measured(self, task: Task, first: Recipe, names: Sequence[str], why: str | None) -> dict[str, Any]:
+    def _measured(self, task: Task, first: Recipe, ways: Sequence[Executor[Job]]) -> dict[str, Any]:
         """The fastest of the ways: where, and how many runs as one program; each is tried on a few steps."""
         found: dict[tuple[str, int], float] = {}
-        do = work.of_task(task, None)
-        for name in names:
-            if name == "processes" and why:
-                continue
+        for way in ways:
             before = math.inf
-            for size in SIZES:
-                with contextlib.closing(executors.make(name, do, size, work.alike)) as executor:
-                    jobs = self._timing(task, first, size * executor.workers)
-                    units = executor.units(jobs)
-                    records = [r for _, part in executor.run(units, self.append, math.inf) for r in part]
-                now = max(r["seconds_per_step"] for r in records) / executor.workers
-                found[name, size] = now
+            for way.size in SIZES:
+                units = way.units(self._timing(task, first, way.size * way.workers))
+                records = [r for _, part in way.run(units, self.append, math.inf) for r in part]
+                now = found[way.name, way.size] = max(r["seconds_per_step"] for r in records) / way.workers
                 if now > 0.95 * before:
                     break
                 before = now
         (name, size), seconds = min(found.items(), key=lambda item: item[1])
+        how = "one a core" if name == "processes" else "in this process"
+        how += f", up to {size} as one program" if size > 1 else ""
         alone = found.get(("sequential", 1), seconds)
-        how = ("one a core" if name == "processes" else "in this process") + (
-            f", {size} as one program" if size > 1 else ""
-        )
         self.progress.say(f"Runs go {how}: {alone / seconds:.1f}× as fast as one after the other.")
-        ways = {f"{where} {k}": value for (where, k), value in found.items()}
-        return {
-            "name": name,
-            "workers": cores() if name == "processes" else 1,
-            "size": size,
-            "seconds_per_step": seconds,
-            "ways": ways,
-        } | ({"why": why} if why else {})
+        workers = next(way.workers for way in ways if way.name == name)
+        tried = {f"{where} × {k}": value for (where, k), value in found.items()}
+        return {"name": name, "workers": workers, "size": size, "seconds_per_step": seconds, "tried": tried}
 
     def _timing(self, task: Task, recipe: Recipe, count: int) -> list[Job]:
         known = recipe if recipe.lr is not None else recipe.but(lr=1e-4)
