@@ -93,7 +93,7 @@ def compare(
         field: optimizers that enter, separated by commas, e.g. adamw,sgd,adamw-constant.
         seeds: number of seeds of the finals.
         effort: quick: the rate alone is tuned.
-        executor: auto, sequential or processes.
+        executor: auto, sequential, processes or cohorts.
         folder: of the study.
         delta: the smallest interesting difference of the metric.
         plot: also draw the figure to this file (.png, .svg, .pdf).

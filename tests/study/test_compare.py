@@ -159,7 +159,22 @@ def test_one_process_a_core_gives_the_same_study(toy, tmp_path):
     assert bits(one.document) == bits(many.document)
     measured = tw.compare(toy, folder=tmp_path / "3", **ask)
     assert measured.executor["name"] in ("sequential", "processes")
-    assert measured.executor["name"] == "sequential" or {"alone", "processes"} <= measured.executor.keys()
+    tried = measured.executor["tried"]
+    assert {"sequential × 1", "processes × 1"} <= tried.keys()
+    assert measured.executor["seconds_per_step"] == min(tried.values())
+
+
+def test_cohorts_give_the_same_study_up_to_rounding(toy, tmp_path):
+    ask = {"field": ["sgd", "adam"], "budget": "50 runs", "quiet": True}
+    one = tw.compare(toy, executor="sequential", folder=tmp_path / "1", **ask)
+    many = tw.compare(toy, executor="cohorts", folder=tmp_path / "2", **ask)
+    assert many.executor["size"] == 32 and many.cost["runs"] == one.cost["runs"]
+    assert [s.name for s in many.finalists] == [s.name for s in one.finalists]
+    for a, b in zip(one.finalists, many.finalists, strict=True):
+        assert b.recipe.lr == pytest.approx(a.recipe.lr, rel=0.05) and b.mean == pytest.approx(a.mean, abs=0.01)
+    assert toy.evaluate(many.best.model, toy.prepare().judge)["accuracy"] in {
+        x for s in many.finalists for x in s.scores
+    }
 
 
 SCRIPT = """
@@ -177,7 +192,12 @@ tw.compare(task, field=["adamw", "sgd"], budget="24 runs", folder="study", execu
 
 @pytest.mark.parametrize(
     ("executor", "end", "when"),
-    [("sequential", signal.SIGKILL, 12), ("processes", signal.SIGKILL, 40), ("sequential", signal.SIGINT, 30)],
+    [
+        ("sequential", signal.SIGKILL, 12),
+        ("processes", signal.SIGKILL, 40),
+        ("sequential", signal.SIGINT, 30),
+        ("cohorts", signal.SIGKILL, 20),
+    ],
 )
 def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, executor, end, when):
     if executor == "processes" and sys.platform != "linux":

@@ -8,29 +8,38 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from thalweg.errors import BadData, BadTask
 from thalweg.study.executors import Processes, Sequential, can_fork
 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="forked workers are used on Linux only")
-KINDS = [Sequential, pytest.param(lambda work: Processes(work, 2), marks=needs_fork)]
+KINDS = [Sequential, pytest.param(lambda work: Processes(work, workers=2), marks=needs_fork)]
 
 
-def square(job, emit, deadline):
-    emit({"kind": "steps", "job": job})
-    if job == "data":
-        raise BadData("rotten", "fresh ones")
-    if job == "bug":
-        raise ZeroDivisionError("oops")
-    return {"value": job * job, "pid": os.getpid(), "outcome": {"status": "finished"}}
+def square(jobs, emit, deadline):
+    for job in jobs:
+        emit({"kind": "steps", "job": job})
+        if job == "data":
+            raise BadData("rotten", "fresh ones")
+        if job == "bug":
+            raise ZeroDivisionError("oops")
+    return [{"value": job * job, "pid": os.getpid(), "outcome": {"status": "finished"}} for job in jobs]
+
+
+def ended(executor, units, emit=lambda record: None):
+    """The closing records by job."""
+    done = executor.run(units, emit, math.inf)
+    return {job: record for unit, records in done for job, record in zip(unit, records, strict=True)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_job_is_done_once_and_its_records_arrive(kind):
     executor, records = kind(square), []
     try:
-        done = dict(executor.run(range(20), records.append, math.inf))
-        again = dict(executor.run([3], records.append, math.inf))
+        done = ended(executor, [range(0, 5), range(5, 19), [19]], records.append)
+        again = ended(executor, [[3]], records.append)
     finally:
         executor.close()
     assert {job: r["value"] for job, r in done.items()} == {i: i * i for i in range(20)}
@@ -43,7 +52,7 @@ def test_every_job_is_done_once_and_its_records_arrive(kind):
 def test_no_job_is_begun_after_the_deadline(kind):
     executor = kind(square)
     try:
-        assert list(executor.run([1, 2], lambda r: None, time.monotonic() - 1)) == []
+        assert list(executor.run([[1], [2]], lambda r: None, time.monotonic() - 1)) == []
     finally:
         executor.close()
 
@@ -51,30 +60,31 @@ def test_no_job_is_begun_after_the_deadline(kind):
 @needs_fork
 def test_errors_cross_the_process_border():
     for job, kind, said in (("data", BadData, "rotten"), ("bug", BadTask, "ZeroDivisionError: oops")):
-        executor = Processes(square, 1)
+        executor = Processes(square, workers=1)
         with pytest.raises(kind, match=said) as error:
-            list(executor.run([job], lambda r: None, math.inf))
+            ended(executor, [[job]])
         assert error.value.hint
         executor.close()
 
 
 @needs_fork
 def test_a_worker_that_dies_is_retried_once_and_then_reported(tmp_path):
-    def work(job, emit, deadline):
-        if job == "always" or (job == "once" and not (tmp_path / "died").exists()):
+    def work(jobs, emit, deadline):
+        if "always" in jobs or ("once" in jobs and not (tmp_path / "died").exists()):
             (tmp_path / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"outcome": {"status": "finished"}}
+        return [{"outcome": {"status": "finished"}} for _ in jobs]
 
-    executor = Processes(work, 2)
+    executor = Processes(work, workers=2)
     try:
-        done = dict(executor.run(["once", "fine", "fine too"], lambda r: None, math.inf))
+        done = ended(executor, [["once", "fine"], ["fine too"]])
         assert {r["outcome"]["status"] for r in done.values()} == {"finished"} and len(done) == 3
-        done = dict(executor.run(["always", "fine"], lambda r: None, math.inf))
+        done = ended(executor, [["always", "beside it"], ["fine"]])
     finally:
         executor.close()
     assert done["fine"]["outcome"]["status"] == "finished"
-    assert done["always"]["outcome"]["status"] == "stopped" and "died twice" in done["always"]["outcome"]["reason"]
+    for lost in (done["always"]["outcome"], done["beside it"]["outcome"]):
+        assert lost["status"] == "stopped" and "died twice" in lost["reason"]
 
 
 @needs_fork
@@ -82,9 +92,9 @@ def test_workers_end_when_their_parent_is_killed():
     code = """
         import time, math
         from thalweg.study.executors import Processes
-        pool = Processes(lambda job, emit, deadline: time.sleep(job) or {}, 2)
+        pool = Processes(lambda jobs, emit, deadline: time.sleep(jobs[0]) or [{}], workers=2)
         print(*[p.pid for p, _ in pool._pool], flush=True)
-        for _ in pool.run([0.2, 0.2, 60], print, math.inf): pass
+        for _ in pool.run([[0.2], [0.2], [60]], print, math.inf): pass
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
     with process:
@@ -100,6 +110,25 @@ def test_workers_end_when_their_parent_is_killed():
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
     assert len(pids) == 2 and len(alive) < 2  # the idle one went; the other one slept in its job
+
+
+@given(
+    sizes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=60, unique=True),
+    size=st.integers(1, 40),
+    most=st.one_of(st.just(math.inf), st.floats(0, 50)),
+    workers=st.integers(1, 5),
+)
+def test_units_hold_every_job_once_are_alike_small_enough_and_even(sizes, size, most, workers):
+    executor = Sequential(square, size, alike=lambda job: job[0])
+    executor.workers = workers
+    units = executor.units(sizes, most)
+    assert sorted(job for unit in units for job in unit) == sorted(sizes)
+    for unit in units:
+        assert len({kind for kind, _ in unit}) == 1 and 1 <= len(unit) <= max(1, min(size, most))
+    for kind in "abc":
+        lengths = [len(unit) for unit in units if unit[0][0] == kind]
+        assert not lengths or max(lengths) - min(lengths) <= 1
+        assert len(lengths) % workers == 0 or max(lengths) == 1
 
 
 def test_why_processes_cannot_be_used(monkeypatch):

@@ -21,7 +21,7 @@ from ..store import Store, plain
 from ..task import Task
 from . import plan
 from .closing import close
-from .conductor import Case, Conductor, case_of
+from .conductor import WAYS, Case, Conductor, case_of
 from .ladder import FINAL_SEED, protocol
 from .study import Study
 
@@ -73,7 +73,8 @@ def compare(
         budget: a hard limit: ``"5m"``, ``"2e6 samples"``, ``"60 runs"``, seconds as a number; None: until it is decided.
         effort: ``quick``: the rate alone is tuned.
         seeds: of the finals: how many, or which; None: 10, and more while undecided.
-        executor: ``auto`` measures; ``sequential``; ``processes``, one a core.
+        executor: ``auto`` measures which is fastest; ``sequential``: run after run; ``processes``: one a core;
+            ``cohorts``: up to 32 runs as one program.
         folder: of the study; None: a new one in ``thalweg-studies``, or the newest unfinished one of the same comparison.
         resume: whether an unfinished study in the folder is continued.
         delta: the smallest interesting difference in the metric's unit; None: by metric.
@@ -96,7 +97,7 @@ def compare(
     limit = plan.Budget.of(budget)
     check("compare", "effort", effort, one_of("quick"))
     check("compare", "axes", axes, one_of(None), "give recipes that differ in it as field=[Recipe(...), Recipe(...)]")
-    check("compare", "executor", executor, one_of("auto", "sequential", "processes"))
+    check("compare", "executor", executor, one_of("auto", *WAYS))
     check("compare", "seeds", seeds, SEEDS)
     check(
         "compare", "delta", delta, optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0))

@@ -22,6 +22,7 @@ from .words import show, unit
 
 RESERVE = 0.05  # share of a budget in seconds kept for the test set and for measuring the steps' own time
 SIZES = (1, 4, 16, 64, 256)  # how many runs are tried as one program
+WAYS = {"sequential": (1,), "processes": (1,), "cohorts": (32,)}  # what may be asked for; each is always the same
 PART = 0.25  # of the seconds that are left, what a program may take
 EVALUATION = 1.3  # a run's time over that of its steps alone, until it is measured
 PHASES = {
@@ -146,25 +147,25 @@ class Conductor:
         why = executors.can_fork(self.case.device)
         if wanted == "processes" and why:
             raise BadOption(f"compare: executor 'processes' cannot be used: {why}", "leave executor out")
-        name = decided["name"] if decided else wanted
-        if name == "processes" and why:
+        if decided and decided["name"] == "processes" and why:
             self.progress.say(
                 f"The study began with one process a core, not to be had here ({why}); last digits may differ."
             )
-            name = "sequential"
+            decided = decided | {"name": "sequential"}
+        names = [decided["name"]] if decided else ["processes", "sequential"] if wanted == "auto" else [wanted]
+        names = [n for n in names if n != "processes" or not why]
         if task is None:
-            name = "sequential" if why else "processes" if name == "auto" else name
-            self.measured = {"name": name, "why": why or "a loop of the user's, one a core"}
-            self.executor = executors.make(name, work.of_fit(self.case.fit or (lambda *_: None)))
+            fit = work.of_fit(self.case.fit or (lambda *_: None))
+            self.executor = executors.make(names[0], fit)
+            self.measured = {"name": self.executor.name, "why": why or "a loop of the user's, one a core"}
             self.measured |= {"workers": self.executor.workers, "size": 1, "seconds_per_step": None}
             self.purse.expect(0.0)
             return
-        do = work.of_task(task, self.store.folder)
-        names = ["processes", "sequential"] if name == "auto" else [name]
         # The workers are forked before this process calculates: threads do not live on in a fork.
-        ways = [executors.make(one, do, alike=work.alike) for one in names if one == "sequential" or not why]
+        ways = [executors.make(name, work.of_task(task, self.store.folder), alike=work.alike) for name in names]
         try:
-            self.measured = dict(decided) if decided else self._measured(task, first, ways)
+            sizes = WAYS.get(wanted, SIZES)
+            self.measured = dict(decided) if decided else self._measured(task, first, ways, sizes)
         except BaseException:
             for way in ways:
                 way.close()
@@ -178,12 +179,14 @@ class Conductor:
             self.measured["why"] = why
         self.purse.expect(EVALUATION * self.measured["seconds_per_step"])
 
-    def _measured(self, task: Task, first: Recipe, ways: Sequence[Executor[Job]]) -> dict[str, Any]:
+    def _measured(
+        self, task: Task, first: Recipe, ways: Sequence[Executor[Job]], sizes: Sequence[int]
+    ) -> dict[str, Any]:
         """The fastest of the ways: where, and how many runs as one program; each is tried on a few steps."""
         found: dict[tuple[str, int], float] = {}
         for way in ways:
             before = math.inf
-            for way.size in SIZES:
+            for way.size in sizes:
                 units = way.units(self._timing(task, first, way.size * way.workers))
                 records = [r for _, part in way.run(units, self.append, math.inf) for r in part]
                 now = found[way.name, way.size] = max(r["seconds_per_step"] for r in records) / way.workers
@@ -191,10 +194,11 @@ class Conductor:
                     break
                 before = now
         (name, size), seconds = min(found.items(), key=lambda item: item[1])
-        how = "one a core" if name == "processes" else "in this process"
-        how += f", up to {size} as one program" if size > 1 else ""
-        alone = found.get(("sequential", 1), seconds)
-        self.progress.say(f"Runs go {how}: {alone / seconds:.1f}× as fast as one after the other.")
+        if len(found) > 1:
+            how = "one a core" if name == "processes" else "in this process"
+            how += f", up to {size} as one program" if size > 1 else ""
+            alone = found.get(("sequential", 1), seconds)
+            self.progress.say(f"Runs go {how}: {alone / seconds:.1f}× as fast as one after the other.")
         workers = next(way.workers for way in ways if way.name == name)
         tried = {f"{where} × {k}": value for (where, k), value in found.items()}
         return {"name": name, "workers": workers, "size": size, "seconds_per_step": seconds, "tried": tried}
@@ -253,8 +257,9 @@ class Conductor:
             self.progress.at(self._status(units[0][0], len(done), len(jobs)))
             try:
                 for unit, records in self.executor.run(units, self.append, self.purse.deadline):
-                    ends = [work.LOST | work.opening(job) | came for job, came in zip(unit, records, strict=True)]
-                    self.append(*({"run": job.key, "kind": "end"} | end for job, end in zip(unit, ends, strict=True)))
+                    both = zip(unit, records, strict=True)
+                    ends = [work.LOST | work.opening(job) | came | {"kind": "end"} for job, came in both]
+                    self.append(*ends)
                     for job, record in zip(unit, ends, strict=True):
                         done[job] = self.known[job.key] = record
                         self._lead(job, record)

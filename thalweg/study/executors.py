@@ -185,7 +185,7 @@ def _serve(work: Work[Any], pipe: Connection, parent: int) -> None:
 
 
 def make(name: str, work: Work[J], size: int = 1, alike: Callable[[J], Hashable] = id) -> Executor[J]:
-    """The executor of a name."""
+    """The executor of a name; cohorts are units of this process."""
     return Processes(work, size, alike) if name == Processes.name else Sequential(work, size, alike)
 
 
