@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..recipe import Recipe
 from .plan import Entrant
 from .rates import Choice
-from .statistics import fit_layout, headline
+from .statistics import fit_layout, headline, leader_of, unbeaten
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,13 @@ def winner(finalists: Sequence[Finalist], level: float, resolution: float = 0.0)
     if best is None or any(r.status == "diverged" for r in finalists[rows[best]].results.values()):
         return None
     return rows[best]
+
+
+def contenders(finalists: Sequence[Finalist], level: float, resolution: float = 0.0) -> list[Finalist]:
+    """Those that may still turn out best: the leader, and whoever it does not beat at ``level``; all, without a leader."""
+    fit = fit_layout(score_table(finalists), resolution)
+    leader = leader_of(fit)
+    return list(finalists) if leader is None else [finalists[i] for i in (leader, *unbeaten(fit, leader, level))]
 
 
 def score_table(finalists: Sequence[Finalist]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ..recipe import Recipe
 from . import rates as rate_choice
-from .jobs import Depth, Finalist, Findings, Job, Result, Scale, winner
+from .jobs import Depth, Finalist, Findings, Job, Result, Scale, contenders, winner
 from .plan import Entrant, Purse
 from .planning import nominal_level
 
@@ -227,13 +227,17 @@ def _finals(
     seeds: Sequence[int] | None,
     not_tried: list[str],
 ) -> Generator[list[Job], dict[Job, Result], tuple[int, int]]:
-    """All finalists on the same fresh seeds, in blocks; after each a look whether one beats every other."""
+    """All finalists on the same fresh seeds, in blocks; after each a look whether one beats every other.
+
+    A race: who is beaten at a look by its leader runs on no further seeds, and stays in the table with those it has.
+    """
 
     def price() -> float:
-        """Of one seed: a run of every finalist."""
-        scales = [scale.of(f.recipe) for f in finalists]
+        """Of one seed: a run of every finalist that is in the race."""
+        scales = [scale.of(f.recipe) for f in racing]
         return sum(purse.price(s.steps, s.rows) for s in scales)
 
+    racing = finalists
     block = len(seeds) if seeds else depth.finals
     if purse.budget.kind != "none":
         while len(finalists) > 2 and purse.left < 3 * price():
@@ -248,18 +252,17 @@ def _finals(
         planned = 1 if seeds or not block else min(LOOKS, room // block)
     else:
         planned = 1 if seeds else LOOKS
+    racing = list(finalists)
     at, look, stepped = 0, 0, 0
     while look < planned and finalists and block:
         numbers = [_seed(i, seeds) for i in range(at, at + block)]
         at += block
         done = yield [
-            Job("final", f.entrant.name, f.recipe, seed, scale.of(f.recipe).steps)
-            for seed in numbers
-            for f in finalists
+            Job("final", f.entrant.name, f.recipe, seed, scale.of(f.recipe).steps) for seed in numbers for f in racing
         ]
-        for f in finalists:
+        for f in racing:
             f.results |= {j.seed: r for j, r in done.items() if j.entrant == f.entrant.name and r.status != "stopped"}
-        falling = [f for f in finalists if f.choice and any(r.status == "diverged" for r in f.results.values())]
+        falling = [f for f in racing if f.choice and any(r.status == "diverged" for r in f.results.values())]
         if falling and stepped < 2 and purse.left >= block * price():
             stepped += 1  # a lower rate, and for all a block of seeds that it was not chosen on
             for f in finalists:
@@ -268,16 +271,19 @@ def _finals(
                     f.abandoned += [(Job("final", f.entrant.name, f.recipe, s, own), r) for s, r in f.results.items()]
                     f.recipe = f.recipe.but(lr=_round((f.recipe.lr or 0.0) / STEP))
                 f.results = {}
+            racing = list(finalists)
             continue
         look += 1
         if len(finalists) < 2 or winner(finalists, nominal_level(planned), scale.resolution) is not None:
             break
+        left = contenders(finalists, nominal_level(planned), scale.resolution)
+        racing = [f for f in racing if f in left or f.entrant.baseline]
         if purse.left < block * price():
             break
-    whole = set.intersection(*(set(f.results) for f in finalists)) if finalists else set()
+    whole = set.intersection(*(set(f.results) for f in racing)) if racing else set()
     if len(whole) >= 2:  # the budget may have ended in the middle of a seed: all are judged on the same ones
         for f in finalists:
-            f.results = {seed: f.results[seed] for seed in sorted(whole)}
+            f.results = {seed: f.results[seed] for seed in sorted(whole) if seed in f.results}
     return look, max(1, planned)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +79,13 @@ class Purse:
         budget: the hard limit.
         started: when the study began, on the clock of `time.monotonic`; earlier parts of it that were interrupted count.
         reserve: seconds kept for what comes after the last run.
+        clock: tells the time.
     """
 
-    def __init__(self, budget: Budget, started: float, reserve: float = 0.0) -> None:
-        self.budget, self.started, self.reserve = budget, started, reserve
+    def __init__(
+        self, budget: Budget, started: float, reserve: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.budget, self.started, self.reserve, self.clock = budget, started, reserve, clock
         self.runs, self.samples = 0, 0
         self.closed = False
         self.credit = 0.0  # seconds of runs of an earlier part that are still to be asked for: they cost nothing again
@@ -92,10 +96,20 @@ class Purse:
         """A first estimate of the wall-clock seconds per step, all workers together."""
         self._expected = step_seconds
 
+    def expected(self, steps: int) -> float:
+        """Wall-clock seconds of a run of so many steps: its share of the time of all workers."""
+        return steps * (self._training / self._steps if self._steps else self._expected)
+
+    def twin(self, clock: Callable[[], float]) -> Purse:
+        """Another one with as much in it, that goes by another clock."""
+        other = Purse(self.budget, self.started, self.reserve, clock)
+        other.expect(self.expected(1))
+        return other
+
     @property
     def seconds(self) -> float:
         """Wall-clock seconds since the study began."""
-        return time.monotonic() - self.started
+        return self.clock() - self.started
 
     @property
     def deadline(self) -> float:
@@ -108,7 +122,7 @@ class Purse:
         if self.closed:
             return 0.0
         if self.budget.kind == "seconds":
-            return self.deadline - time.monotonic() + self.credit
+            return self.deadline - self.clock() + self.credit
         return self.budget.amount - {"runs": self.runs, "samples": self.samples}.get(self.budget.kind, 0)
 
     def price(self, steps: int, batch_rows: int) -> float:
@@ -116,7 +130,7 @@ class Purse:
         if self.budget.kind == "seconds":
             if not steps:
                 return self._training / self.runs if self.runs else self._expected
-            return steps * (self._training / self._steps if self._steps else self._expected)
+            return self.expected(steps)
         if self.budget.kind == "samples":
             return float(steps * batch_rows) or (self.samples / self.runs if self.runs else 1.0)
         return 1.0
