@@ -4,7 +4,8 @@ from torch import nn
 
 import thalweg as tw
 from thalweg.fresh import looks_trained
-from thalweg.study import conductor, plan
+from thalweg.study import plan
+from thalweg.study.case import case_of
 
 
 def net(*first):
@@ -56,11 +57,11 @@ def test_batch_norm_that_has_seen_data_was_trained():
 
 def test_only_a_trained_network_is_fine_tuned():
     x, y = torch.randn(200, 32), torch.arange(200) % 5
-    fresh = conductor.case_of(tw.Task(model=initialized(INITS["kaiming normal"]), train=(x, y), name="own"))
+    fresh = case_of(tw.Task(model=initialized(INITS["kaiming normal"]), train=(x, y), name="own"))
     assert fresh.fixed_weights and not fresh.pretrained
     tuned = net(nn.BatchNorm1d(32))
     tuned(x)
-    trained = conductor.case_of(tw.Task(model=tuned, train=(x, y), name="trained"))
+    trained = case_of(tw.Task(model=tuned, train=(x, y), name="trained"))
     assert trained.fixed_weights and trained.pretrained
     for case, notes in ((fresh, 0), (trained, 1)):
         assert len(plan.entrants(None, None, case.kind, case.pretrained)[1]) == notes

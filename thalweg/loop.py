@@ -18,7 +18,7 @@ from .cohort import Cohort, Solo
 from .errors import BadData, BadTask, ThalwegError
 from .run import Log, Outcome, Run, Trace
 from .seeds import stream
-from .stacked import Entry, Looped, Unbatchable, make
+from .stacked import Entry, Looped, TooLarge, Unbatchable, make
 
 if TYPE_CHECKING:
     from .batch import Batch, Several
@@ -270,6 +270,9 @@ def run_cohort(
         splits: which parts of the data all of them are evaluated on.
         deadline: see `train`.
         observe: see `train`.
+
+    Raises:
+        TooLarge: fewer members at a time would do.
     """
     data = task.prepare()
     batch_size = entries[0].recipe.batch_size or data.batch_size
@@ -288,6 +291,8 @@ def run_cohort(
         cohort, why = make(task, entries)
         try:
             results = ended(cohort)
+        except TooLarge:
+            raise
         except Unbatchable as late:
             why = str(late)
             with stream(entries[0].seed, "dropout"):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .batch import Batch, Several, make_batch
+from .capacity import out_of_memory
 from .cohort import Cohort, Floats, Solo
 from .engine.joint import Joint
 from .errors import BadOption
@@ -101,6 +102,10 @@ class Looped(Many):
 
 class Unbatchable(Exception):
     """Why the members of a cohort cannot be trained as one program."""
+
+
+class TooLarge(Unbatchable):
+    """The members of a cohort need more memory together than there is."""
 
 
 class _Program(nn.Module):
@@ -249,6 +254,7 @@ def make(task: Task, entries: Sequence[Entry]) -> tuple[Cohort, str | None]:
 
     Raises:
         BadOption: the recipes differ in batch size.
+        TooLarge: fewer members at a time would do.
     """
     sizes = list(dict.fromkeys(entry.recipe.batch_size for entry in entries))
     if len(sizes) > 1:
@@ -257,6 +263,8 @@ def make(task: Task, entries: Sequence[Entry]) -> tuple[Cohort, str | None]:
         return Solo(task, entries[0].recipe, entries[0].seed, entries[0].steps), None
     try:
         return Stacked(task, entries), None
+    except TooLarge:
+        raise
     except Unbatchable as reason:
         return Looped(task, entries), str(reason)
 
@@ -319,7 +327,7 @@ def _telling() -> Iterator[None]:
     except Unbatchable:
         raise
     except Exception as error:
-        raise Unbatchable(_line(error)) from error
+        raise (TooLarge if out_of_memory(error) else Unbatchable)(_line(error)) from error
 
 
 @contextmanager

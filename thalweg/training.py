@@ -111,7 +111,8 @@ def find_rate(task: Task, recipe: Recipe, progress: Progress) -> float:
     """
     from .errors import BadOption
     from .study import executors, plan, work
-    from .study.conductor import Conductor, case_of
+    from .study.case import case_of
+    from .study.conductor import Conductor
     from .study.jobs import Depth
     from .study.ladder import tune
 

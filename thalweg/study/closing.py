@@ -11,7 +11,8 @@ from ..console import duration
 from ..errors import BadOption
 from ..store import FORMAT, Store, load_weights
 from . import handover, work
-from .conductor import Case, Conductor
+from .case import Case
+from .conductor import Conductor
 from .jobs import Findings, Job, Scale
 from .statistics import mean_interval, smallest_difference
 from .study import Study

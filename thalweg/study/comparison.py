@@ -20,9 +20,12 @@ from ..recipe import Recipe
 from ..store import Store, plain
 from ..task import Task
 from . import plan
+from .case import Case, case_of
+from .choosing import WAYS
 from .closing import close
-from .conductor import WAYS, Case, Conductor, case_of
+from .conductor import Conductor
 from .ladder import FINAL_SEED, protocol
+from .preview import preview
 from .study import Study
 
 
@@ -136,6 +139,8 @@ def compare(
         try:
             conductor.prepare(executor, head, asked, entrants[0].recipe)
             scale = conductor.scale()
+            if not conductor.known:
+                progress.say(preview(case.name, entrants, scale, conductor.purse, numbers, conductor.measured).sentence)
             findings = conductor.play(protocol(entrants, scale, conductor.purse, numbers))
             return close(conductor, findings, effort, own is not None, delta, scale, presets)
         except ThalwegError:

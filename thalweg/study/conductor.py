@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
 from .. import loop
 from ..console import Progress
-from ..errors import BadOption, BadTask
-from ..fresh import looks_trained
+from ..errors import BadTask
 from ..recipe import Recipe
 from ..store import FORMAT, Store, environment
-from ..task import Task
-from . import executors, plan, work
+from . import plan, work
+from .case import Case
+from .choosing import choose
 from .executors import Executor, Record
 from .jobs import Job, Result, Scale, short
 from .words import show, unit
 
 RESERVE = 0.05  # share of a budget in seconds kept for the test set and for measuring the steps' own time
-SIZES = (1, 4, 16, 64, 256)  # how many runs are tried as one program
-WAYS = {"sequential": (1,), "processes": (1,), "cohorts": (32,)}  # what may be asked for; each is always the same
 PART = 0.25  # of the seconds that are left, what a program may take
 EVALUATION = 1.3  # a run's time over that of its steps alone, until it is measured
 PHASES = {
@@ -33,59 +30,6 @@ PHASES = {
     "count": "one run to count its updates",
 }
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is compared, in the form that both a task and a user's own loop have."""
-
-    name: str
-    fingerprint: str
-    kind: str
-    metric: str | None
-    direction: str | None
-    rows: int
-    judge_rows: int | None
-    target_sd: float
-    fixed_weights: bool
-    device: str
-    notes: tuple[str, ...]
-    task: Task | None = None
-    source: str | None = None
-    fit: Callable[..., Any] | None = None
-    pretrained: bool = False
-
-
-def case_of(task: Task, source: str | None = None) -> Case:
-    """A task as a case; ``source`` is what `Task.load` makes it from.
-
-    Raises:
-        BadTask: the metric that decides has no value on the validation data.
-    """
-    data = task.prepare()
-    untrained = task.build(task.seed)
-    for split in ("select", "judge"):
-        if math.isnan(task.evaluate(untrained, getattr(data, split))[data.metric]):
-            raise BadTask(
-                f"{data.metric} has no value on the {split} half of the validation data, already before training",
-                "see that every class is in it and that the model's outputs are finite, or take another metric",
-            )
-    return Case(
-        name=task.name,
-        fingerprint=task.fingerprint(),
-        kind=data.kind,
-        metric=data.metric,
-        direction=data.direction,
-        rows=int(data.batch_size) * task.accumulate,
-        judge_rows=data.judge_rows,
-        target_sd=data.target_sd or 1.0,
-        fixed_weights=data.model_fixed,
-        device=data.device.type,
-        notes=tuple(data.notes),
-        task=task,
-        source=source,
-        pretrained=data.model_fixed and looks_trained(task.build(task.seed)),
-    )
 
 
 class Conductor:
@@ -133,80 +77,14 @@ class Conductor:
             min(max(2.0, RESERVE * self.limit.amount), 0.3 * self.limit.amount) if self.limit.kind == "seconds" else 0.0
         )
         self.purse = plan.Purse(self.limit, self.started - before, reserve)
-        self._choose((head or {}).get("executor"), wanted, first)
-        assert self.executor is not None
+        self.executor, self.measured = choose(
+            self.case, self.store.folder, wanted, (head or {}).get("executor"), first, self.append, self.progress.say
+        )
+        self.purse.expect(EVALUATION * (self.measured["seconds_per_step"] or 0.0))
         self.purse.credit = sum(self.earlier.values()) / self.executor.workers
         if not self.head.get("executor"):
             self.head["executor"] = self.measured
             self.store.write("study.json", {"format": FORMAT} | self.head)
-
-    def _choose(self, decided: dict[str, Any] | None, wanted: str, first: Recipe) -> None:
-        """The executor: what the study was begun with, what is asked for, or the way that is measured to be fastest."""
-        task = self.case.task
-        assert self.store is not None
-        why = executors.can_fork(self.case.device)
-        if wanted == "processes" and why:
-            raise BadOption(f"compare: executor 'processes' cannot be used: {why}", "leave executor out")
-        if decided and decided["name"] == "processes" and why:
-            self.progress.say(
-                f"The study began with one process a core, not to be had here ({why}); last digits may differ."
-            )
-            decided = decided | {"name": "sequential"}
-        names = [decided["name"]] if decided else ["processes", "sequential"] if wanted == "auto" else [wanted]
-        names = [n for n in names if n != "processes" or not why]
-        if task is None:
-            fit = work.of_fit(self.case.fit or (lambda *_: None))
-            self.executor = executors.make(names[0], fit)
-            self.measured = {"name": self.executor.name, "why": why or "a loop of the user's, one a core"}
-            self.measured |= {"workers": self.executor.workers, "size": 1, "seconds_per_step": None}
-            self.purse.expect(0.0)
-            return
-        # The workers are forked before this process calculates: threads do not live on in a fork.
-        ways = [executors.make(name, work.of_task(task, self.store.folder), alike=work.alike) for name in names]
-        try:
-            sizes = WAYS.get(wanted, SIZES)
-            self.measured = dict(decided) if decided else self._measured(task, first, ways, sizes)
-        except BaseException:
-            for way in ways:
-                way.close()
-            raise
-        for way in ways:
-            if way.name == self.measured["name"]:
-                self.executor, way.size = way, self.measured["size"]
-            else:
-                way.close()
-        if why:
-            self.measured["why"] = why
-        self.purse.expect(EVALUATION * self.measured["seconds_per_step"])
-
-    def _measured(
-        self, task: Task, first: Recipe, ways: Sequence[Executor[Job]], sizes: Sequence[int]
-    ) -> dict[str, Any]:
-        """The fastest of the ways: where, and how many runs as one program; each is tried on a few steps."""
-        found: dict[tuple[str, int], float] = {}
-        for way in ways:
-            before = math.inf
-            for way.size in sizes:
-                units = way.units(self._timing(task, first, way.size * way.workers))
-                records = [r for _, part in way.run(units, self.append, math.inf) for r in part]
-                now = found[way.name, way.size] = max(r["seconds_per_step"] for r in records) / way.workers
-                if now > 0.95 * before:
-                    break
-                before = now
-        (name, size), seconds = min(found.items(), key=lambda item: item[1])
-        if len(found) > 1:
-            how = "one a core" if name == "processes" else "in this process"
-            how += f", up to {size} as one program" if size > 1 else ""
-            alone = found.get(("sequential", 1), seconds)
-            self.progress.say(f"Runs go {how}: {alone / seconds:.1f}× as fast as one after the other.")
-        workers = next(way.workers for way in ways if way.name == name)
-        tried = {f"{where} × {k}": value for (where, k), value in found.items()}
-        return {"name": name, "workers": workers, "size": size, "seconds_per_step": seconds, "tried": tried}
-
-    def _timing(self, task: Task, recipe: Recipe, count: int) -> list[Job]:
-        known = recipe if recipe.lr is not None else recipe.but(lr=1e-4)
-        steps = min(work.TIMING_STEPS, loop.horizon(task, known))
-        return [Job("time", "auto", known, seed, steps) for seed in range(count)]
 
     def scale(self) -> Scale:
         """The horizons; a user's own loop is run once to count its updates."""

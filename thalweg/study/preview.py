@@ -29,10 +29,6 @@ class Preview:
         not_tried: what the budget leaves out.
         executor: where runs would happen, and the measurement that decided it.
 
-    Example:
-        >>> planned = thalweg.study.preview("digits", field=["sgd"], budget="20 runs", quiet=True)
-        >>> planned.total["runs"] <= 20, list(planned.phases)
-        (True, ['baseline', 'probe', 'rate', 'final'])
     """
 
     task: str
@@ -87,6 +83,14 @@ def preview(
         purse: the real one; nothing is taken from it.
         seeds: of the finals.
         executor: what was measured of it.
+
+    Example:
+        >>> from thalweg.study.jobs import Scale
+        >>> from thalweg.study.plan import Budget, Purse, entrants
+        >>> field, _ = entrants(["sgd"], None, "other", False)
+        >>> planned = preview("net", field, Scale(400, 40, 64), Purse(Budget.of("30 runs"), 0.0), None, {})
+        >>> planned.total["runs"], list(planned.phases)
+        (29.0, ['baseline', 'probe', 'rate', 'final'])
     """
     now = [time.monotonic()]
     twin = purse.twin(lambda: now[0])

@@ -16,7 +16,7 @@ from ..errors import BadTask, ThalwegError
 from ..recipe import horizon
 from ..run import Run, Trace
 from ..seeds import stream
-from ..stacked import Entry
+from ..stacked import Entry, TooLarge
 from ..store import Store
 from .executors import Emit, Record, Work
 from .jobs import Job
@@ -66,14 +66,18 @@ def of_task(task: Task, folder: Path | None) -> Work[Job]:
                     written[m] = len(trace)
 
         most = min(10, loop.evaluations_of(task, first.recipe, first.steps)) if final else 1
-        runs, cohort = loop.run_cohort(
-            task,
-            [Entry(job.recipe, job.seed, job.steps) for job in jobs],
-            [most] * len(jobs),
-            splits=("select", "judge") if final else ("select",),
-            deadline=deadline,
-            observe=observe,
-        )
+        try:
+            runs, cohort = loop.run_cohort(
+                task,
+                [Entry(job.recipe, job.seed, job.steps) for job in jobs],
+                [most] * len(jobs),
+                splits=("select", "judge") if final else ("select",),
+                deadline=deadline,
+                observe=observe,
+            )
+        except TooLarge:  # by halves, then
+            half = len(jobs) // 2
+            return work(jobs[:half], emit, deadline) + work(jobs[half:], emit, deadline)
         if any(run.outcome.reason == "interrupted" for run in runs):
             raise KeyboardInterrupt
         observe(first.steps, [run.trace for run in runs])

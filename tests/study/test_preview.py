@@ -1,0 +1,41 @@
+import time
+
+import numpy as np
+import pytest
+from simulated import SCALE, World, entrants, play
+
+from thalweg.study.plan import Budget, Purse
+from thalweg.study.preview import preview
+
+
+def planned(count, budget=None, seconds=0.001, seeds=None):
+    purse = Purse(Budget.of(budget), time.monotonic())
+    purse.expect(seconds)
+    found = preview("net", entrants(count), SCALE, purse, seeds, {})
+    assert purse.runs == 0, "nothing is taken from the purse"
+    return found
+
+
+@pytest.mark.parametrize("budget", [None, "200 runs", "2e7 samples"])
+def test_what_is_planned_is_what_a_comparison_without_a_winner_runs(budget):
+    world = World(np.random.default_rng(0), sigma=1e-9, edge=10.0)
+    play(world, entrants(3), budget)
+    found, phases = planned(3, budget), [job.phase for job in world.jobs]
+    assert found.total["runs"] == len(phases)
+    assert {name: phase["runs"] for name, phase in found.phases.items()} == {p: phases.count(p) for p in found.phases}
+    assert found.total["steps"] == sum(job.steps for job in world.jobs)
+    assert found.total["samples"] == 64 * found.total["steps"]
+
+
+def test_seconds_are_those_of_the_steps_and_a_limit_is_kept():
+    free = planned(4)
+    assert free.total["seconds"] == pytest.approx(0.001 * free.total["steps"]) and not free.not_tried
+    short = planned(4, "30s")
+    assert 15 < short.total["seconds"] <= 30 and "budget: 30 seconds" in short.sentence
+    tiny = planned(8, "12s")
+    assert tiny.not_tried and tiny.not_tried[-1] in str(tiny) and tiny.total["seconds"] <= 12
+
+
+def test_the_table_fits_a_terminal():
+    text = str(planned(8, "60s"))
+    assert all(len(line) <= 110 for line in text.splitlines()) and "short probes" in text and "in all" in text
