@@ -113,7 +113,7 @@ def find_rate(task: Task, recipe: Recipe, progress: Progress) -> float:
     from .study import executors, plan, work
     from .study.conductor import Conductor, case_of
     from .study.jobs import Depth
-    from .study.ladder import tune
+    from .study.tuning import tune
 
     entrant = plan.Entrant(recipe.optimizer, recipe, rules.get(recipe.optimizer).rates)
     conductor = Conductor.in_memory(case_of(task), progress, executors.Sequential(work.of_task(task, None)))
