@@ -76,7 +76,7 @@ class Job:
 
 def variant_id(recipe: Recipe, arguments: Arguments) -> str:
     """A name of a recipe on a variant of the task: the recipe's own where the task is as it was given."""
-    return f"{recipe.id}-{digest(arguments)}" if arguments else recipe.id
+    return recipe.id + (digest(arguments)[:6] if arguments else "")
 
 
 @dataclass(frozen=True)
