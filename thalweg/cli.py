@@ -68,6 +68,30 @@ def _value(text: str) -> Any:
     return text
 
 
+def axes_of(texts: Sequence[str] | None) -> dict[str, Any] | None:
+    """Axes from the command line: ``name=value,value`` or, for a range, ``name=low..high``.
+
+    Raises:
+        BadOption: not an axis, or one named twice.
+
+    Example:
+        >>> axes_of(["schedule=linear,cosine", "weight_decay=1e-5..1e-1", "betas=0.9:0.95,0.9:0.999"])
+        {'schedule': ['linear', 'cosine'], 'weight_decay': (1e-05, 0.1), 'betas': [(0.9, 0.95), (0.9, 0.999)]}
+    """
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, values = text.partition("=")
+        if not equals or not name.strip():
+            raise BadOption(f"axis: cannot read {text!r}", "write --axis NAME=value,value or --axis NAME=low..high")
+        if name.strip() in found:
+            raise BadOption(f"axis: {name.strip()} is given twice", "write all its values in one --axis")
+        low, dots, high = values.partition("..")
+        parts = [low, high] if dots else values.split(",")
+        read = [None if part.strip().lower() == "none" else _value(part.strip()) for part in parts]
+        found[name.strip()] = tuple(read) if dots else read
+    return found or None
+
+
 @app.command
 def compare(
     task: str,
@@ -75,6 +99,7 @@ def compare(
     budget: str | None = None,
     baseline: str | None = None,
     field: str | None = None,
+    axis: list[str] | None = None,
     seeds: int | None = None,
     effort: str = "quick",
     executor: str = "auto",
@@ -91,8 +116,9 @@ def compare(
         budget: a hard limit: 90s, 5m, 1h, "60 runs", "2e6 samples".
         baseline: your recipe: a .toml file, or e.g. adamw,lr=3e-4,weight_decay=0.05.
         field: optimizers that enter, separated by commas, e.g. adamw,sgd,adamw-constant.
+        axis: what else varies, e.g. schedule=linear,cosine or weight_decay=1e-5..1e-1 or model.width=32,64; repeatable.
         seeds: number of seeds of the finals.
-        effort: quick: the rate alone is tuned.
+        effort: quick: the rate alone is tuned; fair: as many settings of its whole space for each optimizer.
         executor: auto, sequential, processes or cohorts.
         folder: of the study.
         delta: the smallest interesting difference of the metric.
@@ -111,6 +137,7 @@ def compare(
         task,
         baseline=recipe_of(baseline),
         field=field.split(",") if field else None,
+        axes=axes_of(axis),
         budget=budget,
         effort=effort,
         seeds=seeds,

@@ -114,7 +114,7 @@ def find_rate(task: Task, recipe: Recipe, progress: Progress) -> float:
     from .study.case import case_of
     from .study.conductor import Conductor
     from .study.jobs import Depth
-    from .study.ladder import tune
+    from .study.tuning import tune
 
     entrant = plan.Entrant(recipe.optimizer, recipe, rules.get(recipe.optimizer).rates)
     conductor = Conductor.in_memory(case_of(task), progress, executors.Sequential(work.of_task(task, None)))

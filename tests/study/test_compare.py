@@ -321,7 +321,7 @@ def test_a_loop_that_diverges_is_a_result(tmp_path):
         (3, {}, "cannot compare a int"),
         (lambda a: None, {}, "fit takes"),
         ("digits", {"train": 1}, "train and valid go with a model"),
-        ("digits", {"effort": "fair"}, "'quick'"),
+        ("digits", {"effort": "great"}, "'quick', 'fair'"),
         ("digits", {"budget": "soon"}, "budget must be"),
         ("digits", {"seeds": 1}, ">= 2"),
         ("digits", {"executor": "cloud"}, "executor must be"),

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from .. import variants
 from ..console import duration
 from ..errors import BadOption
 from ..store import FORMAT, Store, load_weights
 from . import handover, work
 from .case import Case
 from .conductor import Conductor
-from .jobs import Findings, Job, Scale
+from .jobs import Findings, Job, Scale, variant_id
 from .statistics import mean_interval, smallest_difference
 from .study import Study
 from .verdict import Question, Standing, judge
@@ -96,8 +97,9 @@ def _own_seconds(conductor: Conductor, findings: Findings, scale: Scale) -> dict
             found[f.entrant.name] = sum(times) / len(times) if times else math.nan
         elif conductor.purse.deadline - time.monotonic() + conductor.purse.reserve / 2 > 0:
             steps = scale.of(f.recipe).steps
-            job = Job("time", f.entrant.name, f.recipe, 0, min(work.TIMING_STEPS, steps))
-            found[f.entrant.name] = steps * work.seconds_per_step(task, [job], 0.1)
+            job = Job.of("time", f.entrant, f.recipe, 0, min(work.TIMING_STEPS, steps))
+            variant = variants.of(task, dict(job.arguments))
+            found[f.entrant.name] = steps * work.seconds_per_step(variant, [job], 0.1)
     return found
 
 
@@ -159,6 +161,7 @@ def _hand_over(conductor: Conductor, best: Standing, steps: int, metric: str) ->
     (folder / "trainer.py").write_text(handover.trainer(best.recipe, steps, batches), encoding="utf-8")
     entry: dict[str, Any] = {
         "recipe": best.recipe.as_dict(),
+        "arguments": best.arguments,
         "recipe_file": "recipe.toml",
         "model_file": None,
         "test": None,
@@ -166,9 +169,13 @@ def _hand_over(conductor: Conductor, best: Standing, steps: int, metric: str) ->
     if task is None:
         return entry
     batch_size = best.recipe.batch_size or task.prepare().batch_size
-    script = handover.plain_torch(best.recipe, steps, conductor.case.source, best.seeds[0], batch_size, task.accumulate)
+    source, seed = conductor.case.source, best.seeds[0]
+    script = handover.plain_torch(best.recipe, steps, source, seed, batch_size, task.accumulate, best.arguments)
     (folder / "plain.py").write_text(script, encoding="utf-8")
-    files = [store.models / f"{Job('final', best.name, best.recipe, s, steps).key}.safetensors" for s in best.seeds]
+    task = variants.of(task, best.arguments)
+    arguments = tuple(sorted(best.arguments.items()))
+    jobs = [Job("final", best.name, best.recipe, s, steps, arguments) for s in best.seeds]
+    files = [store.models / f"{job.key}.safetensors" for job in jobs]
     files = [file for file in files if file.exists()]
     if not files:
         return entry
@@ -197,9 +204,9 @@ def _hand_over(conductor: Conductor, best: Standing, steps: int, metric: str) ->
 
 def _prune(store: Store, standings: Sequence[Standing], best: Standing | None) -> None:
     """Keep the weights of the best recipe's finals and of the first final of each other finalist."""
-    kept = {f"-{s.recipe.id}-" for s in standings}
+    ids = {s.name: f"-{variant_id(s.recipe, tuple(sorted(s.arguments.items())))}-" for s in standings}
     first = min((seed for s in standings for seed in s.seeds), default=0)
     for file in store.models.glob("*.safetensors"):
-        own = best is not None and f"-{best.recipe.id}-" in file.name
-        if not own and not (file.stem.endswith(f"-{first}") and any(part in file.name for part in kept)):
+        own = best is not None and ids[best.name] in file.name
+        if not own and not (file.stem.endswith(f"-{first}") and any(part in file.name for part in ids.values())):
             file.unlink()

@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..identity import digest
 from ..recipe import Recipe
 from ..store import Store, plain
 from ..task import Task
+from . import axes as axis
 from . import plan
 from .case import Case, case_of
 from .choosing import WAYS
@@ -51,7 +52,7 @@ def compare(
     *,
     baseline: Recipe | str | None = None,
     field: Sequence[str | Recipe] | None = None,
-    axes: None = None,
+    axes: Mapping[str, Any] | None = None,
     budget: str | float | None = None,
     effort: str = "quick",
     seeds: int | Sequence[int] | None = None,
@@ -72,9 +73,13 @@ def compare(
         valid: validation data; None: a part of the training data is split off.
         baseline: the user's recipe, or a path to its TOML; None: AdamW at 1e-3, untuned.
         field: names (``"adamw"``, ``"adamw-constant"``) and recipes; ``lr=None`` in a recipe is found. None: all of `plan.FIELD`.
-        axes: further fields of the recipe to vary; None.
+        axes: what else varies, each entrant in every combination with a rate of its own: fields of the recipe and options
+            of the optimizers (``{"schedule": ["linear", "cosine"], "beta2": [0.95, 0.999]}``), ranges
+            (``{"weight_decay": (1e-5, 1e-1)}``), arguments of the task's model factory (``{"model.width": [32, 64]}``).
+            Of more than two axes 16 quasi-random combinations enter.
         budget: a hard limit: ``"5m"``, ``"2e6 samples"``, ``"60 runs"``, seconds as a number; None: until it is decided.
-        effort: ``quick``: the rate alone is tuned.
+        effort: ``quick``: the rate alone is tuned; ``fair``: every optimizer of the field gets the same number of settings
+            of its whole published space (`spaces`), 16, or what the budget allows.
         seeds: of the finals: how many, or which; None: 10, and more while undecided.
         executor: ``auto`` measures which is fastest; ``sequential``: run after run; ``processes``: one a core;
             ``cohorts``: up to 32 runs as one program.
@@ -98,8 +103,8 @@ def compare(
     """
     started = time.monotonic()
     limit = plan.Budget.of(budget)
-    check("compare", "effort", effort, one_of("quick"))
-    check("compare", "axes", axes, one_of(None), "give recipes that differ in it as field=[Recipe(...), Recipe(...)]")
+    check("compare", "effort", effort, one_of("quick", "fair"))
+    varied = axis.read(axes)
     check("compare", "executor", executor, one_of("auto", *WAYS))
     check("compare", "seeds", seeds, SEEDS)
     check(
@@ -113,12 +118,15 @@ def compare(
         Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)),
     )
     case = _case(what, train, valid)
-    entrants, presets = plan.entrants(field, own, case.kind, case.pretrained)
+    entrants, presets = plan.entrants(field, own, case.kind, case.pretrained, effort)
+    entrants, unvaried = axis.vary(entrants, varied, case.task)
+    presets += unvaried
     asked = {
         "task": case.name,
         "fingerprint": case.fingerprint,
         "baseline": own.as_dict() if own else None,
         "field": [[e.name, e.recipe.as_dict()] for e in entrants],
+        "axes": {a.name: list(a.values or (a.low, a.high)) for a in varied},
         "budget": str(limit),
         "effort": effort,
         "seeds": seeds if seeds is None or isinstance(seeds, int) else list(seeds),
@@ -196,7 +204,7 @@ def _open(
                 f"{folder} is a study of another task ({head['asked']['task']}), or its model or data changed",
                 "give a new folder",
             )
-        changed = [k for k in asked if head["asked"][k] != asked[k]]
+        changed = [k for k in asked if (head["asked"].get(k) or None) != (asked[k] or None)]
         if changed:
             raise BadStudy(
                 f"{folder} was asked differently: {', '.join(changed)}", "give a new folder, or ask the same to resume"

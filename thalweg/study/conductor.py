@@ -25,6 +25,7 @@ EVALUATION = 1.3  # a run's time over that of its steps alone, until it is measu
 PHASES = {
     "baseline": "baseline",
     "probe": "short probes",
+    "rung": "settings on short runs",
     "rate": "rates at the full horizon",
     "final": "finals on fresh seeds",
     "count": "one run to count its updates",

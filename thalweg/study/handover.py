@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import pprint
 import textwrap
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -75,7 +77,15 @@ def factor_code(recipe: Recipe, steps: int) -> str:
     return f"def factor(k):  # the rate's multiplier in update k = 0, 1, ...\n{before}    return {code}"
 
 
-def plain_torch(recipe: Recipe, steps: int, task: str | None, seed: int, batch_size: Any, accumulate: int = 1) -> str:
+def plain_torch(
+    recipe: Recipe,
+    steps: int,
+    task: str | None,
+    seed: int,
+    batch_size: Any,
+    accumulate: int = 1,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """A script in plain PyTorch that repeats a run: same weights, order, losses.
 
     Args:
@@ -85,6 +95,7 @@ def plain_torch(recipe: Recipe, steps: int, task: str | None, seed: int, batch_s
         seed: the run's.
         batch_size: rows a batch, or ``"full"``.
         accumulate: batches an update.
+        arguments: of the task's model factory.
     """
     load = f"task = thalweg.Task.load({_literal(task)})" if task else "# `task` is the thalweg.Task that was compared"
     batches = f"thalweg.loop.updates(task.prepare().train, {_literal(batch_size)}, {accumulate}, seed={seed})"
@@ -96,7 +107,7 @@ def plain_torch(recipe: Recipe, steps: int, task: str | None, seed: int, batch_s
 
 
 {load}
-model = task.build(seed={seed}).train()
+model = {_call("task.build", seed=seed, **arguments)}.train()
 {_optimizer(recipe)}
 losses = []
 with thalweg.seeds.stream({seed}, "dropout"):

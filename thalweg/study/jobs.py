@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..identity import digest
 from ..recipe import Recipe
-from .plan import Entrant
+from .plan import Arguments, Entrant
 from .rates import Choice
 from .statistics import fit_layout, headline, leader_of, unbeaten
 
@@ -50,18 +51,32 @@ def short(steps: int) -> int:
 
 @dataclass(frozen=True)
 class Job:
-    """A run to do: an entrant's recipe at a rate, a seed, a horizon; ``phase`` says what for."""
+    """A run to do: an entrant's recipe at a rate, a seed, a horizon; ``phase`` says what for.
+
+    ``arguments`` are those that the task's model factory gets.
+    """
 
     phase: str
     entrant: str
     recipe: Recipe
     seed: int
     steps: int
+    arguments: Arguments = ()
+
+    @classmethod
+    def of(cls, phase: str, entrant: Entrant, recipe: Recipe, seed: int, steps: int) -> Job:
+        """A run of an entrant, of its variant of the task."""
+        return cls(phase, entrant.name, recipe, seed, steps, entrant.arguments)
 
     @property
     def key(self) -> str:
         """Stable name of the run; also its name in the trace."""
-        return f"{self.phase}-{self.recipe.id}-{self.steps}-{self.seed}"
+        return f"{self.phase}-{variant_id(self.recipe, self.arguments)}-{self.steps}-{self.seed}"
+
+
+def variant_id(recipe: Recipe, arguments: Arguments) -> str:
+    """A name of a recipe on a variant of the task: the recipe's own where the task is as it was given."""
+    return recipe.id + (digest(arguments)[:6] if arguments else "")
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,10 @@ class Result:
 
 @dataclass
 class Finalist:
-    """An entrant in the finals: its recipe with the chosen rate, its results by seed, and how the rate was found."""
+    """An entrant in the finals: its recipe with the chosen rate, its results by seed, and how the rate was found.
+
+    ``settings`` counts those of its whole space that it was chosen from; 0 where the rate alone was tuned.
+    """
 
     entrant: Entrant
     recipe: Recipe
@@ -86,6 +104,7 @@ class Finalist:
     tried: dict[float, list[Result]] = field(default_factory=dict)
     probed: dict[float, Result] = field(default_factory=dict)
     select: float = math.nan
+    settings: int = 0
 
 
 @dataclass
@@ -107,11 +126,15 @@ class Findings:
 
 @dataclass(frozen=True)
 class Depth:
-    """How much is spent on each entrant: probes per decade, seeds for choosing a rate, seeds in the first final."""
+    """How much is spent on each entrant: probes per decade, seeds for choosing a rate, seeds in the first final.
+
+    ``settings``: how many of its whole space, where that is searched.
+    """
 
     per_decade: int
     select_seeds: int
     finals: int
+    settings: int = 16
 
 
 def winner(finalists: Sequence[Finalist], level: float, resolution: float = 0.0) -> int | None:

@@ -6,19 +6,19 @@ Legend: R finalists, N seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from ..recipe import Recipe
+from . import halving
 from . import rates as rate_choice
 from .jobs import Depth, Finalist, Findings, Job, Result, Scale, contenders, winner
-from .plan import Entrant, Purse
+from .plan import Arguments, Entrant, Purse
 from .planning import nominal_level
+from .tuning import SELECTION_SEED, STEP, mean, rounded, tune
 
-STEP = math.sqrt(10.0)  # between neighbouring rates at the full horizon
 FINAL_SEED = 1000  # the first seed of the finals
-SELECTION_SEED = 900_000_000  # the first seed of everything before them
-EXTENSIONS = 5  # times that a grid is extended past its border
 LOOKS = 3
 
 
@@ -46,13 +46,14 @@ def protocol(
     ready: list[Finalist] = []
     if waiting and waiting[0].rates is None:
         ready.append((yield from _prepare(waiting.pop(0), DEPTHS[0], scale, purse, 0)))  # tells what a run costs
-    depth, count = _affordable(waiting, len(ready), scale, purse, seeds)
+    depths = _depths(waiting, len(ready), scale, purse, seeds)
+    depth, count = _affordable(waiting, len(ready), scale, purse, seeds, depths)
     if count == len(waiting) and purse.budget.kind in ("none", "seconds"):
         finals = len(field) * (len(seeds) if seeds else depth.finals)
         ready += yield from _together([_prepare(e, depth, scale, purse, finals) for e in waiting])
         waiting = []
     while waiting:
-        depth, count = _affordable(waiting, len(ready), scale, purse, seeds)
+        depth, count = _affordable(waiting, len(ready), scale, purse, seeds, depths)
         if not count and len(ready) > 1:
             not_tried += [e.name for e in waiting]
             break
@@ -76,15 +77,12 @@ def protocol(
 
 def _distinct(finalists: Sequence[Finalist]) -> tuple[list[Finalist], list[str]]:
     """The finalists without those whose recipe another one has, and sentences on the ones left out."""
-    kept: dict[Recipe, Finalist] = {}
+    kept: dict[tuple[Recipe, Arguments], Finalist] = {}
     notes = []
     for f in finalists:
-        if f.recipe in kept:
-            notes.append(
-                f"{f.entrant.name} ended with the recipe of {kept[f.recipe].entrant.name}: one row stands for both."
-            )
-        else:
-            kept[f.recipe] = f
+        same = kept.setdefault((f.recipe, f.entrant.arguments), f)
+        if same is not f:
+            notes.append(f"{f.entrant.name} ended with the recipe of {same.entrant.name}: one row stands for both.")
     return list(kept.values()), notes
 
 
@@ -109,21 +107,42 @@ def _together(
 def _prepare(
     entrant: Entrant, depth: Depth, scale: Scale, purse: Purse, reserve: int
 ) -> Generator[list[Job], dict[Job, Result], Finalist]:
-    """An entrant with its rate: found, or, where it is fixed, run once."""
+    """An entrant with its rate: found, alone or with its whole space, or, where it is fixed, run once."""
     if entrant.rates is not None:
-        return (yield from tune(entrant, depth, scale, purse, reserve))
+        search = tune if entrant.space is None else halving.halve
+        return (yield from search(entrant, depth, scale, purse, reserve))
     found, scale = Finalist(entrant, entrant.recipe), scale.of(entrant.recipe)
     if purse.left >= purse.price(scale.steps, scale.rows):
         phase = "baseline" if entrant.baseline else "rate"
-        job = Job(phase, entrant.name, entrant.recipe, SELECTION_SEED, scale.steps)
+        job = Job.of(phase, entrant, entrant.recipe, SELECTION_SEED, scale.steps)
         results = list((yield [job]).values())
         found.tried[entrant.recipe.lr or 0.0] = results
-        found.select = _mean(results)
+        found.select = mean(results)
     return found
 
 
-def _affordable(
+def _depths(
     waiting: Sequence[Entrant], ready: int, scale: Scale, purse: Purse, seeds: Sequence[int] | None
+) -> Sequence[Depth]:
+    """`DEPTHS` with the number of settings that every entrant gets: the most that the budget allows for all of them."""
+    if purse.budget.kind == "none" or all(e.space is None for e in waiting):
+        return DEPTHS
+    depths: Sequence[Depth] = DEPTHS
+    for settings in halving.SETTINGS:
+        depths = [replace(depth, settings=settings) for depth in DEPTHS]
+        tried = depths[:1] if settings > halving.USUAL else depths  # more than usual only where nothing is saved
+        if _affordable(waiting, ready, scale, purse, seeds, tried)[1] == len(waiting):
+            break
+    return depths
+
+
+def _affordable(
+    waiting: Sequence[Entrant],
+    ready: int,
+    scale: Scale,
+    purse: Purse,
+    seeds: Sequence[int] | None,
+    plans: Sequence[Depth] = DEPTHS,
 ) -> tuple[Depth, int]:
     """The deepest plan for the most of the waiting entrants: fewer seeds first, then fewer entrants, then three seeds."""
 
@@ -136,87 +155,22 @@ def _affordable(
         tuning = sum(_tuning_price(e, depth, scale, purse) for e in waiting[:count])
         return tuning + finals * (full(waiting[:count]) + ready * purse.price(scale.steps, scale.rows))
 
-    for depths in (DEPTHS[:-1], DEPTHS[-1:]):
+    for depths in (plans[:-1], plans[-1:]):
         for count in range(len(waiting), 0, -1):
             for depth in depths:
                 if cost(depth, count) <= purse.left:
                     return depth, count
-    return DEPTHS[-1], 0
+    return plans[-1], 0
 
 
 def _tuning_price(entrant: Entrant, depth: Depth, scale: Scale, purse: Purse) -> float:
     scale = scale.of(entrant.recipe)
     if entrant.rates is None:
         return purse.price(scale.steps, scale.rows)
+    if entrant.space is not None:
+        return halving.price(entrant, depth, scale, purse)
     probes = len(rate_choice.grid(*entrant.rates, depth.per_decade)) + 1
     return probes * purse.price(scale.probe, scale.rows) + 5 * depth.select_seeds * purse.price(scale.steps, scale.rows)
-
-
-def tune(
-    entrant: Entrant, depth: Depth, scale: Scale, purse: Purse, reserve: int
-) -> Generator[list[Job], dict[Job, Result], Finalist]:
-    """Bracket by probes, then at least three rates at the full horizon, extended while the best is at the border.
-
-    ``reserve`` full runs are left in the purse for the finals once three rates have been run.
-    """
-    assert entrant.rates is not None
-    found, scale = Finalist(entrant, entrant.recipe), scale.of(entrant.recipe)
-
-    def jobs(phase: str, values: Iterable[float], seeds: Iterable[int], steps: int) -> list[Job]:
-        price = purse.price(steps, scale.rows)
-        wanted = [Job(phase, entrant.name, entrant.recipe.but(lr=lr), s, steps) for lr in values for s in seeds]
-        room = purse.left
-        if phase == "rate" and len(found.tried) >= 3:
-            room -= reserve * purse.price(scale.steps, scale.rows)
-        return wanted[: max(0, math.floor(room / price))] if 0 < price and room < math.inf else wanted
-
-    probes = rate_choice.grid(*entrant.rates, depth.per_decade)
-    if scale.probe < scale.steps:
-        for _ in range(EXTENSIONS):
-            for job, result in (yield jobs("probe", probes, [SELECTION_SEED], scale.probe)).items():
-                found.probed[job.recipe.lr or 0.0] = result
-            border = _border({r: [v] for r, v in found.probed.items()})
-            if border is None:
-                break
-            ends = (max(found.probed), STEP) if border == "high" else (min(found.probed), 1 / STEP)
-            probes = [_round(ends[0] * ends[1] ** n) for n in (1, 2)]
-        start = _best(found.probed)
-        if math.isnan(start):
-            return found
-        first = [_round(start / STEP), start, _round(start * STEP)]
-    else:
-        first = probes
-    seeds = range(SELECTION_SEED, SELECTION_SEED + depth.select_seeds)
-    wanted = first
-    for _ in range(EXTENSIONS + 1):
-        for job, result in (yield jobs("rate", wanted, seeds, scale.steps)).items():
-            found.tried.setdefault(job.recipe.lr or 0.0, []).append(result)
-        means = {r: _mean(v) for r, v in found.tried.items()}
-        border = _border(found.tried)
-        finite = [r for r, v in means.items() if not math.isnan(v)]
-        if not found.tried or purse.left <= 0:
-            break
-        if border == "high" or (border is None and len(finite) < 3 and max(found.tried) in finite):
-            wanted = [_round(max(found.tried) * STEP)]
-        elif border == "low" or len(finite) < 3:
-            wanted = [_round(min(found.tried) / STEP)]
-        else:
-            break
-    if depth.select_seeds > 1 and found.tried:
-        best = _best({r: v[0] for r, v in found.tried.items()})
-        between = [_round(best / math.sqrt(STEP)), _round(best * math.sqrt(STEP))]
-        for job, result in (yield jobs("rate", [b for b in between if not math.isnan(b)], seeds, scale.steps)).items():
-            found.tried.setdefault(job.recipe.lr or 0.0, []).append(result)
-    tried = {r: v for r, v in sorted(found.tried.items()) if any(x.status in ("finished", "diverged") for x in v)}
-    if not any(math.isfinite(x.select) for v in tried.values() for x in v):
-        return found
-    divergences = {r: [x.status == "diverged" for x in v] for r, v in tried.items()}
-    scores = {r: [x.select for x in v] for r, v in tried.items()}
-    best = max(x for values in scores.values() for x in values if math.isfinite(x))
-    found.choice = rate_choice.choose(list(tried), scores, divergences, noise=scale.noise(best))
-    found.recipe = entrant.recipe.but(lr=found.choice.lr)
-    found.select = found.choice.predicted
-    return found
 
 
 def _finals(
@@ -258,7 +212,7 @@ def _finals(
         numbers = [_seed(i, seeds) for i in range(at, at + block)]
         at += block
         done = yield [
-            Job("final", f.entrant.name, f.recipe, seed, scale.of(f.recipe).steps) for seed in numbers for f in racing
+            Job.of("final", f.entrant, f.recipe, seed, scale.of(f.recipe).steps) for seed in numbers for f in racing
         ]
         for f in racing:
             f.results |= {j.seed: r for j, r in done.items() if j.entrant == f.entrant.name and r.status != "stopped"}
@@ -268,8 +222,8 @@ def _finals(
             for f in finalists:
                 if f in falling:
                     own = scale.of(f.recipe).steps
-                    f.abandoned += [(Job("final", f.entrant.name, f.recipe, s, own), r) for s, r in f.results.items()]
-                    f.recipe = f.recipe.but(lr=_round((f.recipe.lr or 0.0) / STEP))
+                    f.abandoned += [(Job.of("final", f.entrant, f.recipe, s, own), r) for s, r in f.results.items()]
+                    f.recipe = f.recipe.but(lr=rounded((f.recipe.lr or 0.0) / STEP))
                 f.results = {}
             racing = list(finalists)
             continue
@@ -292,27 +246,3 @@ def _seed(i: int, seeds: Sequence[int] | None) -> int:
     if not seeds:
         return FINAL_SEED + i
     return seeds[i] if i < len(seeds) else max(*seeds, FINAL_SEED) + 1 + i - len(seeds)
-
-
-def _mean(results: Iterable[Result]) -> float:
-    values = [r.select for r in results]
-    return math.nan if not values or any(map(math.isnan, values)) else sum(values) / len(values)
-
-
-def _best(results: dict[float, Result]) -> float:
-    finite = {r: v.select for r, v in results.items() if not math.isnan(v.select)}
-    return max(finite, key=lambda r: (finite[r], -r)) if finite else math.nan
-
-
-def _border(tried: dict[float, list[Result]]) -> str | None:
-    """At which end of the tried rates the best lies; a rate that diverges beyond it closes that end."""
-    means = {r: _mean(v) for r, v in tried.items()}
-    finite = [r for r, v in means.items() if not math.isnan(v)]
-    if not finite:
-        return "low" if tried and any(r.status == "diverged" for v in tried.values() for r in v) else None
-    best = max(finite, key=lambda r: (means[r], -r))
-    return "low" if best == min(tried) else "high" if best == max(tried) else None
-
-
-def _round(rate: float) -> float:
-    return float(f"{rate:.3g}")

@@ -6,12 +6,13 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import rules
 from ..errors import Allowed, BadOption, check
 from ..recipe import Recipe
+from . import spaces
 
 FIELD = ("adamw", "momentum", "nesterov", "adam", "sgd", "rmsprop", "adagrad")  # in the order of spending
 UNTUNED = Recipe("adamw", lr=1e-3, weight_decay=0.01)
@@ -21,6 +22,7 @@ BUDGET = Allowed(
 )
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 FINE_TUNING_RATES = (1e-6, 1e-4)
+Arguments = tuple[tuple[str, Any], ...]  # names and values
 
 
 @dataclass(frozen=True)
@@ -152,15 +154,21 @@ class Entrant:
         recipe: its ``lr`` is None when it is to be found.
         rates: lowest and highest rate that probes start from.
         baseline: the reference that the others are compared with.
+        arguments: of the task's model factory: the variant of the task that it trains.
+        space: what is searched beside the rate; None: the rate alone is found.
     """
 
     name: str
     recipe: Recipe
     rates: tuple[float, float] | None
     baseline: bool = False
+    arguments: Arguments = ()
+    space: spaces.Space | None = field(default=None, compare=False)
 
 
-def entrants(field: Any, baseline: Recipe | None, kind: str, pretrained: bool) -> tuple[list[Entrant], list[str]]:
+def entrants(
+    field: Any, baseline: Recipe | None, kind: str, pretrained: bool, effort: str = "quick"
+) -> tuple[list[Entrant], list[str]]:
     """The competitors in the order of spending, the baseline first, and sentences on the presets used.
 
     Args:
@@ -168,6 +176,7 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, pretrained: bool) -
         baseline: the user's recipe; None: AdamW at 1e-3, untuned.
         kind: of the task: a language model gets clipping at norm 1 and β2 = .95.
         pretrained: whether the weights are a trained network's: rates start from 1e-6 to 1e-4.
+        effort: ``fair``: what a recipe does not say itself is searched, for the baseline the rate alone.
 
     Raises:
         BadOption: an unknown name, an empty field, or two entrants with one name.
@@ -192,7 +201,7 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, pretrained: bool) -
     for item in chosen:
         if isinstance(item, Recipe):
             same = sum(e.name.split("#")[0] == item.optimizer for e in named)
-            name, recipe = item.optimizer + (f"#{same + 1}" if same else ""), item
+            name, recipe, said = item.optimizer + (f"#{same + 1}" if same else ""), item, item
         elif isinstance(item, str):
             name = item.lower()
             rule, _, tail = name.partition("-")
@@ -212,9 +221,11 @@ def entrants(field: Any, baseline: Recipe | None, kind: str, pretrained: bool) -
             if rule == "adamw":
                 options["weight_decay"] = 0.01
             recipe = Recipe(rule, schedule=tail or "linear", **options)
+            said = Recipe(rule, schedule=recipe.schedule)  # presets are where a search begins
         else:
             raise BadOption(f"compare: field holds {item!r}", "give names of optimizers and thalweg.Recipe objects")
-        named.append(Entrant(name, recipe, _rates(recipe, pretrained) if recipe.lr is None else None))
+        found = _rates(recipe, pretrained) if recipe.lr is None else None
+        named.append(Entrant(name, recipe, found, space=spaces.of(said) if effort == "fair" and found else None))
     names = [e.name for e in named]
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)

@@ -13,7 +13,7 @@ from .jobs import Job, Result, Scale
 from .ladder import protocol
 from .plan import Entrant, Purse
 
-WORDS = {"baseline": "baseline", "probe": "short probes", "rate": "rates", "final": "finals"}
+WORDS = {"baseline": "baseline", "probe": "short probes", "rung": "settings", "rate": "rates", "final": "finals"}
 
 
 @dataclass(frozen=True)

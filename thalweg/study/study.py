@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ class Best:
         recipe_file: where it lies as TOML.
         model_file: weights of its first final, or None.
         test: ``{"mean", "interval", "metric"}`` on the test set, or None where there is none.
+        arguments: of the task's model factory, where they were compared.
     """
 
     recipe: Recipe
@@ -38,6 +39,7 @@ class Best:
     test: dict[str, Any] | None
     task: Task | None = None
     seed: int = 0
+    arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> nn.Module:
@@ -52,7 +54,7 @@ class Best:
                 f"this study {what}",
                 "build the model yourself and load the .safetensors file, or pass task= to Study.load",
             )
-        model = self.task.build(self.seed)
+        model = self.task.build(self.seed, **self.arguments)
         model.load_state_dict(load_weights(self.model_file))
         return model.eval()
 
@@ -170,9 +172,10 @@ def _best(folder: Path, document: dict[str, Any], finalists: list[Standing], tas
     if entry is None:
         return None
     recipe = Recipe(**entry["recipe"])
-    seed = next((s.seeds[0] for s in finalists if s.recipe == recipe and s.seeds), 0)
+    name = document["verdict"]["best"]
+    seed = next((s.seeds[0] for s in finalists if s.name == name and s.seeds), 0)
     file = folder / entry["model_file"] if entry["model_file"] else None
-    return Best(recipe, folder / entry["recipe_file"], file, entry["test"], task, seed)
+    return Best(recipe, folder / entry["recipe_file"], file, entry["test"], task, seed, entry.get("arguments", {}))
 
 
 def finite(value: Any) -> float | None:

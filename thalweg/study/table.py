@@ -10,7 +10,7 @@ from .verdict import Standing
 from .words import SHARES, show, unit
 
 if TYPE_CHECKING:
-    from .study import Study
+    from .study import Best, Study
 
 ROWS = 8
 
@@ -36,13 +36,27 @@ def _cells(s: Standing, study: Study) -> list[str]:
     if s.diverged:
         decision += f", {s.diverged} diverged"
     mark = "*" if s.name == study.verdict.best else " "
+    if _sizes_differ(study):
+        reached = (s.samples_to_target, s.steps_to_target, s.seconds_to_target)
+        return [f"{mark} {s.name}", score, decision, *map(_count, reached)]
     return [f"{mark} {s.name}", f"{s.recipe.lr:.3g}", score, against, decision]
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _sizes_differ(study: Study) -> bool:
+    """Whether batch sizes were compared: these are judged by what it takes to reach the baseline's level."""
+    return len({s.recipe.batch_size for s in study.finalists}) > 1
 
 
 def header(study: Study) -> list[str]:
     """The table's head."""
     v = study.verdict
     base = next((s.name for s in study.finalists if s.baseline), "baseline")
+    if _sizes_differ(study):
+        return ["", f"{v.metric}{unit(v.metric)} [95 %]", "", "samples", "steps", "s to target"]
     return ["", "lr", f"{v.metric}{unit(v.metric)} [95 %]", f"against {base} [95 %]", ""]
 
 
@@ -54,7 +68,7 @@ def rows(study: Study) -> list[list[str]]:
     base = next((i for i, s in enumerate(study.finalists) if s.baseline), 0)
     shown = sorted({*range(ROWS - 2), base})[: ROWS - 1]
     rest = [s.name for i, s in enumerate(study.finalists) if i not in shown]
-    return [cells[i] for i in shown] + [[f"  and {len(rest)} more: {', '.join(rest)}", "", "", "", ""]]
+    return [cells[i] for i in shown] + [[f"  and {len(rest)} more: {', '.join(rest)}", *[""] * (len(cells[0]) - 1)]]
 
 
 def text(study: Study) -> str:
@@ -62,17 +76,22 @@ def text(study: Study) -> str:
     lines = list(study.verdict.sentences)
     if study.finalists:
         table = [header(study), *rows(study)]
-        widths = [max(len(row[i]) for row in table if any(row[1:])) for i in range(5)]
+        widths = [max(len(row[i]) for row in table if any(row[1:])) for i in range(len(table[0]))]
         lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
     if study.best:
         steps = study.document["steps"]
         lines += [
-            f"recipe  {study.best.recipe}   (study: {study.folder})",
+            f"recipe  {study.best.recipe}{_arguments(study.best)}   (study: {study.folder})",
             f'paste   optimizer, schedule = thalweg.Recipe.load("{study.best.recipe_file}").build(model, steps={steps})',
         ]
     else:
         lines.append(f"study   {study.folder}")
     return "\n".join(lines)
+
+
+def _arguments(best: Best) -> str:
+    """The model's arguments that go with a recipe."""
+    return "".join(f", model.{name} {value}" for name, value in best.arguments.items())
 
 
 def html(study: Study) -> str:
@@ -82,7 +101,7 @@ def html(study: Study) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>" for row in rows(study)
     )
-    recipe = f"<p><code>{escape(str(study.best.recipe))}</code></p>" if study.best else ""
+    recipe = f"<p><code>{escape(str(study.best.recipe) + _arguments(study.best))}</code></p>" if study.best else ""
     return (
         f"<div><p><b>{escape(v.sentences[0])}</b><br>{escape(v.sentences[1])}<br><small>{escape(v.sentences[2])}</small></p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{recipe}"

@@ -83,6 +83,9 @@ class Standing:
     calibration: dict[str, float] = field(default_factory=dict)
     rates: tuple[tuple[float, float], ...] = ()
     probe_rate: float | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    settings: int = 0
+    seconds_to_target: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read."""
@@ -289,7 +292,8 @@ def _standing(
     curve = {lr: [r.select for r in results] for lr, results in sorted(f.tried.items())} if f.choice else {}
     means = {lr: float(np.mean(v)) for lr, v in curve.items() if v and all(map(math.isfinite, v))}
     checkpoints = [_best_checkpoint(r, question) for r in f.results.values() if r.status == "finished"]
-    evaluated = [r.record.get("steps_done", 0) for r in f.results.values()]
+    full = max((r.record.get("steps_done", 0) for r in f.results.values()), default=0)
+    steps = st.kaplan_meier_median([t[1] for t in times], [t[2] for t in times]) if times else None
     expected = (
         rate_choice.expected_over_decade(list(means), list(means.values()), f.recipe.lr or 0.0)
         if len(means) > 1
@@ -309,7 +313,7 @@ def _standing(
         diverged=len(fallen),
         diverged_where=tuple(fallen),
         samples_to_target=st.kaplan_meier_median([t[0] for t in times], [t[2] for t in times]) if times else None,
-        steps_to_target=st.kaplan_meier_median([t[1] for t in times], [t[2] for t in times]) if times else None,
+        steps_to_target=steps,
         lr_robustness_decades=rate_choice.robustness(list(means), list(means.values()), question.delta)
         if len(means) > 1
         else None,
@@ -317,9 +321,12 @@ def _standing(
         lr_edge=f.choice.edge if f.choice else None,
         seconds=seconds,
         bytes_per_parameter=rules.get(f.recipe.optimizer).bytes_per_parameter(f.recipe.options),
-        gradient_evaluations=max(evaluated, default=0),
+        gradient_evaluations=full,
         best_checkpoint=float(np.mean(checkpoints)) if checkpoints else None,
         calibration=calibration,
         rates=tuple((lr, question.sign * v) for lr, v in means.items()),
         probe_rate=probe_rate(f),
+        arguments=dict(f.entrant.arguments),
+        settings=f.settings,
+        seconds_to_target=None if seconds is None or steps is None or not full else seconds * steps / full,
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .verdict import Question, Standing
 
 SHARES = ("accuracy", "f1", "auc")  # metrics in [0, 1], shown in per cent
+SEARCHED = "rate, weight decay, momentum or betas, eps and warm-up"
 
 
 def show(value: float, metric: str, signed: bool = False) -> str:
@@ -69,7 +70,16 @@ def sentences(
     second = "Nothing is recommended." if best is None else _advice(best, standings, q)
     seeds = "seeds vary the order of the data only" if q.fixed_weights else "intervals speak of new seeds on this data"
     untried = f" Not tried: {', '.join(findings.not_tried)}." if findings.not_tried else ""
-    return first, second, f"Only the learning rates were tuned (effort {q.effort}); {seeds}.{untried}"
+    return first, second, f"{_tuned(findings)} (effort {q.effort}); {seeds}.{untried}"
+
+
+def _tuned(findings: Findings) -> str:
+    """What was tuned, and how much."""
+    counts = {f.settings for f in findings.finalists if f.settings}
+    if not counts:
+        return "Only the learning rates were tuned"
+    count = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
+    return f"Each optimizer was tuned over {count} settings of {SEARCHED}"
 
 
 def _value(s: Standing, q: Question) -> str:
@@ -130,7 +140,7 @@ def methods(standings: Sequence[Standing], findings: Findings, q: Question) -> s
     names = ", ".join(f"{s.name} (lr {s.recipe.lr:.3g})" for s in standings)
     n = max((len(s.seeds) for s in standings), default=0)
     return (
-        f"Compared on {q.task}: {names}. Each tuned optimizer's learning rate was bracketed by short runs and chosen on a "
+        f"Compared on {q.task}: {names}. {_choice(findings)}chosen on a "
         f"selection set at the full horizon by a quadratic fit in log rate. Finalists were trained on {n} fresh seeds shared "
         f"by all (paired initial weights and batch order) and scored by {q.metric} on data that no choice had seen "
         f"({q.judged_on}). A recipe is called best if it beats every rival in a two-sided t test at {findings.level:.3g} each "
@@ -138,6 +148,18 @@ def methods(standings: Sequence[Standing], findings: Findings, q: Question) -> s
         f"{findings.looks} of {findings.looks_planned} planned looks, Pocock's levels). Intervals of single recipes are "
         f"95 % by normal theory, those of differences simultaneous 95 % (Tukey); differences within "
         f"±{q.delta:.3g} count as equivalent."
+    )
+
+
+def _choice(findings: Findings) -> str:
+    """How the settings were come by, up to the choice of the rate."""
+    counts = {f.settings for f in findings.finalists if f.settings}
+    if not counts:
+        return "Each tuned optimizer's learning rate was bracketed by short runs and "
+    return (
+        f"Of each tuned optimizer's published search space ({SEARCHED}), {max(counts)} settings (its default and a "
+        f"scrambled Sobol sequence) were trained by complete runs of growing length, the best third going on, and the best "
+        f"one's learning rate was "
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import loop
+from .. import loop, variants
 from ..errors import BadTask, ThalwegError
 from ..recipe import horizon
 from ..run import Run, Trace
@@ -52,8 +52,9 @@ def of_task(task: Task, folder: Path | None) -> Work[Job]:
 
     def work(jobs: Sequence[Job], emit: Emit, deadline: float) -> list[Record]:
         first = jobs[0]
+        variant = variants.of(task, dict(first.arguments))
         if first.phase == "time":
-            return [{"seconds_per_step": seconds_per_step(task, jobs, TIMING_LIMIT)}] * len(jobs)
+            return [{"seconds_per_step": seconds_per_step(variant, jobs, TIMING_LIMIT)}] * len(jobs)
         final = first.phase == "final"
         for job in jobs:
             emit(opening(job))
@@ -65,10 +66,10 @@ def of_task(task: Task, folder: Path | None) -> Work[Job]:
                     emit({"run": jobs[m].key, "kind": "steps"} | trace.columns(written[m]))
                     written[m] = len(trace)
 
-        most = min(10, loop.evaluations_of(task, first.recipe, first.steps)) if final else 1
+        most = min(10, loop.evaluations_of(variant, first.recipe, first.steps)) if final else 1
         try:
             runs, cohort = loop.run_cohort(
-                task,
+                variant,
                 [Entry(job.recipe, job.seed, job.steps) for job in jobs],
                 [most] * len(jobs),
                 splits=("select", "judge") if final else ("select",),
@@ -106,8 +107,8 @@ def _closing(job: Job, run: Run, solo: Solo, members: int, folder: Path | None) 
 
 
 def alike(job: Job) -> Hashable:
-    """What jobs have in common that can be one program: their purpose, length and batch."""
-    return job.phase == "final", job.steps, job.recipe.batch_size, job.recipe.norm
+    """What jobs have in common that can be one program: their purpose, length, batch and variant of the task."""
+    return job.phase == "final", job.steps, job.recipe.batch_size, job.recipe.norm, job.arguments
 
 
 def of_fit(fit: Callable[..., Any]) -> Work[Job]:
@@ -205,7 +206,7 @@ def opening(job: Job) -> Record:
         "recipe": job.recipe.as_dict(),
         "seed": job.seed,
         "steps": job.steps,
-    }
+    } | ({"arguments": dict(job.arguments)} if job.arguments else {})
 
 
 def rises(metric: str) -> bool:

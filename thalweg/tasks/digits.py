@@ -19,9 +19,9 @@ from thalweg.task import Task
 VALID_ROWS = 500
 
 
-def mlp() -> nn.Module:
-    """64-32-10 with ReLU."""
-    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+def mlp(width: int = 32) -> nn.Module:
+    """64-32-10 with ReLU, or of another width."""
+    return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
 
 
 def digits() -> Task:

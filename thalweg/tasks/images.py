@@ -24,9 +24,9 @@ ORIGIN = {
 }
 
 
-def mlp() -> nn.Module:
-    """784-128-10 with ReLU."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+def mlp(width: int = 128) -> nn.Module:
+    """784-128-10 with ReLU, or of another width."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10))
 
 
 def cnn() -> nn.Module:
