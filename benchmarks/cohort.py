@@ -3,14 +3,20 @@
 The digits MLP (64-32-10, batch 64, AdamW), 512 members with rates of their own, first with one order of the rows for all
 and then with an order each. Alone is a loop around torch's fused AdamW that indexes prepared rows, on the faster of one
 and all threads. JAX compiles one scan over the steps of a vmapped step of optax. ModelBatch takes an order for all only.
+
+Then fashion-mlp and fashion-cnn, where it is less clear: what ``compare`` chooses by measuring, in processes or cohorts of
+some size, against alone. For fashion-cnn the choice is made ten times, and every way timed thoroughly: a choice is right if
+its way takes at most 1.05 × the time of the best.
 ``python benchmarks/cohort.py [--json] [--quick]``; a peer that is not installed is left out, with a word.
 """
 
 from __future__ import annotations
 
+import collections
+import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +26,16 @@ from torch.nn import functional as F
 
 import thalweg as tw
 from thalweg import loop
+from thalweg.console import Progress
+from thalweg.errors import BadData
 from thalweg.stacked import Entry
+from thalweg.study import executors, work
+from thalweg.study.conductor import SIZES, Conductor, case_of
+from thalweg.study.executors import Emit, Record
+from thalweg.study.jobs import Job
 
 MEMBERS, STEPS, WARM = 512, 100, 3
+Way = tuple[str, int]
 
 
 def ours(task: tw.Task, own: bool, members: int, steps: int) -> float:
@@ -167,11 +180,96 @@ def rows_of(task: tw.Task, own: bool, members: int, steps: int, rounds: int) -> 
     return found
 
 
+class Ways:
+    """The ways that ``compare`` chooses from: in this process and one a core, several sizes of cohorts."""
+
+    def __init__(self, task: tw.Task, seconds: float) -> None:
+        self.task, self.recipe = task, tw.Recipe("adamw", lr=1e-3)
+
+        def thorough(jobs: Sequence[Job], emit: Emit, deadline: float) -> list[Record]:
+            return [{"seconds": work.seconds_per_step(task, jobs, seconds)}] * len(jobs)
+
+        names = ["sequential"] if executors.can_fork("cpu") else ["processes", "sequential"]
+        self.quick = [executors.make(name, work.of_task(task, None), alike=work.alike) for name in names]
+        self.slow = {name: executors.make(name, thorough, alike=work.alike) for name in names}
+        self.conductor = Conductor.in_memory(case_of(task), Progress(quiet=True), self.quick[-1])
+
+    def choose(self) -> tuple[Way, set[Way]]:
+        """The way that ``compare`` would choose now, and those that it tries for that."""
+        found = self.conductor._measured(self.task, self.recipe, self.quick, SIZES)
+        tried = {(name, int(size)) for name, size in (way.split(" × ") for way in found["tried"])}
+        return (found["name"], found["size"]), tried
+
+    def seconds(self, way: Way) -> float:
+        """Seconds a run and step, of all workers together."""
+        executor = self.slow[way[0]]
+        executor.size = way[1]
+        jobs = [Job("time", "way", self.recipe, seed, 60) for seed in range(way[1] * executor.workers)]
+        ends = [end for _, part in executor.run(executor.units(jobs), lambda _: None, math.inf) for end in part]
+        return float(max(end["seconds"] for end in ends)) / executor.workers
+
+    def close(self) -> None:
+        """End the workers."""
+        for each in (*self.quick, *self.slow.values()):
+            each.close()
+
+
+def chosen_row(ways: Ways, rounds: int) -> Row:
+    """The chosen way against alone, in turns."""
+    way, _ = ways.choose()
+    times = [(ways.seconds(way), alone(ways.task, 200)) for _ in range(rounds)]
+    mine, theirs = (median(column) for column in zip(*times, strict=True))
+    ratio = median([b / a for a, b in times])
+    what = f"{ways.task.name}, {way[0]} × {way[1]}: seconds a run and step"
+    return Row(what=what, ours=mine, peer=theirs, peer_name="alone", ratio=ratio, n=rounds, bar=1.4, holds=ratio >= 1.4)
+
+
+def choice_rows(ways: Ways, trials: int, rounds: int) -> list[Row]:
+    """How often the choice is right, and its time against the best other way's."""
+    choices = [ways.choose() for _ in range(trials)]
+    every = sorted(set[Way]().union(*(tried for _, tried in choices)))
+    times = [{way: ways.seconds(way) for way in every} for _ in range(rounds)]
+    middle = {way: median([each[way] for each in times]) for way in every}
+    right = sum(middle[way] <= 1.05 * min(middle.values()) for way, _ in choices)
+    usual = collections.Counter(way for way, _ in choices).most_common(1)[0][0]
+    best = min((way for way in every if way != usual), key=middle.__getitem__)
+    ratio = median([each[best] / each[usual] for each in times])
+    said = f"{ways.task.name}: choices that are right of {trials}, each between " + ", ".join(
+        f"{n} × {k}" for n, k in every
+    )
+    return [
+        Row(what=said, ours=right, n=trials, bar=0.9 * trials, holds=right >= 0.9 * trials),
+        Row(
+            what=f"{ways.task.name}, {usual[0]} × {usual[1]}: seconds a run and step", ours=middle[usual],
+            peer=middle[best], peer_name=f"the best other way, {best[0]} × {best[1]}", ratio=ratio, n=rounds,
+            bar=1 / 1.05, holds=ratio >= 1 / 1.05,
+        ),
+    ]  # fmt: skip
+
+
+def fashion(quick: bool) -> list[Row]:
+    """The rows of fashion-mlp and fashion-cnn; none without their data."""
+    rows = []
+    seconds, trials, rounds = (0.3, 2, 1) if quick else (2.0, 10, 5)
+    for name in ("fashion-mlp", "fashion-cnn"):
+        try:
+            ways = Ways(tw.Task.load(name), seconds)
+        except BadData as error:
+            print(f"left out: {error}", file=sys.stderr)
+            return []
+        try:
+            rows += [chosen_row(ways, rounds)] if name == "fashion-mlp" else choice_rows(ways, trials, rounds)
+        finally:
+            ways.close()
+    return rows
+
+
 def main() -> None:
     options = arguments(__doc__)
+    rows = fashion(options.quick)  # first: the workers are forked before this process calculates
     task = tw.Task.load("digits")
     members, steps, rounds = (64, 30, 2) if options.quick else (MEMBERS, STEPS, 7)
-    rows = [row for own in (False, True) for row in rows_of(task, own, members, steps, rounds)]
+    rows += [row for own in (False, True) for row in rows_of(task, own, members, steps, rounds)]
     report(options, rows)
 
 

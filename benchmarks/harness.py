@@ -8,6 +8,7 @@ import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,7 @@ class Row:
     """One comparison: medians of ours and of the peer, the median of the ratios of the pairs (peer / ours for times).
 
     ``limit_share`` is the share of the physical limit that ours reaches (1: at the limit), ``bar`` the ratio asked for.
+    ``interval`` is that of the paired difference in favour of ours, and ``delta`` the smallest difference of interest.
     """
 
     what: str
@@ -30,13 +32,17 @@ class Row:
     n: int
     bar: float | None = None
     holds: bool | None = None
+    interval: tuple[float, float] | None = None
+    delta: float | None = None
 
 
-def arguments(doc: str | None) -> argparse.Namespace:
-    """``--json`` and ``--quick``."""
+def arguments(doc: str | None, folder: str | None = None) -> argparse.Namespace:
+    """``--json`` and ``--quick``; ``--folder``, where there is something to keep in one, with a word on what."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--quick", action="store_true", help="less of everything")
+    if folder is not None:
+        parser.add_argument("--folder", type=Path, help=folder)
     return parser.parse_args()
 
 
@@ -71,7 +77,11 @@ def report(options: argparse.Namespace, rows: Sequence[Row]) -> None:
     for row in rows:
         print(f"{row.what} (n {row.n}): {row.ours:.4g}")
         if row.peer is not None:
-            print(f"  {row.peer_name}: {row.peer:.4g}, ratio {row.ratio:.2f}")
+            ratio = "" if row.ratio is None else f", ratio {row.ratio:.2f}"
+            print(f"  {row.peer_name}: {row.peer:.4g}{ratio}")
+        if row.interval is not None and row.delta is not None:
+            low, high = row.interval
+            print(f"  difference in [{low:.4g}, {high:.4g}] (95 %), of interest from {row.delta:.4g}")
         if row.limit_share is not None:
             print(f"  share of the limit {row.limit_share:.2f}")
         if row.bar is not None:

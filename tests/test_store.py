@@ -80,6 +80,14 @@ def test_folders_that_cannot_be_used(tmp_path, store):
         store.head()
 
 
+def test_a_folder_whose_making_was_killed_is_no_obstacle(tmp_path):
+    (tmp_path / "s" / "models").mkdir(parents=True)
+    (tmp_path / "s" / "study.part").write_text('{"format": ')
+    store = Store(tmp_path / "s")
+    store.create({"asked": {}})
+    assert store.head()["asked"] == {}
+
+
 def test_weights_come_back_with_their_ties_and_dtypes(store):
     shared = torch.randn(3, 4)
     weights = {

@@ -71,7 +71,8 @@ class Store:
         try:
             if self.folder.exists() and not self.folder.is_dir():
                 raise NotADirectoryError(20, "it is a file")
-            if self.folder.exists() and any(self.folder.iterdir()):
+            begun = {self.models, self.folder / "study.part"}  # what a kill while the folder was made leaves
+            if self.folder.exists() and not begun.issuperset(self.folder.iterdir()):
                 raise BadStudy(f"{self.folder} is not empty and holds no study", "give a new folder")
             self.models.mkdir(parents=True, exist_ok=True)
             self.write("study.json", {"format": FORMAT} | head)

@@ -1,0 +1,57 @@
+"""The benchmark scripts: what they import is named, and the short one gives what programs read."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
+NAMES = {"optimi": "torch-optimi"}  # of a distribution, where it is another than the module's
+
+
+def imported(script):
+    """Modules of other distributions."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in (name.partition(".")[0] for name in names):
+            if (
+                name not in sys.stdlib_module_names
+                and name != "thalweg"
+                and ROOT / "benchmarks" / f"{name}.py" not in SCRIPTS
+            ):
+                yield name
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_what_a_benchmark_imports_is_installed_with_it(script):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    given = {re.match(r"[\w.-]+", name)[0].replace("_", "-") for name in wanted}
+    assert {NAMES.get(name, name).replace("_", "-") for name in imported(script)} <= given
+    assert {"torch", "optuna"} <= {name for each in SCRIPTS for name in imported(each)}
+
+
+def test_the_published_grid_in_short():
+    command = [sys.executable, "benchmarks/quadratic_deep.py", "--quick", "--json"]
+    document = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600).stdout)
+    assert document["machine"]["cores"] >= 1
+    keys = {"what", "ours", "peer", "peer_name", "ratio", "limit_share", "n", "bar", "holds"}
+    assert all(keys <= row.keys() for row in document["rows"])
+    rows = {row["what"]: row for row in document["rows"]}
+    edge = rows["lowest rate at which SGD diverges"]
+    assert edge["ours"] == edge["peer"] == 0.0398 and edge["holds"]
+    losses = {
+        row["what"].split()[4]: row
+        for row in document["rows"]
+        if "transcribed" in str(row["peer_name"]) and "loss" in row["what"]
+    }
+    assert losses.keys() == {"sgd", "momentum", "adam"}
+    for row in losses.values():
+        assert row["ours"] == pytest.approx(row["peer"], abs=0.5)
