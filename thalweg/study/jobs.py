@@ -76,7 +76,10 @@ class Result:
 
 @dataclass
 class Finalist:
-    """An entrant in the finals: its recipe with the chosen rate, its results by seed, and how the rate was found."""
+    """An entrant in the finals: its recipe with the chosen rate, its results by seed, and how the rate was found.
+
+    ``cut``: the budget ended the search for its rate.
+    """
 
     entrant: Entrant
     recipe: Recipe
@@ -86,6 +89,7 @@ class Finalist:
     tried: dict[float, list[Result]] = field(default_factory=dict)
     probed: dict[float, Result] = field(default_factory=dict)
     select: float = math.nan
+    cut: bool = False
 
 
 @dataclass

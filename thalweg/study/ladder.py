@@ -189,8 +189,10 @@ def tune(
     seeds = range(SELECTION_SEED, SELECTION_SEED + depth.select_seeds)
     wanted = first
     for _ in range(EXTENSIONS + 1):
-        for job, result in (yield jobs("rate", wanted, seeds, scale.steps)).items():
+        affordable = jobs("rate", wanted, seeds, scale.steps)
+        for job, result in (yield affordable).items():
             found.tried.setdefault(job.recipe.lr or 0.0, []).append(result)
+        found.cut = len(affordable) < len(wanted) * len(seeds) or purse.left <= 0
         means = {r: _mean(v) for r, v in found.tried.items()}
         border = _border(found.tried)
         finite = [r for r, v in means.items() if not math.isnan(v)]
