@@ -23,6 +23,7 @@ from . import plan
 from .closing import close
 from .conductor import Case, Conductor, case_of
 from .ladder import FINAL_SEED, protocol
+from .several import also_several
 from .study import Study
 
 
@@ -41,6 +42,7 @@ SEEDS = Allowed(
 HOME = Path("thalweg-studies")
 
 
+@also_several
 def compare(
     what: Any,
     train: Any = None,
@@ -64,13 +66,15 @@ def compare(
     on data that no choice has seen. See ``docs/guides/compare.md`` for the protocol.
 
     Args:
-        what: a `Task` (or its name); a module or factory, with ``train``; or the user's own loop ``fit(recipe, seed, report)``.
+        what: a `Task` (or its name); a module or factory, with ``train``; or the user's own loop ``fit(recipe, seed, report)``;
+            a list of tasks and loops: one study each, see `Studies`.
         train: training data, when ``what`` is a module or factory; see `Task`.
         valid: validation data; None: a part of the training data is split off.
         baseline: the user's recipe, or a path to its TOML; None: AdamW at 1e-3, untuned.
         field: names (``"adamw"``, ``"adamw-constant"``) and recipes; ``lr=None`` in a recipe is found. None: all of `plan.FIELD`.
         axes: further fields of the recipe to vary; None.
         budget: a hard limit: ``"5m"``, ``"2e6 samples"``, ``"60 runs"``, seconds as a number; None: until it is decided.
+            Several tasks share it, and what one leaves over goes to the rest.
         effort: ``quick``: the rate alone is tuned.
         seeds: of the finals: how many, or which; None: 10, and more while undecided.
         executor: ``auto`` measures; ``sequential``; ``processes``, one a core.
@@ -80,7 +84,7 @@ def compare(
         quiet: no progress.
 
     Returns:
-        The study. Ctrl-C ends the runs and gives the verdict that what is done allows.
+        The study, or `Studies` for a list. Ctrl-C ends the runs and gives the verdict that what is done allows.
 
     Raises:
         BadOption: an argument outside what is allowed.
@@ -108,7 +112,7 @@ def compare(
         own,
         Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)),
     )
-    case = _case(what, train, valid)
+    case = read_case(what, train, valid)
     entrants, presets = plan.entrants(field, own, case.kind, case.pretrained)
     asked = {
         "task": case.name,
@@ -143,7 +147,10 @@ def compare(
             raise
 
 
-def _case(what: Any, train: Any, valid: Any) -> Case:
+def read_case(what: Any, train: Any = None, valid: Any = None) -> Case:
+    """What is compared on, tried out: data read, loss and metric inferred."""
+    if isinstance(what, Case):
+        return what
     source = what if isinstance(what, str) else None
     if source is not None:
         what = Task.load(source)
