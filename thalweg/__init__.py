@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .minimization import MinimizeResult, minimize
     from .recipe import Recipe
     from .run import Outcome, Run, Trace
-    from .study import Study, Verdict, compare
+    from .study import Studies, Study, Verdict, compare
     from .task import Task
     from .training import train
 
@@ -21,6 +21,7 @@ _HOME = {
     "Outcome": "run",
     "Recipe": "recipe",
     "Run": "run",
+    "Studies": "study",
     "Study": "study",
     "Task": "task",
     "Trace": "run",
@@ -41,6 +42,7 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Run",
+    "Studies",
     "Study",
     "Task",
     "Trace",

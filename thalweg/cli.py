@@ -94,8 +94,7 @@ def axes_of(texts: Sequence[str] | None) -> dict[str, Any] | None:
 
 @app.command
 def compare(
-    task: str,
-    *,
+    *task: str,
     budget: str | None = None,
     baseline: str | None = None,
     field: str | None = None,
@@ -112,7 +111,7 @@ def compare(
     """Which optimizer at which rate trains this task best, and how sure is that?
 
     Args:
-        task: name of a built-in task, or path/to/file.py:task.
+        task: name of a built-in task, or path/to/file.py:task; several: a study of each, and who is nearly the best how often.
         budget: a hard limit: 90s, 5m, 1h, "60 runs", "2e6 samples".
         baseline: your recipe: a .toml file, or e.g. adamw,lr=3e-4,weight_decay=0.05.
         field: optimizers that enter, separated by commas, e.g. adamw,sgd,adamw-constant.
@@ -126,15 +125,18 @@ def compare(
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
     """
+    from .study import Studies
     from .study import compare as run
 
+    if not task:
+        raise BadOption("compare: name a task", "thalweg compare digits, or thalweg compare path/to/file.py:task")
     if plot is not None:
         import importlib.util
 
         if importlib.util.find_spec("matplotlib") is None:
             raise BadOption("--plot needs matplotlib", "pip install 'thalweg[plot]'")
-    study = run(
-        task,
+    study: Any = run(
+        list(task) if len(task) > 1 else task[0],
         baseline=recipe_of(baseline),
         field=field.split(",") if field else None,
         axes=axes_of(axis),
@@ -149,7 +151,7 @@ def compare(
     if plot is not None:
         study.plot(plot)
     if json_:
-        _print(study.document)
+        _print(study.to_dict() if isinstance(study, Studies) else study.document)
     else:
         print(study)
     return 0

@@ -111,9 +111,13 @@ def test_the_frame_has_a_row_a_run(study):
     assert sorted(finals["judge accuracy"]) == pytest.approx(sorted(study.finalists[0].scores))
 
 
-def test_the_figure_shows_finals_rates_and_curves(study, tmp_path):
+def test_the_figure_shows_finals_curves_rates_and_the_best_so_far(study, tmp_path):
     figure = study.plot(tmp_path / "f.svg")
-    finals, rates, curves = figure.axes
+    finals, curves, rates, best = figure.axes
+    came = next(line for line in best.lines if line.get_label() == "as it came")
+    gains = study.document["best_so_far"]
+    assert came.get_ydata()[:-1] == pytest.approx([100 * e["value"] for e in gains])
+    assert came.get_xdata()[-1] == len(study.document["best_so_far_band"]) >= gains[-1]["full_runs"]
     assert [t.get_text() for t in finals.get_yticklabels()] == [s.name for s in reversed(study.finalists)]
     assert rates.get_xscale() == "log" and len(curves.lines) == 3
     assert (tmp_path / "f.svg").stat().st_size > 5000

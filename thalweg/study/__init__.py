@@ -2,7 +2,9 @@
 
 from .comparison import compare
 from .plan import Budget
+from .profile import Profile
+from .several import Studies
 from .study import Best, Study
 from .verdict import Standing, Verdict
 
-__all__ = ["Best", "Budget", "Standing", "Study", "Verdict", "compare"]
+__all__ = ["Best", "Budget", "Profile", "Standing", "Studies", "Study", "Verdict", "compare"]

@@ -11,13 +11,15 @@ from .. import variants
 from ..console import duration
 from ..errors import BadOption
 from ..store import FORMAT, Store, load_weights
-from . import handover, work
+from . import best_so_far, handover, work
 from .case import Case
 from .conductor import Conductor
+from .horizons import ranking_change, trend_of
 from .jobs import Findings, Job, Scale, variant_id
 from .statistics import mean_interval, smallest_difference
 from .study import Study
 from .verdict import Question, Standing, judge
+from .words import warnings
 
 FIT_ROWS = 500  # a loop of the user's does not say how many examples it judges on: δ is then .2 points
 
@@ -42,7 +44,10 @@ def close(
     )  # fmt: skip
     conductor.progress.at("step times, test set")
     standing_seconds = {} if conductor.interrupted else _own_seconds(conductor, findings, scale)
-    verdict, standings = judge(findings, question, standing_seconds)
+    trends = {f.entrant.name: trend_of(f, scale) for f in findings.finalists}
+    verdict, standings = judge(findings, question, standing_seconds, trends)
+    rankings = _rankings(findings, standings)
+    changes = _ranking_changes(findings, rankings, scale)
     document = {
         "study": str(store.folder),
         "task": case.name,
@@ -51,12 +56,14 @@ def close(
         "finalists": [s.as_dict() for s in standings],
         "best": None,
         "not_tried": findings.not_tried,
-        "notes": [*case.notes, *presets, *conductor.notes, *findings.notes],
-        "rankings": _rankings(findings, standings),
+        "notes": [*case.notes, *presets, *conductor.notes, *findings.notes, *warnings(standings, changes, least)],
+        "rankings": rankings,
+        "ranking_changes": changes,
         "diverged": _divergences(conductor),
-        "best_so_far": _best_so_far(conductor),
         "executor": conductor.head["executor"] or conductor.measured,
     }
+    runs_in_order = [conductor.result(conductor.known[key]) for key in conductor.order]
+    document |= best_so_far.report(runs_in_order, conductor.sign)
     best = next((s for s in standings if s.name == verdict.best), None)
     if best is not None:
         document["steps"] = scale.of(best.recipe).steps
@@ -119,6 +126,16 @@ def _rankings(findings: Findings, standings: Sequence[Standing]) -> dict[str, li
     }
 
 
+def _ranking_changes(findings: Findings, rankings: dict[str, list[str]], scale: Scale) -> list[dict[str, Any]]:
+    """What changes between the rankings of two horizons, and what the earlier leader lacks at the later one."""
+    if not rankings["probes"]:
+        return []
+    change = ranking_change(rankings["probes"], rankings["full"])
+    full = {f.entrant.name: f.choice.predicted for f in findings.finalists if f.choice}
+    lost = full[change["leader"][1]] - full[change["leader"][0]] if change["leader"] else 0.0
+    return [{"steps": [scale.probe, scale.steps], "lost": lost} | change]
+
+
 def _divergences(conductor: Conductor) -> list[dict[str, Any]]:
     """Every diverged run, with where and why."""
     return [
@@ -133,21 +150,6 @@ def _divergences(conductor: Conductor) -> list[dict[str, Any]]:
         for r in map(conductor.known.__getitem__, conductor.order)
         if r["outcome"]["status"] == "diverged"
     ]
-
-
-def _best_so_far(conductor: Conductor) -> list[dict[str, Any]]:
-    """The best value on ``select`` of a full-horizon run after each number of runs and samples spent."""
-    best, runs, samples, series = math.nan, 0, 0, []
-    for record in map(conductor.known.__getitem__, conductor.order):
-        runs += 1
-        samples += record.get("samples", 0)
-        value = conductor.result(record).select
-        if record["phase"] in ("baseline", "rate") and math.isfinite(value) and not value <= best:
-            best = value
-            series.append(
-                {"runs": runs, "samples": samples, "value": conductor.sign * best, "entrant": record["entrant"]}
-            )
-    return series
 
 
 def _hand_over(conductor: Conductor, best: Standing, steps: int, metric: str) -> dict[str, Any]:

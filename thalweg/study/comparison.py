@@ -27,6 +27,7 @@ from .closing import close
 from .conductor import Conductor
 from .ladder import FINAL_SEED, protocol
 from .preview import preview
+from .several import also_several
 from .study import Study
 
 
@@ -45,6 +46,7 @@ SEEDS = Allowed(
 HOME = Path("thalweg-studies")
 
 
+@also_several
 def compare(
     what: Any,
     train: Any = None,
@@ -68,7 +70,8 @@ def compare(
     on data that no choice has seen. See ``docs/guides/compare.md`` for the protocol.
 
     Args:
-        what: a `Task` (or its name); a module or factory, with ``train``; or the user's own loop ``fit(recipe, seed, report)``.
+        what: a `Task` (or its name); a module or factory, with ``train``; or the user's own loop ``fit(recipe, seed, report)``;
+            a list of tasks and loops: one study each, see `Studies`.
         train: training data, when ``what`` is a module or factory; see `Task`.
         valid: validation data; None: a part of the training data is split off.
         baseline: the user's recipe, or a path to its TOML; None: AdamW at 1e-3, untuned.
@@ -78,6 +81,7 @@ def compare(
             (``{"weight_decay": (1e-5, 1e-1)}``), arguments of the task's model factory (``{"model.width": [32, 64]}``).
             Of more than two axes 16 quasi-random combinations enter.
         budget: a hard limit: ``"5m"``, ``"2e6 samples"``, ``"60 runs"``, seconds as a number; None: until it is decided.
+            Several tasks share it, and what one leaves over goes to the rest.
         effort: ``quick``: the rate alone is tuned; ``fair``: every optimizer of the field gets the same number of settings
             of its whole published space (`spaces`), 16, or what the budget allows.
         seeds: of the finals: how many, or which; None: 10, and more while undecided.
@@ -89,7 +93,7 @@ def compare(
         quiet: no progress.
 
     Returns:
-        The study. Ctrl-C ends the runs and gives the verdict that what is done allows.
+        The study, or `Studies` for a list. Ctrl-C ends the runs and gives the verdict that what is done allows.
 
     Raises:
         BadOption: an argument outside what is allowed.
@@ -117,7 +121,7 @@ def compare(
         own,
         Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)),
     )
-    case = _case(what, train, valid)
+    case = read_case(what, train, valid)
     entrants, presets = plan.entrants(field, own, case.kind, case.pretrained, effort)
     entrants, unvaried = axis.vary(entrants, varied, case.task)
     presets += unvaried
@@ -157,7 +161,10 @@ def compare(
             raise
 
 
-def _case(what: Any, train: Any, valid: Any) -> Case:
+def read_case(what: Any, train: Any = None, valid: Any = None) -> Case:
+    """What is compared on, tried out: data read, loss and metric inferred."""
+    if isinstance(what, Case):
+        return what
     source = what if isinstance(what, str) else None
     if source is not None:
         what = Task.load(source)

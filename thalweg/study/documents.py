@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..recipe import Recipe
+from .borders import Border
+from .horizons import Trend
 from .verdict import Contrast, Standing, Verdict
 
 TUPLES = ("sentences", "equivalent", "seeds", "diverged_where")
@@ -29,6 +31,10 @@ def read_standing(entry: dict[str, Any]) -> Standing:
     values["interval"] = (float(entry["interval"][0]), float(entry["interval"][1]))
     values["rates"] = tuple((float(lr), float(score)) for lr, score in entry["rates"])
     values["recipe"] = Recipe(**entry["recipe"])
+    if entry.get("border"):
+        values["border"] = Border(**entry["border"])
+    if entry.get("trend"):
+        values["trend"] = Trend.of_dict(entry["trend"])
     for name in ("difference", "versus_best"):
         values[name] = _contrast(entry[name])
     return Standing(**values)

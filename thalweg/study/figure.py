@@ -1,4 +1,4 @@
-"""The figure of a study."""
+"""The figure of a study: four panels."""
 
 from __future__ import annotations
 
@@ -28,32 +28,34 @@ Looks = dict[str, dict[str, Any]]
 
 
 def draw(study: Study) -> Figure:
-    """Finals with intervals, score against learning rate, curves over the finals with bands.
+    """Finals with intervals, curves over the finals, score against learning rate, best so far against budget.
 
     Raises:
         Missing: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise Missing("plot needs matplotlib", "pip install 'thalweg[plot]'") from None
-    figure = Figure(figsize=(13, 4.8), layout="constrained")
-    panels = figure.subplots(1, 3)
+    figure = Figure(figsize=(11, 8.4), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
+    panels = figure.subplots(2, 2).ravel()
     metric = study.verdict.metric
     scale = 100.0 if unit(metric) else 1.0
     tuned = [s.name for s in study.finalists if not s.baseline]
     looks = {name: {"color": COLOURS[i % 7], "linestyle": STYLES[i % 4]} for i, name in enumerate(tuned)}
     looks |= {s.name: {"color": BASELINE, "linestyle": "-"} for s in study.finalists if s.baseline}
-    for axes, draw_on, which in zip(panels, (_finals, _rates, _curves), "xyy", strict=True):
+    for axes, draw_on, which in zip(panels, (_finals, _curves, _rates, _best_so_far), "xyyy", strict=True):
         _stretch(axes, which, draw_on(axes, study, scale, looks), scale)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    panels[1].set_ylabel(f"{metric}{unit(metric)}")
-    lines = {line.get_label(): line for line in panels[2].lines}
+        if which == "y":
+            axes.set_ylabel(f"{metric}{unit(metric)}")
+    lines = {line.get_label(): line for line in panels[1].lines}
     shown = {name: lines[name] for name in looks if name in lines}
     if shown:
         figure.legend(shown.values(), shown, loc="outside lower center", ncols=8, frameon=False, handlelength=3)
-    sentence = textwrap.fill(study.verdict.sentence, 130)
+    sentence = textwrap.fill(study.verdict.sentence, 115)
     figure.suptitle(sentence, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
@@ -119,6 +121,31 @@ def _curves(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]
     axes.set_xlabel("training rows used")
     axes.set_title("Finals on the selection set: mean ± standard deviation", fontsize=10, loc="left")
     return means
+
+
+def _best_so_far(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
+    """The best of the tuning's runs as it came, over what their random order would give."""
+    series, band = (study.document.get(key, []) for key in ("best_so_far", "best_so_far_band"))
+    if not series or not band:
+        axes.set_title("Best so far: no full run", fontsize=10, loc="left")
+        return []
+    runs = [e["runs"] for e in band]
+    low, median, high = (
+        [math.nan if e[key] is None else scale * float(e[key]) for e in band] for key in ("low", "median", "high")
+    )
+    axes.fill_between(runs, low, high, color="black", alpha=0.1, linewidth=0, label="random order, 10 to 90 %")
+    axes.plot(runs, median, color=BASELINE, linewidth=1.5, linestyle=STYLES[1], label="random order, median")
+    at = [*(e["full_runs"] for e in series), runs[-1]]
+    values = [scale * float(e["value"]) for e in series]
+    axes.step(at, [*values, values[-1]], where="post", color="black", linewidth=1.5, label="as it came")
+    for x, y, e in zip(at[:-1], values, series, strict=True):
+        axes.plot(
+            [x], [y], "o", markersize=6, markeredgecolor="white", **{**looks.get(e["entrant"], {}), "linestyle": ""}
+        )
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.set_xlabel("full runs that tune; dot: who led from there")
+    axes.set_title("Best so far on the selection set", fontsize=10, loc="left")
+    return [*median, *values]  # the lower end may begin far below
 
 
 def _stretch(axes: Axes, which: str, drawn: list[float], scale: float) -> None:

@@ -94,6 +94,7 @@ class Finalist:
     """An entrant in the finals: its recipe with the chosen rate, its results by seed, and how the rate was found.
 
     ``settings`` counts those of its whole space that it was chosen from; 0 where the rate alone was tuned.
+    ``cut``: the budget ended the search for its rate.
     """
 
     entrant: Entrant
@@ -105,6 +106,7 @@ class Finalist:
     probed: dict[float, Result] = field(default_factory=dict)
     select: float = math.nan
     settings: int = 0
+    cut: bool = False
 
 
 @dataclass

@@ -151,7 +151,7 @@ class Study:
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("run").reset_index()
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """Three panels: finals with intervals, score against learning rate, and the finals' curves with bands.
+        """Four panels: finals with intervals, their curves, score against learning rate, best so far against budget.
 
         Args:
             path: where to save the figure (``.png``, ``.svg``, ``.pdf``); None: nowhere.

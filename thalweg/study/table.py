@@ -6,13 +6,14 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
+from .borders import MARKS, REASONS
 from .verdict import Standing
 from .words import SHARES, show, unit
 
 if TYPE_CHECKING:
     from .study import Best, Study
 
-ROWS = 8
+ROWS = 8  # and footnotes, so that the text has 14 lines
 
 
 def _interval(low: float, high: float, metric: str, signed: bool = False) -> str:
@@ -36,10 +37,11 @@ def _cells(s: Standing, study: Study) -> list[str]:
     if s.diverged:
         decision += f", {s.diverged} diverged"
     mark = "*" if s.name == study.verdict.best else " "
+    lr = f"{s.recipe.lr:.3g}{MARKS[s.border.side] if s.border else ''}"
     if _sizes_differ(study):
         reached = (s.samples_to_target, s.steps_to_target, s.seconds_to_target)
         return [f"{mark} {s.name}", score, decision, *map(_count, reached)]
-    return [f"{mark} {s.name}", f"{s.recipe.lr:.3g}", score, against, decision]
+    return [f"{mark} {s.name}", lr, score, against, decision]
 
 
 def _count(value: float | None) -> str:
@@ -60,24 +62,51 @@ def header(study: Study) -> list[str]:
     return ["", "lr", f"{v.metric}{unit(v.metric)} [95 %]", f"against {base} [95 %]", ""]
 
 
-def rows(study: Study) -> list[list[str]]:
-    """At most `ROWS` rows, the baseline always among them; what does not fit is named in the last one."""
+def rows(study: Study, most: int = ROWS) -> list[list[str]]:
+    """At most so many rows, the baseline always among them; what does not fit is named in the last one."""
     cells = [_cells(s, study) for s in study.finalists]
-    if len(cells) <= ROWS:
+    if len(cells) <= most:
         return cells
     base = next((i for i, s in enumerate(study.finalists) if s.baseline), 0)
-    shown = sorted({*range(ROWS - 2), base})[: ROWS - 1]
+    shown = sorted({*range(most - 2), base})[: most - 1]
     rest = [s.name for i, s in enumerate(study.finalists) if i not in shown]
     return [cells[i] for i in shown] + [[f"  and {len(rest)} more: {', '.join(rest)}", *[""] * (len(cells[0]) - 1)]]
 
 
+def footnotes(study: Study) -> list[str]:
+    """Two lines at most below the table: on rates at the end of those tried, and on what short runs would have said."""
+    notes = []
+    ended = [s.border for s in study.finalists if s.border]
+    if ended:
+        marks = " ".join(sorted({MARKS[b.side] for b in ended}))
+        why = f" ({REASONS[ended[0].why]})" if len({b.why for b in ended}) == 1 else ""
+        notes.append(f"{marks} last rate tried; beyond it may be better{why}")
+    delta = study.verdict.smallest_difference
+    parts = [
+        f"{s.name}'s lr {s.trend.best[0][1]:.3g} in {s.trend.best[0][0]} steps, "
+        f"{s.trend.best[-1][1]:.3g} in {s.trend.best[-1][0]}"
+        for s in study.finalists
+        if s.trend and s.trend.misleads(delta)
+    ]
+    for change in study.document.get("ranking_changes", ()):
+        if change["leader"] and float(change["lost"]) > delta:
+            (first, then), (short, long) = change["leader"], change["steps"]
+            parts.append(f"{first} leads in {short} steps, {then} in {long}")
+    if parts:
+        more = f" (+{len(parts) - 1} such)" if len(parts) > 1 else ""
+        notes.append(f"Short runs mislead: {parts[0]}{more}")
+    return notes
+
+
 def text(study: Study) -> str:
-    """The closing lines, 14 at most: three sentences, the finalists, the recipe and its study, the line to paste."""
+    """The closing lines, 14 at most: three sentences, the finalists with footnotes, the recipe, the line to paste."""
     lines = list(study.verdict.sentences)
     if study.finalists:
-        table = [header(study), *rows(study)]
+        notes = footnotes(study)
+        table = [header(study), *rows(study, ROWS - len(notes))]
         widths = [max(len(row[i]) for row in table if any(row[1:])) for i in range(len(table[0]))]
         lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines += notes
     if study.best:
         steps = study.document["steps"]
         lines += [
@@ -101,9 +130,10 @@ def html(study: Study) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>" for row in rows(study)
     )
+    notes = "".join(f"<p><small>{escape(note)}</small></p>" for note in footnotes(study))
     recipe = f"<p><code>{escape(str(study.best.recipe) + _arguments(study.best))}</code></p>" if study.best else ""
     return (
         f"<div><p><b>{escape(v.sentences[0])}</b><br>{escape(v.sentences[1])}<br><small>{escape(v.sentences[2])}</small></p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{recipe}"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}{recipe}"
         f"<p><small>{escape(str(study.folder))}</small></p></div>"
     )

@@ -72,7 +72,9 @@ def refine(
         wanted = [Job.of("rate", found.entrant, at(lr), seed, scale.steps) for lr in values for seed in seeds]
         asked = [job for job in wanted if job not in had]
         kept = reserve if len(found.tried) >= 3 else 0
-        had.update((yield affordable(asked, scale, purse, kept)) if asked else {})
+        paid = affordable(asked, scale, purse, kept)
+        had.update((yield paid) if asked else {})
+        found.cut = len(paid) < len(asked) or purse.left <= 0
         for job in wanted:
             if job in had:
                 found.tried.setdefault(job.recipe.lr or 0.0, []).append(had[job])
@@ -94,7 +96,9 @@ def refine(
     if depth.select_seeds > 1 and found.tried:
         best = _best({r: v[0] for r, v in found.tried.items()})
         between = [rounded(best / math.sqrt(STEP)), rounded(best * math.sqrt(STEP))]
+        cut = found.cut
         yield from run([b for b in between if not math.isnan(b)])
+        found.cut = cut  # the rates between were a refinement: nothing is missing at the border for want of them
     tried = {r: v for r, v in sorted(found.tried.items()) if any(x.status in ("finished", "diverged") for x in v)}
     if not any(math.isfinite(x.select) for v in tried.values() for x in v):
         return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from ..recipe import Recipe
 from . import planning
 from . import rates as rate_choice
 from . import statistics as st
+from .borders import Border, borders
+from .horizons import Trend
 from .jobs import Finalist, Findings, Result, score_table, winner
 from .words import methods, probe_rate, sentences
 
@@ -86,6 +88,8 @@ class Standing:
     arguments: dict[str, Any] = field(default_factory=dict)
     settings: int = 0
     seconds_to_target: float | None = None
+    border: Border | None = None
+    trend: Trend | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read."""
@@ -94,6 +98,8 @@ class Standing:
             "recipe": self.recipe.as_dict(),
             "difference": self.difference.as_dict(),
             "versus_best": self.versus_best.as_dict(),
+            "border": self.border and self.border.as_dict(),
+            "trend": self.trend and self.trend.as_dict(),
         }
 
 
@@ -133,13 +139,16 @@ class Verdict:
         return {"sentence": self.sentence} | {k: getattr(self, k) for k in self.__dataclass_fields__}
 
 
-def judge(findings: Findings, question: Question, seconds: dict[str, float]) -> tuple[Verdict, list[Standing]]:
+def judge(
+    findings: Findings, question: Question, seconds: Mapping[str, float], trends: Mapping[str, Trend | None]
+) -> tuple[Verdict, list[Standing]]:
     """Decide: headline at the looks' nominal level, table by Tukey, four decisions against ±δ, recommendation.
 
     Args:
         findings: what the protocol saw.
         question: what was asked.
         seconds: of a full run by finalist's name: its steps × its own step time.
+        trends: by finalist's name its best rate against the horizon.
 
     Returns:
         The verdict, and the finalists' standings from best to worst.
@@ -168,8 +177,13 @@ def judge(findings: Findings, question: Question, seconds: dict[str, float]) -> 
 
     baseline = next((f for f in finalists if f.entrant.baseline), None)
     target = _target(baseline if baseline in sound else min(sound, key=_mean, default=None), question)
+    at_border = borders(finalists)
     standings = [
-        _standing(f, contrast(f, baseline), contrast(f, leader), target, question, seconds.get(f.entrant.name))
+        replace(
+            _standing(f, contrast(f, baseline), contrast(f, leader), target, question, seconds.get(f.entrant.name)),
+            border=at_border.get(f.entrant.name),
+            trend=trends.get(f.entrant.name),
+        )
         for f in finalists
     ]
     standings.sort(key=lambda s: -math.inf if math.isnan(s.mean) else question.sign * s.mean, reverse=True)

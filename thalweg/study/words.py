@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .jobs import Finalist, Findings
 
@@ -161,6 +161,23 @@ def _choice(findings: Findings) -> str:
         f"scrambled Sobol sequence) were trained by complete runs of growing length, the best third going on, and the best "
         f"one's learning rate was "
     )
+
+
+def warnings(standings: Sequence[Standing], changes: Sequence[dict[str, Any]], delta: float) -> list[str]:
+    """Sentences on what the tuning leaves in doubt: rates at the end of those tried, short runs that mislead.
+
+    Args:
+        standings: of the finalists.
+        changes: of the ranking between horizons, as in the study's document.
+        delta: the smallest interesting difference.
+    """
+    said = [s.border.sentence(s.name, s.recipe.lr or 0.0) for s in standings if s.border]
+    said += [s.trend.sentence(s.name) for s in standings if s.trend and s.trend.misleads(delta)]
+    for change in changes:
+        if change["leader"] and change["lost"] > delta:
+            (first, then), (short, long) = change["leader"], change["steps"]
+            said.append(f"The ranking changes with the length: {first} leads in {short} steps, {then} in {long}.")
+    return said
 
 
 def probe_rate(f: Finalist) -> float | None:
