@@ -476,8 +476,3 @@ def test_a_metric_without_a_value_is_said_before_anything_is_written(toy, tmp_pa
     with pytest.raises(BadTask, match="auc has no value"):
         tw.compare(task, folder=tmp_path / "s", quiet=True)
     assert not (tmp_path / "s").exists()
-
-
-def test_axes_are_refused_with_what_to_do(toy):
-    with pytest.raises(BadOption, match="axes"):
-        tw.compare(toy, axes={"lr": [1, 2]})

@@ -87,9 +87,15 @@ class Standing:
     probe_rate: float | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     settings: int = 0
-    seconds_to_target: float | None = None
     border: Border | None = None
     trend: Trend | None = None
+
+    @property
+    def seconds_to_target(self) -> float | None:
+        """The steps to the target in the recipe's own step time; None where one of them is not known."""
+        if self.seconds is None or self.steps_to_target is None or not self.gradient_evaluations:
+            return None
+        return self.seconds * self.steps_to_target / self.gradient_evaluations
 
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read."""
@@ -342,5 +348,4 @@ def _standing(
         probe_rate=probe_rate(f),
         arguments=dict(f.entrant.arguments),
         settings=f.settings,
-        seconds_to_target=None if seconds is None or steps is None or not full else seconds * steps / full,
     )
