@@ -24,9 +24,10 @@ def draw(profile: Profile) -> Figure:
         from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise Missing("plot needs matplotlib", "pip install 'thalweg[plot]'") from None
+    count = len(profile.tasks)
+    below = min(0.6, 25 / (count * max(len(profile.recipes), 1)))  # per cent
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    count = len(profile.tasks)
     sides = (
         (profile.ratios, 1.0, "samples to target, times the fewest"),
         (profile.gaps, 0.0, "δ behind the best score"),
@@ -38,7 +39,7 @@ def draw(profile: Profile) -> Figure:
             at = sorted({least, end, *(v for v in need if math.isfinite(v))})
             height = 100 * shares([need], at)[0]
             # Curves that coincide stay visible: each is drawn a little lower than the one before.
-            axes.step(at, height - 0.6 * k, where="post", color=COLOURS[k % 7], linestyle=STYLES[k % 4], label=name)
+            axes.step(at, height - below * k, where="post", color=COLOURS[k % 7], linestyle=STYLES[k % 4], label=name)
         if least:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}×")
@@ -48,7 +49,7 @@ def draw(profile: Profile) -> Figure:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(least, end)
-        axes.set_ylim(-0.6 * len(needs) - 2, 102)
+        axes.set_ylim(-below * len(needs) - 2, 102)
         axes.set_xlabel(label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
