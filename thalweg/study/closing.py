@@ -16,9 +16,10 @@ from .case import Case
 from .conductor import Conductor
 from .horizons import ranking_change, trend_of
 from .jobs import Findings, Job, Scale, variant_id
+from .standing import Question, Standing
 from .statistics import mean_interval, smallest_difference
 from .study import Study
-from .verdict import Question, Standing, judge
+from .verdict import judge
 from .words import warnings
 
 FIT_ROWS = 500  # a loop of the user's does not say how many examples it judges on: δ is then .2 points

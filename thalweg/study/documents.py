@@ -7,7 +7,8 @@ from typing import Any
 from ..recipe import Recipe
 from .borders import Border
 from .horizons import Trend
-from .verdict import Contrast, Standing, Verdict
+from .standing import Contrast, Standing
+from .verdict import Verdict
 
 TUPLES = ("sentences", "equivalent", "seeds", "diverged_where")
 NUMBERS = ("mean", "lr_edge", "lr_expected", "lr_robustness_decades", "best_checkpoint")

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import BadOption
 
 if TYPE_CHECKING:
+    from .standing import Standing
     from .study import Study
-    from .verdict import Standing
 
 RATIOS = (1.0, 1.5, 2.0, 4.0, math.inf)  # tau of the samples to the target: that many times the fewest
 GAPS = (0.0, 1.0, 2.0, 5.0)  # tau of the score: that many δ behind the best

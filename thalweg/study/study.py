@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadStudy, Missing
 from ..recipe import Recipe
 from ..store import Store, load_weights
+from .standing import Standing
 from .table import html, text
-from .verdict import Standing, Verdict
+from .verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .borders import MARKS, REASONS
-from .verdict import Standing
+from .standing import Standing
 from .words import SHARES, show, unit
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .jobs import Finalist, Findings
 
 if TYPE_CHECKING:
-    from .verdict import Question, Standing
+    from .standing import Question, Standing
 
 SHARES = ("accuracy", "f1", "auc")  # metrics in [0, 1], shown in per cent
 SEARCHED = "rate, weight decay, momentum or betas, eps and warm-up"
