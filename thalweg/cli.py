@@ -105,6 +105,7 @@ def compare(
     folder: Path | None = None,
     delta: float | None = None,
     plot: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -122,10 +123,11 @@ def compare(
         folder: of the study.
         delta: the smallest interesting difference of the metric.
         plot: also draw the figure to this file (.png, .svg, .pdf).
+        dry_run: show the plan and its cost, and run nothing; of several tasks, each with its share of the budget.
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
     """
-    from .study import Studies
+    from .study import Budget, Studies, rehearse
     from .study import compare as run
 
     if not task:
@@ -135,19 +137,25 @@ def compare(
 
         if importlib.util.find_spec("matplotlib") is None:
             raise BadOption("--plot needs matplotlib", "pip install 'thalweg[plot]'")
-    study: Any = run(
-        list(task) if len(task) > 1 else task[0],
-        baseline=recipe_of(baseline),
-        field=field.split(",") if field else None,
-        axes=axes_of(axis),
-        budget=budget,
-        effort=effort,
-        seeds=seeds,
-        executor=executor,
-        folder=folder,
-        delta=delta,
-        quiet=quiet,
-    )
+    asked: dict[str, Any] = {
+        "baseline": recipe_of(baseline),
+        "field": field.split(",") if field else None,
+        "axes": axes_of(axis),
+        "effort": effort,
+        "seeds": seeds,
+        "executor": executor,
+        "delta": delta,
+    }
+    if dry_run:
+        share = Budget.of(budget).part(len(task))
+        plans = [rehearse(name, budget=share, **asked) for name in task]
+        if json_:
+            _print({"plan": plans[0].as_dict()} if len(plans) == 1 else {"plans": [plan.as_dict() for plan in plans]})
+        else:
+            print("\n\n".join(map(str, plans)))
+        return 0
+    whats: Any = list(task) if len(task) > 1 else task[0]
+    study: Any = run(whats, budget=budget, folder=folder, quiet=quiet, **asked)
     if plot is not None:
         study.plot(plot)
     if json_:

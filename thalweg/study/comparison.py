@@ -6,8 +6,10 @@ import contextlib
 import inspect
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from .case import Case, case_of
 from .choosing import WAYS
 from .closing import close
 from .conductor import Conductor
+from .jobs import Scale
 from .ladder import FINAL_SEED, protocol
-from .preview import preview
+from .preview import Preview, preview
 from .several import also_several
 from .study import Study
 
@@ -43,6 +46,8 @@ SEEDS = Allowed(
     "a whole number >= 2, a list of different whole numbers, or None",
     lambda v: v is None or (COUNT.test(v) and v >= 2) or _different_numbers(v),
 )
+DELTA = optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0))
+BASELINE = Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe))
 HOME = Path("thalweg-studies")
 
 
@@ -106,25 +111,98 @@ def compare(
         'accuracy'
     """
     started = time.monotonic()
+    q = _read(
+        what, train, valid, baseline=baseline, field=field, axes=axes, budget=budget, effort=effort, seeds=seeds,
+        executor=executor, delta=delta,
+    )  # fmt: skip
+    store, head = _open(folder, q.case, q.asked, resume)
+    if head and store.read("verdict.json") is not None and head.get("complete"):
+        if not quiet:
+            print(f"This comparison is complete: its verdict is read from {store.folder}.", file=sys.stderr)
+        return Study.load(store.folder, q.case.task)
+    with Progress(quiet) as progress, contextlib.ExitStack() as stack:
+        for note in (*q.case.notes, *q.presets):
+            progress.say(note)
+        conductor = Conductor(store, q.case, q.limit, progress, started)
+        stack.callback(conductor.close)
+        try:
+            conductor.prepare(executor, head, q.asked, q.entrants[0].recipe)
+            scale = conductor.scale()
+            if not conductor.known:
+                progress.say(q.preview(conductor, scale).sentence)
+            findings = conductor.play(protocol(q.entrants, scale, conductor.purse, q.numbers))
+            return close(conductor, findings, effort, baseline is not None, delta, scale, q.presets)
+        except ThalwegError:
+            if head is None and not conductor.known:
+                store.discard()  # wrong use that shows in the first run leaves nothing behind
+            raise
+
+
+def rehearse(what: Any, train: Any = None, valid: Any = None, *, executor: str = "auto", **options: Any) -> Preview:
+    """What `compare` would run with the same arguments, and what that would cost: a few steps are timed, nothing is kept.
+
+    Args:
+        what: see `compare`.
+        train: see `compare`.
+        valid: see `compare`.
+        executor: see `compare`.
+        options: ``baseline``, ``field``, ``axes``, ``budget``, ``effort``, ``seeds`` and ``delta`` of `compare`.
+
+    Example:
+        >>> planned = rehearse("digits", field=["sgd"], budget="20 runs")
+        >>> planned.total["runs"] <= 20, list(planned.phases)
+        (True, ['baseline', 'probe', 'rate', 'final'])
+    """
+    q = _read(what, train, valid, executor=executor, **options)
+    with tempfile.TemporaryDirectory() as folder, Progress(quiet=True) as progress, contextlib.ExitStack() as stack:
+        conductor = Conductor(Store(Path(folder) / "study"), q.case, q.limit, progress, time.monotonic())
+        stack.callback(conductor.close)
+        conductor.prepare(executor, None, q.asked, q.entrants[0].recipe)
+        return q.preview(conductor, conductor.scale())
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The arguments of a comparison, read."""
+
+    case: Case
+    limit: plan.Budget
+    entrants: Sequence[plan.Entrant]
+    presets: Sequence[str]
+    numbers: Sequence[int] | None
+    asked: dict[str, Any]
+
+    def preview(self, conductor: Conductor, scale: Scale) -> Preview:
+        """The plan of it."""
+        return preview(self.case.name, self.entrants, scale, conductor.purse, self.numbers, conductor.measured)
+
+
+def _read(
+    what: Any,
+    train: Any,
+    valid: Any,
+    *,
+    baseline: Recipe | str | Path | None = None,
+    field: Sequence[str | Recipe] | None = None,
+    axes: Any = None,
+    budget: str | float | None = None,
+    effort: str = "quick",
+    seeds: int | Sequence[int] | None = None,
+    executor: str = "auto",
+    delta: float | None = None,
+) -> _Question:
+    """Check the arguments of `compare`."""
     limit = plan.Budget.of(budget)
     check("compare", "effort", effort, one_of("quick", "fair"))
     varied = axis.read(axes)
     check("compare", "executor", executor, one_of("auto", *WAYS))
     check("compare", "seeds", seeds, SEEDS)
-    check(
-        "compare", "delta", delta, optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0))
-    )
+    check("compare", "delta", delta, DELTA)
     own = Recipe.load(baseline) if isinstance(baseline, str | Path) else baseline
-    check(
-        "compare",
-        "baseline",
-        own,
-        Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe)),
-    )
+    check("compare", "baseline", own, BASELINE)
     case = read_case(what, train, valid)
     entrants, presets = plan.entrants(field, own, case.kind, case.pretrained, effort)
     entrants, unvaried = axis.vary(entrants, varied, case.task)
-    presets += unvaried
     asked = {
         "task": case.name,
         "fingerprint": case.fingerprint,
@@ -137,28 +215,8 @@ def compare(
         "delta": delta,
     }
     asked = json.loads(json.dumps(plain(asked)))  # as the store gives it back
-    store, head = _open(folder, case, asked, resume)
-    if head and store.read("verdict.json") is not None and head.get("complete"):
-        if not quiet:
-            print(f"This comparison is complete: its verdict is read from {store.folder}.", file=sys.stderr)
-        return Study.load(store.folder, case.task)
     numbers = range(FINAL_SEED, FINAL_SEED + seeds) if isinstance(seeds, int) else seeds
-    with Progress(quiet) as progress, contextlib.ExitStack() as stack:
-        for note in (*case.notes, *presets):
-            progress.say(note)
-        conductor = Conductor(store, case, limit, progress, started)
-        stack.callback(conductor.close)
-        try:
-            conductor.prepare(executor, head, asked, entrants[0].recipe)
-            scale = conductor.scale()
-            if not conductor.known:
-                progress.say(preview(case.name, entrants, scale, conductor.purse, numbers, conductor.measured).sentence)
-            findings = conductor.play(protocol(entrants, scale, conductor.purse, numbers))
-            return close(conductor, findings, effort, own is not None, delta, scale, presets)
-        except ThalwegError:
-            if head is None and not conductor.known:
-                store.discard()  # wrong use that shows in the first run leaves nothing behind
-            raise
+    return _Question(case, limit, entrants, [*presets, *unvaried], numbers, asked)
 
 
 def read_case(what: Any, train: Any = None, valid: Any = None) -> Case:

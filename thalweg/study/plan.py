@@ -49,6 +49,18 @@ class Budget:
         parsed = None if value is None else _parse(value)
         return parsed or cls("none", math.inf)
 
+    def part(self, count: int) -> float | str | None:
+        """A ``count``-th of it, as a user writes it.
+
+        Example:
+            >>> Budget.of("60 runs").part(3), Budget.of("1m").part(2), Budget.of(None).part(2)
+            ('20 runs', 30.0, None)
+        """
+        amount = self.amount / count
+        return {"none": None, "seconds": amount, "runs": f"{amount:.0f} runs", "samples": f"{amount:.6g} samples"}[
+            self.kind
+        ]
+
     def __str__(self) -> str:
         return "no limit" if self.kind == "none" else f"{self.amount:.6g} {self.kind}"
 
