@@ -92,6 +92,13 @@ def axes_of(texts: Sequence[str] | None) -> dict[str, Any] | None:
     return found or None
 
 
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadOption(f"proxy: cannot read {text!r}", "write --proxy steps=.1,data=.2")
+    return name.strip(), _value(value.strip())
+
+
 @app.command
 def compare(
     *task: str,
@@ -104,6 +111,7 @@ def compare(
     executor: str = "auto",
     folder: Path | None = None,
     delta: float | None = None,
+    proxy: str | None = None,
     plot: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json_: Json = False,
@@ -122,6 +130,7 @@ def compare(
         executor: auto, sequential, processes or cohorts.
         folder: of the study.
         delta: the smallest interesting difference of the metric.
+        proxy: steps=.1,data=.2: compare on these shares of a large task, and on half of them.
         plot: also draw the figure to this file (.png, .svg, .pdf).
         dry_run: show the plan and its cost, and run nothing; of several tasks, each with its share of the budget.
         json_: one JSON document on standard output.
@@ -155,7 +164,8 @@ def compare(
             print("\n\n".join(map(str, plans)))
         return 0
     whats: Any = list(task) if len(task) > 1 else task[0]
-    study: Any = run(whats, budget=budget, folder=folder, quiet=quiet, **asked)
+    shares = None if proxy is None else dict(_pair(part) for part in proxy.split(","))
+    study: Any = run(whats, budget=budget, folder=folder, proxy=shares, quiet=quiet, **asked)
     if plot is not None:
         study.plot(plot)
     if json_:

@@ -23,6 +23,7 @@ from ..store import Store, plain
 from ..task import Task
 from . import axes as axis
 from . import plan
+from . import proxy as proxies
 from .case import Case, case_of
 from .choosing import WAYS
 from .closing import close
@@ -67,6 +68,7 @@ def compare(
     folder: str | Path | None = None,
     resume: bool = True,
     delta: float | None = None,
+    proxy: Mapping[str, float] | None = None,
     quiet: bool = False,
 ) -> Study:
     """Which optimizer at which rate trains this model on this data, is it better than the baseline, and how sure is that?
@@ -95,6 +97,8 @@ def compare(
         folder: of the study; None: a new one in ``thalweg-studies``, or the newest unfinished one of the same comparison.
         resume: whether an unfinished study in the folder is continued.
         delta: the smallest interesting difference in the metric's unit; None: by metric.
+        proxy: ``{"steps": 0.1, "data": 0.2}``: compare on these shares of a large task's updates and rows, and on half of
+            them, and say whether the ranking is stable between the two. To resume it, give its folder.
         quiet: no progress.
 
     Returns:
@@ -110,7 +114,17 @@ def compare(
         >>> study.verdict.metric
         'accuracy'
     """
-    started = time.monotonic()
+    started, shares = time.monotonic(), proxies.read(proxy)
+    if shares is not None:
+        large = read_case(what, train, valid)
+        if large.task is None:
+            raise BadOption("compare: a loop of the user's has no proxy", "give a Task, or a model with data")
+        options = dict(
+            baseline=baseline, field=field, axes=axes, effort=effort, seeds=seeds, executor=executor, resume=resume,
+            delta=delta, quiet=quiet,
+        )  # fmt: skip
+        home = folder or _new_folder(f"{large.name}-proxy")
+        return proxies.on_proxies(compare, large.task, shares, budget=budget, folder=home, **options)
     q = _read(
         what, train, valid, baseline=baseline, field=field, axes=axes, budget=budget, effort=effort, seeds=seeds,
         executor=executor, delta=delta,
@@ -277,17 +291,24 @@ def _open(
         if not resume:
             raise BadStudy(f"{folder} holds a study already", "give a new folder, or resume")
         return store, head
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in case.name)
-    try:
-        numbers = sorted(
-            int(p.name.removeprefix(f"{name}-"))
-            for p in HOME.glob(f"{name}-[0-9]*")
-            if p.name.removeprefix(f"{name}-").isdigit()
-        )
-    except OSError as error:
-        raise BadStudy(f"cannot read {HOME}: {error.strerror}", "give a folder that you may write to") from None
+    name, numbers = _numbered(case.name)
     for number in reversed(numbers):
         store = Store(HOME / f"{name}-{number:03d}")
         if resume and store.exists() and (head := store.head())["asked"] == asked and not head.get("complete"):
             return store, head
-    return Store(HOME / f"{name}-{(numbers[-1] + 1) if numbers else 1:03d}"), None
+    return Store(_new_folder(case.name)), None
+
+
+def _numbered(task: str) -> tuple[str, list[int]]:
+    """How the folders of a task's studies begin, and the numbers of those that there are."""
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in task)
+    try:
+        tails = [path.name.removeprefix(f"{name}-") for path in HOME.glob(f"{name}-[0-9]*")]
+    except OSError as error:
+        raise BadStudy(f"cannot read {HOME}: {error.strerror}", "give a folder that you may write to") from None
+    return name, sorted(int(tail) for tail in tails if tail.isdigit())
+
+
+def _new_folder(task: str) -> Path:
+    name, numbers = _numbered(task)
+    return HOME / f"{name}-{max(numbers, default=0) + 1:03d}"

@@ -49,7 +49,7 @@ class Budget:
         parsed = None if value is None else _parse(value)
         return parsed or cls("none", math.inf)
 
-    def part(self, count: int) -> float | str | None:
+    def part(self, count: float) -> float | str | None:
         """A ``count``-th of it, as a user writes it.
 
         Example:

@@ -92,6 +92,8 @@ def footnotes(study: Study) -> list[str]:
         if change["leader"] and float(change["lost"]) > delta:
             (first, then), (short, long) = change["leader"], change["steps"]
             parts.append(f"{first} leads in {short} steps, {then} in {long}")
+    if "proxy" in study.document:
+        notes.append(study.document["proxy"]["sentence"])
     if parts:
         more = f" (+{len(parts) - 1} such)" if len(parts) > 1 else ""
         notes.append(f"Short runs mislead: {parts[0]}{more}")
