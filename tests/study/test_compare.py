@@ -241,6 +241,8 @@ def test_one_affordable_run_gives_no_verdict(toy, tmp_path):
     study = tw.compare(toy, budget="2 runs", folder=tmp_path / "s", executor="sequential", quiet=True)
     assert study.verdict.winner is None and "No verdict" in study.verdict.sentence and study.best is None
     assert study.cost["runs"] <= 2 and len(str(study).splitlines()) <= 14
+    curved = study.document["curvature"]
+    assert curved["edge"] == 2 / curved["largest"] and curved["sentence"] in study.verdict.sentences[1]
 
 
 def test_the_users_recipe_is_the_reference_and_keep_yours_is_an_answer(toy, tmp_path):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import variants
 from ..console import duration
+from ..curvature import sharpness
 from ..errors import BadOption
 from ..store import FORMAT, Store, load_weights
 from . import best_so_far, handover, work
@@ -47,6 +49,10 @@ def close(
     standing_seconds = {} if conductor.interrupted else _own_seconds(conductor, findings, scale)
     trends = {f.entrant.name: trend_of(f, scale) for f in findings.finalists}
     verdict, standings = judge(findings, question, standing_seconds, trends)
+    curved = _curvature(conductor) if verdict.best is None and not conductor.interrupted else None
+    if curved is not None:
+        first, second, third = verdict.sentences
+        verdict = replace(verdict, sentences=(first, f"{second} {curved['sentence']}", third))
     rankings = _rankings(findings, standings)
     changes = _ranking_changes(findings, rankings, scale)
     document = {
@@ -61,6 +67,7 @@ def close(
         "rankings": rankings,
         "ranking_changes": changes,
         "diverged": _divergences(conductor),
+        "curvature": curved,
         "executor": conductor.head["executor"] or conductor.measured,
     }
     runs_in_order = [conductor.result(conductor.known[key]) for key in conductor.order]
@@ -109,6 +116,24 @@ def _own_seconds(conductor: Conductor, findings: Findings, scale: Scale) -> dict
             variant = variants.of(task, dict(job.arguments))
             found[f.entrant.name] = steps * work.seconds_per_step(variant, [job], 0.1)
     return found
+
+
+def _curvature(conductor: Conductor) -> dict[str, Any] | None:
+    """What the surface says where runs do not: the largest eigenvalue at the initial weights, and the edge it sets."""
+    task, purse = conductor.case.task, conductor.purse
+    if task is None or purse.deadline - time.monotonic() + purse.reserve / 2 <= 0:
+        return None
+    data = task.prepare()
+    batch = next(iter(data.train.training(data.batch_size, [task.seed])))
+    try:
+        largest = sharpness(task, task.build(task.seed).train(), batch.of(0))
+    except RuntimeError:  # an operator without a second derivative
+        return None
+    if not 0 < largest < math.inf:
+        return None
+    edge = 2 / largest
+    said = f"Curvature at the initial weights (λmax {largest:.3g}): sgd at a constant rate is stable there below {edge:.3g}."
+    return {"largest": largest, "edge": edge, "rows": batch.rows, "sentence": said}
 
 
 def _rankings(findings: Findings, standings: Sequence[Standing]) -> dict[str, list[str]]:
