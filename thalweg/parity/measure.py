@@ -190,7 +190,8 @@ def _bounds(case: Case, reference: Engine, found: tuple[float, int], draws: int)
 def _draws(case: Case, engine: Engine, draws: int) -> tuple[tuple[float, int], ...]:
     """How far an engine is from the oracle with other numbers, and if many are asked for, with other kinds of them."""
     kinds = {case.gradients} if draws < MORE or case.gradients == "huge" else set(GRADIENTS) - {"huge"}
-    others = [replace(case, draw=draw, gradients=kind) for draw in range(1, draws) for kind in sorted(kinds)]
+    first = 1 if draws < MORE else 0  # the case itself in the other layout: sums of norms are added in another order
+    others = [replace(case, draw=draw, gradients=kind) for draw in range(first, draws) for kind in sorted(kinds)]
     return tuple(_compared(other, engine, oracle.path(other)) for other in others)
 
 
