@@ -36,7 +36,7 @@ def member_bytes(task: Task, recipe: Recipe) -> int:
         recipe: how; its rate is known.
 
     Example:
-        >>> from thalweg.capacity import member_bytes
+        >>> import thalweg
         >>> task = thalweg.Task.load("digits")
         >>> 30_000 < member_bytes(task, thalweg.Recipe("adam", lr=1e-3)) < 200_000
         True

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import loop
 from ..capacity import most_members
 from ..errors import BadOption
@@ -105,3 +107,19 @@ def _measured(
     workers = next(way.workers for way in ways if way.name == name)
     tried = {f"{where} × {k}": value for (where, k), value in found.items()}
     return {"name": name, "workers": workers, "size": size, "seconds_per_step": seconds, "tried": tried}
+
+
+def slowdown(plan: Plan, members: float) -> float:
+    """Time of a run in a program of so many members over that in a full one, from what was measured; at least 1.
+
+    Example:
+        >>> slowdown({"name": "sequential", "size": 16, "tried": {"sequential × 1": 8.0, "sequential × 16": 2.0}}, 4)
+        2.5
+    """
+    ways = [(way.split(" × "), seconds) for way, seconds in plan.get("tried", {}).items()]
+    own = sorted((int(size), seconds) for (name, size), seconds in ways if name == plan["name"])
+    if len(own) < 2 or not members > 0:
+        return 1.0
+    sizes, times = zip(*own, strict=True)
+    here = float(np.interp(math.log(members), np.log(sizes), times))
+    return max(1.0, here / float(dict(own)[plan["size"]]))

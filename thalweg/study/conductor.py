@@ -14,7 +14,7 @@ from ..recipe import Recipe
 from ..store import FORMAT, Store, environment
 from . import plan, work
 from .case import Case
-from .choosing import choose
+from .choosing import choose, slowdown
 from .executors import Executor, Record
 from .jobs import Job, Result, Scale, short
 from .words import show, unit
@@ -156,7 +156,10 @@ class Conductor:
             sum(r.get(k, 0) for r in part) for k, part in (("samples", done.values()), ("steps_done", fresh))
         )
         workers = self.executor.workers
-        self.purse.pay(len(done), samples, steps, (time.monotonic() - began) * min(missing, workers) / workers)
+        seconds = (time.monotonic() - began) * min(missing, workers) / workers
+        if fresh:  # a price is that of a run in a full program: what is few now comes together with others later
+            seconds /= slowdown(self.measured, len(fresh) / missing)
+        self.purse.pay(len(done), samples, steps, seconds)
         return {job: self.result(record) for job, record in done.items()}
 
     def _most(self, jobs: Sequence[Job]) -> float:
