@@ -69,6 +69,18 @@ def test_compare_as_json_gives_one_document_and_nothing_else_on_stdout(capsys):
     assert Path("figure.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_dry_run_shows_the_plan_and_writes_nothing(capsys):
+    before = set(Path().iterdir())
+    code, out, _ = run(
+        capsys, "compare", "tasks.py:task", "--field", "sgd", "--budget", "20 runs", "--dry-run", "--json"
+    )
+    assert code == 0 and 0 < json.loads(out)["plan"]["total"]["runs"] <= 20
+    asked = ("compare", "tasks.py:task", "tasks.py:other", "--field", "sgd", "--budget", "40 runs", "--dry-run")
+    code, out, _ = run(capsys, *asked)
+    assert code == 0 and out.count("budget: 20 runs") == 2 and all(len(line) <= 100 for line in out.splitlines())
+    assert {path for path in Path().iterdir() if path.name != "__pycache__"} == before
+
+
 def test_quiet_is_quiet(capsys):
     code, out, err = run(capsys, "compare", "tasks.py:task", *SMALL, "--quiet")
     assert code == 0 and out and err == ""
@@ -134,6 +146,8 @@ def test_the_program_and_the_module_are_the_same_and_help_names_the_commands(tmp
 
 
 WRONG = [
+    (("compare", "tasks.py:task", "--proxy", "steps"), "cannot read 'steps'"),
+    (("compare", "tasks.py:task", "--proxy", "steps=2"), "a share in (0, 1]"),
     (("compare", "fashion-mlp"), "THALWEG_DATA is not set"),
     (("compare", "tasks.py:idx"), "broken-images-idx3-ubyte.gz"),
     (("compare", "tasks.py:csv"), "'price'"),

@@ -123,7 +123,7 @@ def compare(
         task: name of a built-in task, or path/to/file.py:task; several: a study of each, and who is nearly the best how often.
         budget: a hard limit: 90s, 5m, 1h, "60 runs", "2e6 samples".
         baseline: your recipe: a .toml file, or e.g. adamw,lr=3e-4,weight_decay=0.05.
-        field: optimizers that enter, separated by commas, e.g. adamw,sgd,adamw-constant.
+        field: optimizers that enter, separated by commas, e.g. adamw,sgd,adamw-constant; all: every one.
         axis: what else varies, e.g. schedule=linear,cosine or weight_decay=1e-5..1e-1 or model.width=32,64; repeatable.
         seeds: number of seeds of the finals.
         effort: quick: the rate alone is tuned; fair: as many settings of its whole space for each optimizer.
@@ -148,7 +148,7 @@ def compare(
             raise BadOption("--plot needs matplotlib", "pip install 'thalweg[plot]'")
     asked: dict[str, Any] = {
         "baseline": recipe_of(baseline),
-        "field": field.split(",") if field else None,
+        "field": field.split(",") if field and field != "all" else field,
         "axes": axes_of(axis),
         "effort": effort,
         "seeds": seeds,
@@ -214,8 +214,8 @@ def train(
 
 @app.command
 def demo(*, json_: Json = False, quiet: Quiet = False) -> int:
-    """The main job on the built-in digits: seven optimizers, each at its own tuned rate, in under a minute."""
-    return compare("digits", budget="50s", json_=json_, quiet=quiet)
+    """The main job on the built-in digits: all optimizers, each at its own tuned rate, in under a minute."""
+    return compare("digits", field="all", budget="50s", json_=json_, quiet=quiet)
 
 
 @app.command

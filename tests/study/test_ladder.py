@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from simulated import SCALE, World, entrants, headlines, play
 
+from thalweg import rules
 from thalweg.errors import BadOption
 from thalweg.recipe import Recipe
 from thalweg.study.jobs import Scale, score_table, winner
@@ -180,6 +181,11 @@ def test_the_default_field_and_its_presets():
     field, notes = field_of([Recipe("adam", lr=None), Recipe("adam", lr=0.1)], None, "regression", True)
     assert [e.name for e in field] == ["adamw at 1e-3", "adam", "adam#2"]
     assert field[1].rates == (1e-6, 1e-4) and field[2].rates is None and "fine-tuning" in notes[0]
+
+
+def test_all_is_every_optimizer_for_batches():
+    field, _ = field_of("all", None, "other", False)
+    assert [e.name for e in field[1:]] == [name for name in rules.TABLE if name != "rprop"] and len(field) > 20
 
 
 @pytest.mark.parametrize("field", [[], "adamw", ["adamv"], ["adam", "adam"], [3], ["adam-fast"], 5])

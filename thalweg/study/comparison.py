@@ -59,7 +59,7 @@ def compare(
     valid: Any = None,
     *,
     baseline: Recipe | str | None = None,
-    field: Sequence[str | Recipe] | None = None,
+    field: Sequence[str | Recipe] | str | None = None,
     axes: Mapping[str, Any] | None = None,
     budget: str | float | None = None,
     effort: str = "quick",
@@ -82,7 +82,8 @@ def compare(
         train: training data, when ``what`` is a module or factory; see `Task`.
         valid: validation data; None: a part of the training data is split off.
         baseline: the user's recipe, or a path to its TOML; None: AdamW at 1e-3, untuned.
-        field: names (``"adamw"``, ``"adamw-constant"``) and recipes; ``lr=None`` in a recipe is found. None: all of `plan.FIELD`.
+        field: names (``"adamw"``, ``"adamw-constant"``) and recipes; ``lr=None`` in a recipe is found. ``"all"``: every
+            optimizer; None: all of `plan.FIELD`.
         axes: what else varies, each entrant in every combination with a rate of its own: fields of the recipe and options
             of the optimizers (``{"schedule": ["linear", "cosine"], "beta2": [0.95, 0.999]}``), ranges
             (``{"weight_decay": (1e-5, 1e-1)}``), arguments of the task's model factory (``{"model.width": [32, 64]}``).
@@ -197,7 +198,7 @@ def _read(
     valid: Any,
     *,
     baseline: Recipe | str | Path | None = None,
-    field: Sequence[str | Recipe] | None = None,
+    field: Sequence[str | Recipe] | str | None = None,
     axes: Any = None,
     budget: str | float | None = None,
     effort: str = "quick",

@@ -184,7 +184,8 @@ def entrants(
     """The competitors in the order of spending, the baseline first, and sentences on the presets used.
 
     Args:
-        field: names (``"adamw"``, ``"adamw-constant"`` for a constant rate) and recipes; None: `FIELD`.
+        field: names (``"adamw"``, ``"adamw-constant"`` for a constant rate) and recipes; ``"all"``: every optimizer for
+            batches; None: `FIELD`.
         baseline: the user's recipe; None: AdamW at 1e-3, untuned.
         kind: of the task: a language model gets clipping at norm 1 and β2 = .95.
         pretrained: whether the weights are a trained network's: rates start from 1e-6 to 1e-4.
@@ -193,9 +194,12 @@ def entrants(
     Raises:
         BadOption: an unknown name, an empty field, or two entrants with one name.
     """
+    if field == "all":
+        field = [name for name in rules.TABLE if not rules.get(name).full_batch]
     if field is not None and (isinstance(field, str) or not hasattr(field, "__iter__")):
         raise BadOption(
-            f"compare: field must be a list of names and recipes, got {field!r}", "write field=['adamw', 'sgd']"
+            f"compare: field must be a list of names and recipes, got {field!r}",
+            "write field=['adamw', 'sgd'], or field='all'",
         )
     chosen = list(FIELD if field is None else field)
     if not chosen:
