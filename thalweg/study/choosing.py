@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .jobs import Job
 
 SIZES = (1, 4, 16, 64, 256)  # how many runs are tried as one program
 WAYS = {"sequential": (1,), "processes": (1,), "cohorts": (32,)}  # what may be asked for; each is always the same
+PATIENCE = 4.0  # seconds: after a trial that took longer, larger cohorts are not tried
 BETTER = 0.95  # of the time a run takes in a smaller cohort: above it larger ones are not tried
 Plan = dict[str, Any]
 
@@ -92,10 +94,11 @@ def _measured(
     for way in ways:
         before, most = math.inf, most_members(task, recipe, way.workers)
         for way.size in dict.fromkeys(min(size, most) for size in sizes):
+            began = time.monotonic()
             units = way.units([Job("time", "auto", recipe, seed, steps) for seed in range(way.size * way.workers)])
             records = [record for _, part in way.run(units, emit, math.inf) for record in part]
             now = found[way.name, way.size] = max(r["seconds_per_step"] for r in records) / way.workers
-            if now > BETTER * before:
+            if now > BETTER * before or time.monotonic() - began > PATIENCE:
                 break
             before = now
     (name, size), seconds = min(found.items(), key=lambda item: item[1])
