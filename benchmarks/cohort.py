@@ -26,11 +26,9 @@ from torch.nn import functional as F
 
 import thalweg as tw
 from thalweg import loop
-from thalweg.console import Progress
 from thalweg.errors import BadData
 from thalweg.stacked import Entry
-from thalweg.study import executors, work
-from thalweg.study.conductor import SIZES, Conductor, case_of
+from thalweg.study import choosing, executors, work
 from thalweg.study.executors import Emit, Record
 from thalweg.study.jobs import Job
 
@@ -192,11 +190,10 @@ class Ways:
         names = ["sequential"] if executors.can_fork("cpu") else ["processes", "sequential"]
         self.quick = [executors.make(name, work.of_task(task, None), alike=work.alike) for name in names]
         self.slow = {name: executors.make(name, thorough, alike=work.alike) for name in names}
-        self.conductor = Conductor.in_memory(case_of(task), Progress(quiet=True), self.quick[-1])
 
     def choose(self) -> tuple[Way, set[Way]]:
         """The way that ``compare`` would choose now, and those that it tries for that."""
-        found = self.conductor._measured(self.task, self.recipe, self.quick, SIZES)
+        found = choosing.measure(self.task, self.recipe, self.quick, choosing.SIZES, lambda _: None, lambda _: None)
         tried = {(name, int(size)) for name, size in (way.split(" × ") for way in found["tried"])}
         return (found["name"], found["size"]), tried
 

@@ -1,6 +1,7 @@
 """The benchmark scripts: what they import is named, and the short one gives what programs read."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -36,6 +37,17 @@ def test_what_a_benchmark_imports_is_installed_with_it(script):
     given = {re.match(r"[\w.-]+", name)[0].replace("_", "-") for name in wanted}
     assert {NAMES.get(name, name).replace("_", "-") for name in imported(script)} <= given
     assert {"torch", "optuna"} <= {name for each in SCRIPTS for name in imported(each)}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_what_a_benchmark_takes_from_thalweg_is_there(script):
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "thalweg":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "choosing":
+            assert hasattr(importlib.import_module("thalweg.study.choosing"), node.attr)
 
 
 def test_the_published_grid_in_short():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import rules
 from .cohort import Solo
@@ -52,7 +53,10 @@ def member_bytes(task: Task, recipe: Recipe) -> int:
     with stream(0, "dropout"):
         solo = Solo(task, recipe, 0, 1)
         batch = next(iter(data.train.training(recipe.batch_size or data.batch_size, [0])))
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
+            sdpa_kernel(SDPBackend.MATH),
+        ):  # as in a cohort
             solo.forward(batch)
     weights, buffers = list(solo.model.parameters()), list(solo.model.buffers())
     for x in (*weights, *buffers):

@@ -156,6 +156,8 @@ def compare(
         "delta": delta,
     }
     if dry_run:
+        if proxy is not None:
+            raise BadOption("--dry-run shows the plan of the task itself", "leave --proxy out, or --dry-run")
         share = Budget.of(budget).part(len(task))
         plans = [rehearse(name, budget=share, **asked) for name in task]
         if json_:

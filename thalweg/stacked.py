@@ -187,7 +187,8 @@ class Stacked(Many):
 
     def backward(self, losses: Tensor, share: float) -> None:
         """See `Cohort.backward`."""
-        (losses.sum() * share if share != 1 else losses.sum()).backward()  # type: ignore[no-untyped-call]
+        with _telling(memory=True):
+            (losses.sum() * share if share != 1 else losses.sum()).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> Floats:
         """See `Cohort.step`."""
@@ -213,7 +214,7 @@ class Stacked(Many):
         plain = [m for m in members if not self.solos[m].optimizer.averages]
         found = {m: self.solos[m].evaluate(feed)[0] for m in members if m not in plain}
         if plain:
-            with evaluating(self._program):
+            with evaluating(self._program), _telling(memory=True):
                 scores = self.task.evaluate_each(lambda batch: self._outputs(plain, batch), feed)
             found |= dict(zip(plain, scores, strict=True))
         return [found[m] for m in members]
@@ -320,13 +321,15 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Raise `Unbatchable` for any error."""
+def _telling(*, memory: bool = False) -> Iterator[None]:
+    """Raise `TooLarge` where memory ends, and unless that is all that is asked for `Unbatchable` for any other error."""
     try:
         yield
     except Unbatchable:
         raise
     except Exception as error:
+        if memory and not out_of_memory(error):
+            raise
         raise (TooLarge if out_of_memory(error) else Unbatchable)(_line(error)) from error
 
 

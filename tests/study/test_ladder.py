@@ -7,10 +7,12 @@ from simulated import SCALE, World, entrants, headlines, play
 from thalweg import rules
 from thalweg.errors import BadOption
 from thalweg.recipe import Recipe
-from thalweg.study.jobs import Scale, score_table, winner
+from thalweg.study.jobs import Finalist, Findings, Result, Scale, score_table, winner
 from thalweg.study.ladder import FINAL_SEED, protocol
 from thalweg.study.plan import FIELD, UNTUNED, Budget, Entrant, Purse
 from thalweg.study.plan import entrants as field_of
+from thalweg.study.standing import Question
+from thalweg.study.verdict import judge
 
 
 def world(seed=0, **options):
@@ -121,6 +123,39 @@ def test_a_budget_in_runs_is_a_hard_limit_and_is_used(runs):
     if runs >= 21:
         assert len(findings.finalists) >= 2 and all(len(f.results) >= 3 for f in findings.finalists)
     assert len(w.jobs) >= min(runs, 60) * 0.5
+
+
+class FallsLate(World):
+    """Entrant e1 diverges in the finals from the second block of seeds on."""
+
+    def __call__(self, job):
+        if job.phase == "final" and job.entrant == "e1" and job.seed >= 1010:
+            self.jobs.append(job)
+            lost = {"outcome": {"status": "diverged", "step": 9, "reason": "late"}}
+            return Result("diverged", math.nan, math.nan, lost)
+        return super().__call__(job)
+
+
+@pytest.mark.parametrize("runs", range(150, 340, 10))
+def test_a_late_divergence_after_others_left_the_race_keeps_the_limit(runs):
+    w = FallsLate(np.random.default_rng(1), {"e0": 0.0, "e1": 0.01, **dict.fromkeys(["e2", "e3", "baseline"], -5.0)})
+    findings = play(w, entrants(5), budget=f"{runs} runs")
+    assert len(w.jobs) <= runs and all(f.results for f in findings.finalists)
+
+
+def test_who_left_the_race_does_not_lead_by_easier_seeds():
+    def finalist(name, scores):
+        results = {s: Result("finished", v, v) for s, v in scores.items()}
+        return Finalist(Entrant(name, Recipe("sgd", lr=0.1), None), Recipe("sgd", lr=0.1), results)
+
+    easy = {s: 5.0 + 0.01 * (s % 3) for s in range(5)}
+    hard = {s: 1.0 + 0.01 * (s % 5) for s in range(5, 15)}
+    a = finalist("a", {s: v + 0.30 + 0.01 * (s % 2) for s, v in (easy | hard).items()})
+    b = finalist("b", {s: v + 0.29 + 0.01 * (s % 4) for s, v in (easy | hard).items()})
+    c = finalist("c", easy)
+    asked = Question("net", "loss", 1, 0.1, 0.0, "quick", False, False)
+    verdict, standings = judge(Findings([a, b, c], 0.02, 3, 3, [], []), asked, {}, {})
+    assert [s.name for s in standings][-1] == "c" and verdict.best != "c" and standings[-1].mean > standings[0].mean
 
 
 def test_a_small_budget_answers_the_first_questions_first():

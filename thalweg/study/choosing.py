@@ -66,7 +66,7 @@ def choose(
     # The workers are forked before this process calculates: threads do not live on in a fork.
     ways = [executors.make(name, work.of_task(case.task, folder), alike=work.alike) for name in names]
     try:
-        plan = dict(decided) if decided else _measured(case.task, first, ways, WAYS.get(wanted, SIZES), emit, say)
+        plan = dict(decided) if decided else measure(case.task, first, ways, WAYS.get(wanted, SIZES), emit, say)
     except BaseException:
         for way in ways:
             way.close()
@@ -79,7 +79,7 @@ def choose(
     return chosen, plan | ({"why": why} if why else {})
 
 
-def _measured(
+def measure(
     task: Task,
     first: Recipe,
     ways: Sequence[Executor[Job]],
@@ -124,5 +124,5 @@ def slowdown(plan: Plan, members: float) -> float:
     if len(own) < 2 or not members > 0:
         return 1.0
     sizes, times = zip(*own, strict=True)
-    here = float(np.interp(math.log(members), np.log(sizes), times))
-    return max(1.0, here / float(dict(own)[plan["size"]]))
+    here, full = np.interp(np.log([members, plan["size"]]), np.log(sizes), times)
+    return max(1.0, float(here / full))

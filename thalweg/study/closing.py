@@ -24,6 +24,7 @@ from .study import Study
 from .verdict import judge
 from .words import warnings
 
+CURVED = 20_000_000  # parameters up to which curvature is measured: it takes a dozen vectors of float64
 FIT_ROWS = 500  # a loop of the user's does not say how many examples it judges on: δ is then .2 points
 
 
@@ -124,10 +125,12 @@ def _curvature(conductor: Conductor) -> dict[str, Any] | None:
     if task is None or purse.deadline - time.monotonic() + purse.reserve / 2 <= 0:
         return None
     data = task.prepare()
+    if data.parameters > CURVED:
+        return None
     batch = next(iter(data.train.training(data.batch_size, [task.seed])))
     try:
         largest = sharpness(task, task.build(task.seed).train(), batch.of(0))
-    except RuntimeError:  # an operator without a second derivative
+    except (RuntimeError, ValueError):  # an operator without a second derivative, or numbers that are not finite
         return None
     if not 0 < largest < math.inf:
         return None

@@ -129,7 +129,10 @@ class Conductor:
         """The jobs' results; those of an earlier part of the study are taken from its trace."""
         done = {job: self.known[job.key] for job in jobs if job.key in self.known}
         assert self.executor is not None
-        whole = self.executor.units(jobs, self._most(jobs))
+        # A unit that was cut short runs again as a whole, to the same bits; with seconds, where units depend on what is
+        # left, only what is missing runs.
+        wanted = [job for job in jobs if job not in done] if self.limit.kind == "seconds" else jobs
+        whole = self.executor.units(wanted, self._most(wanted))
         units = [unit for unit in whole if any(job.key not in self.known for job in unit)]
         began, fresh, missing = time.monotonic(), [], len(units)
         if units and not self.interrupted:
@@ -140,6 +143,8 @@ class Conductor:
                     ends = [work.LOST | work.opening(job) | came | {"kind": "end"} for job, came in both]
                     self.append(*ends)
                     for job, record in zip(unit, ends, strict=True):
+                        if job in done and record["outcome"]["status"] == "stopped":
+                            continue  # it had ended before
                         done[job] = self.known[job.key] = record
                         self._lead(job, record)
                     fresh += ends

@@ -104,8 +104,10 @@ def _rates(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
 def _curves(axes: Axes, study: Study, scale: float, looks: Looks) -> list[float]:
     curves: dict[str, dict[int, list[float]]] = {}
     chosen = {(s.name, seed) for s in study.finalists for seed in s.seeds}
-    for record in Store(study.folder).records():
-        if record["kind"] == "end" and record["phase"] == "final" and (record["entrant"], record["seed"]) in chosen:
+    # A run may have ended twice, where a study was taken up again: the last one counts.
+    ends = {record["run"]: record for record in Store(study.folder).records() if record["kind"] == "end"}
+    for record in ends.values():
+        if record["phase"] == "final" and (record["entrant"], record["seed"]) in chosen:
             for e in record["evaluations"]:
                 if e["split"] == "select":
                     points = curves.setdefault(record["entrant"], {}).setdefault(e["samples"], [])

@@ -156,9 +156,14 @@ def winner(finalists: Sequence[Finalist], level: float, resolution: float = 0.0)
 
 def contenders(finalists: Sequence[Finalist], level: float, resolution: float = 0.0) -> list[Finalist]:
     """Those that may still turn out best: the leader, and whoever it does not beat at ``level``; all, without a leader."""
-    fit = fit_layout(score_table(finalists), resolution)
+    scores = score_table(finalists)
+    rows = [i for i, row in enumerate(scores) if np.isfinite(row).sum() >= 2]
+    if len(rows) < 2:
+        return [finalists[i] for i in rows] or list(finalists)
+    fit = fit_layout(scores[rows], resolution)
     leader = leader_of(fit)
-    return list(finalists) if leader is None else [finalists[i] for i in (leader, *unbeaten(fit, leader, level))]
+    left = range(len(rows)) if leader is None else (leader, *unbeaten(fit, leader, level))
+    return [finalists[rows[i]] for i in left]
 
 
 def score_table(finalists: Sequence[Finalist]) -> NDArray[np.float64]:

@@ -217,20 +217,23 @@ def _finals(
         for f in racing:
             f.results |= {j.seed: r for j, r in done.items() if j.entrant == f.entrant.name and r.status != "stopped"}
         falling = [f for f in racing if f.choice and any(r.status == "diverged" for r in f.results.values())]
+        still, racing = racing, list(finalists)
         if falling and stepped < 2 and purse.left >= block * price():
             stepped += 1  # a lower rate, and for all a block of seeds that it was not chosen on
             for f in finalists:
-                if f in falling:
-                    own = scale.of(f.recipe).steps
-                    f.abandoned += [(Job.of("final", f.entrant, f.recipe, s, own), r) for s, r in f.results.items()]
-                    f.recipe = f.recipe.but(lr=rounded((f.recipe.lr or 0.0) / STEP))
+                own, lost = scale.of(f.recipe).steps, f in falling
+                given_up = [(s, r) for s, r in f.results.items() if lost or r.status == "diverged"]
+                f.abandoned += [(Job.of("final", f.entrant, f.recipe, s, own), r) for s, r in given_up]
+                f.recipe = f.recipe.but(lr=rounded((f.recipe.lr or 0.0) / STEP)) if lost else f.recipe
                 f.results = {}
-            racing = list(finalists)
             continue
+        racing = still
         look += 1
-        if len(finalists) < 2 or winner(finalists, nominal_level(planned), scale.resolution) is not None:
-            break
         left = contenders(finalists, nominal_level(planned), scale.resolution)
+        if len(left) < 2 and (
+            len(finalists) < 2 or winner(finalists, nominal_level(planned), scale.resolution) is not None
+        ):
+            break
         racing = [f for f in racing if f in left or f.entrant.baseline]
         if purse.left < block * price():
             break

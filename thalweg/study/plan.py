@@ -57,9 +57,12 @@ class Budget:
             ('20 runs', 30.0, None)
         """
         amount = self.amount / count
-        return {"none": None, "seconds": amount, "runs": f"{amount:.0f} runs", "samples": f"{amount:.6g} samples"}[
-            self.kind
-        ]
+        return {
+            "none": None,
+            "seconds": amount,
+            "runs": f"{max(1.0, amount):.0f} runs",
+            "samples": f"{amount:.6g} samples",
+        }[self.kind]
 
     def __str__(self) -> str:
         return "no limit" if self.kind == "none" else f"{self.amount:.6g} {self.kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -176,13 +177,16 @@ def on_proxies(
         folder: of the two studies, ``smaller`` and ``larger``.
         options: the others of ``compare``.
     """
-    limit, both = Budget.of(budget), ({k: max(v * SMALLER, 1e-9) for k, v in shares.items()}, dict(shares))
-    given = [limit.part(1 / PART), limit.part(1 / (1 - PART))] if limit.kind != "none" else [None, None]
+    began, limit = time.monotonic(), Budget.of(budget)
+    both = ({k: max(v * SMALLER, 1e-9) for k, v in shares.items()}, dict(shares))
     homes = (Path(folder) / "smaller", Path(folder) / "larger")
-    small, large = (
-        compare(scaled(task, share), budget=part, folder=home, **options)
-        for share, part, home in zip(both, given, homes, strict=True)
-    )
+    small = compare(scaled(task, both[0]), budget=limit.part(1 / PART), folder=homes[0], **options)
+    if not Store(homes[0]).head().get("complete"):  # Ctrl-C
+        return small
+    rest = limit.part(1 / (1 - PART))
+    if limit.kind == "seconds":
+        rest = max(0.1, limit.amount - (time.monotonic() - began))
+    large = compare(scaled(task, both[1]), budget=rest, folder=homes[1], **options)
     found = stability(small, large, both)
     large.document["proxy"] = found.as_dict()
     large.document["notes"] = [*(n for n in large.document["notes"] if n != found.sentence), found.sentence]

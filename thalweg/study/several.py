@@ -133,6 +133,8 @@ def _each(
     """A study of each task in its own folder; what one leaves of its share of the budget goes to the rest."""
     from .comparison import read_case
 
+    if options.get("proxy") is not None:
+        raise BadOption("compare: proxy goes with one task", "compare each large task by itself")
     started, limit = time.monotonic(), Budget.of(budget)
     cases = [read_case(what) for what in whats]  # all of them first: wrong use of the last should not cost an hour
     names: list[str] = []

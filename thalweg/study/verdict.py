@@ -73,8 +73,11 @@ def judge(
     at = winner(finalists, findings.level, question.resolution) if finalists else None
     won = finalists[at] if at is not None else None
     sound = [f for f in scored if not _diverged(f)]
-    leader = won or max(sound or scored, key=_mean, default=None)
     layout = st.fit_layout(score_table(scored), question.resolution) if scored else None
+    ahead = (
+        st.leader_of(layout) if layout is not None else None
+    )  # of those on all seeds: whoever left the race is beaten
+    leader = won or (scored[ahead] if ahead is not None else max(sound or scored, key=_mean, default=None))
 
     def contrast(one: Finalist, other: Finalist | None) -> Contrast:
         if other is None or one not in scored or other not in scored or layout is None:
@@ -101,7 +104,7 @@ def judge(
         )
         for f in finalists
     ]
-    standings.sort(key=lambda s: -math.inf if math.isnan(s.mean) else question.sign * s.mean, reverse=True)
+    standings.sort(key=lambda s: _place(s, question.sign), reverse=True)
     by_name = {s.name: s for s in standings}
     top = by_name[leader.entrant.name] if leader else None
     equivalent = [
@@ -135,6 +138,13 @@ def judge(
 
 def _diverged(f: Finalist) -> int:
     return sum(r.status == "diverged" for r in f.results.values())
+
+
+def _place(s: Standing, sign: int) -> float:
+    """What orders the table: the difference from the leader on the seeds that both have, else the mean; diverged last."""
+    if not math.isfinite(s.mean):
+        return -math.inf
+    return sign * (s.versus_best.mean if math.isfinite(s.versus_best.mean) else s.mean)
 
 
 def _mean(f: Finalist) -> float:

@@ -54,7 +54,7 @@ def of_task(task: Task, folder: Path | None) -> Work[Job]:
         first = jobs[0]
         variant = variants.of(task, dict(first.arguments))
         if first.phase == "time":
-            return [{"seconds_per_step": seconds_per_step(variant, jobs, TIMING_LIMIT)}] * len(jobs)
+            return [{"seconds_per_step": timed(variant, jobs, TIMING_LIMIT)}] * len(jobs)
         final = first.phase == "final"
         for job in jobs:
             emit(opening(job))
@@ -213,6 +213,14 @@ def rises(metric: str) -> bool:
     """Whether larger values of a reported metric are better, by its name; everything unknown is taken as a loss."""
     name = metric.lower()
     return not name.startswith(("neg", "nll")) and any(word in name for word in RISING)
+
+
+def timed(task: Task, jobs: Sequence[Job], limit: float) -> float:
+    """As `seconds_per_step`; infinite where the memory does not hold the jobs together."""
+    try:
+        return seconds_per_step(task, jobs, limit)
+    except TooLarge:
+        return math.inf
 
 
 def seconds_per_step(task: Task, jobs: Sequence[Job], limit: float) -> float:
