@@ -41,7 +41,7 @@ def net():
 
 task = tw.Task(model=net, train=(x, y), batch_size=8, epochs=2, name="small")
 """
-TIMES = ("seconds", "at", "study", "executor", "cost")  # what tells the time, or where the study lies
+TIMES = ("seconds", "at", "study", "executor")  # what tells the time, or where the study lies
 AGAIN = 0.5  # the share of the killed comparisons that are killed once more
 
 

@@ -2,8 +2,9 @@
 
 For each built-in task, ``compare`` gets a budget (its seconds and runs are said); then its recipe and AdamW at 1e-3 and at
 3e-4 with a cosine schedule are trained on 5 fresh seeds and measured on the test set, or, where a task has none, on the
-judge half. The difference is paired by seed. *Never worse*: the upper end of its interval is not below -δ, against both;
-*materially better*: the lower end is above δ, against the better of both; asked for on every task, and on half of them.
+judge half. The difference is paired by seed. *Not worse*: its mean is not below -δ, against both, asked for on every task;
+*surely not worse*: nor is the lower end of its interval. *Materially better*: the lower end is above δ, against both,
+asked for on half of the tasks.
 ``python benchmarks/value.py [--json] [--quick]``; a task whose data are missing is left out, with a word.
 """
 
@@ -34,6 +35,11 @@ def interval(ours: Scores, theirs: Scores) -> tuple[float, float]:
     return mean_interval(ours - theirs) if np.isfinite(theirs).all() else (math.inf, math.inf)
 
 
+def worth(ours: Scores, theirs: Scores) -> float:
+    """The mean difference."""
+    return float(ours.mean() - theirs.mean()) if np.isfinite(ours).all() else -math.inf
+
+
 def rows_of(name: str, budget: str) -> list[Row]:
     """Tune a task and compare; the cost, then a row for each way of not tuning."""
     task = tw.Task.load(name)
@@ -54,7 +60,7 @@ def rows_of(name: str, budget: str) -> list[Row]:
             Row(
                 what=f"{name}: {study.verdict.metric} of {best}", ours=sign * float(found[best].mean()),
                 peer=sign * float(found[recipe].mean()), peer_name=peer, n=len(SEEDS), interval=(low, high),
-                delta=delta, bar=-delta, holds=high >= -delta,
+                delta=delta, bar=-delta, holds=worth(found[best], found[recipe]) >= -delta,
             )
         )  # fmt: skip
     return rows
@@ -63,7 +69,7 @@ def rows_of(name: str, budget: str) -> list[Row]:
 def main() -> None:
     options = arguments(__doc__)
     rows: list[Row] = []
-    better = never = tasks = 0
+    better = never = surely = tasks = 0
     for name in QUICK if options.quick else TASKS:
         try:
             own = rows_of(name, "60 runs" if options.quick else "5m")
@@ -73,9 +79,11 @@ def main() -> None:
         rows += own
         tasks += 1
         never += all(row.holds for row in own if row.peer is not None)
+        surely += all(row.interval[0] >= -row.delta for row in own if row.interval and row.delta is not None)
         better += all(row.interval[0] > row.delta for row in own if row.interval and row.delta is not None)
     said = "tasks on which the recipe is {} untuned AdamW"
-    rows.append(Row(what=said.format("never worse than"), ours=never, n=tasks, bar=tasks, holds=never == tasks))
+    rows.append(Row(what=said.format("not worse than"), ours=never, n=tasks, bar=tasks, holds=never == tasks))
+    rows.append(Row(what=said.format("surely not worse than"), ours=surely, n=tasks))
     rows.append(
         Row(what=said.format("materially better than"), ours=better, n=tasks, bar=tasks / 2, holds=2 * better >= tasks)
     )

@@ -38,6 +38,17 @@ def test_how_many_members_fit(monkeypatch):
     assert 0 < capacity.free_bytes("cpu") <= math.inf
 
 
+def test_free_memory_keeps_to_the_limit_of_a_container_and_counts_what_is_only_cached(tmp_path, monkeypatch):
+    for name, text in (("max", "3000"), ("now", "2000"), ("memory.stat", "anon 900\ninactive_file 700\n")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(capacity, "CGROUPS", ((str(tmp_path), "max", "now", "inactive_file"),))
+    assert capacity.free_bytes("cpu") == 1700
+    (tmp_path / "memory.stat").unlink()
+    assert capacity.free_bytes("cpu") == 1000
+    (tmp_path / "max").write_text("max")
+    assert capacity.free_bytes("cpu") > 2**20
+
+
 def test_what_is_out_of_memory():
     assert capacity.out_of_memory(MemoryError()) and capacity.out_of_memory(torch.OutOfMemoryError("x"))
     assert capacity.out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .task import Task
 
 SHARE = 0.5  # of the free memory that cohorts may take: what operators hold for a moment is not counted
-CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+CGROUPS = (  # limit, what is used, and the name in memory.stat of what of it are files that can be read again
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -77,10 +77,10 @@ def free_bytes(device: str) -> float:
     if device == "cuda":
         return float(torch.cuda.mem_get_info()[0])
     found = [math.inf]
-    for limit, used in CGROUPS:
-        values = [_number(limit), _number(used)]
-        if None not in values:
-            found.append(values[0] - values[1])  # type: ignore[operator]
+    for folder, limit, used, cached in CGROUPS:
+        most, now = _number(f"{folder}/{limit}"), _number(f"{folder}/{used}")
+        if most is not None and now is not None:
+            found.append(most - now + (_number(f"{folder}/memory.stat", cached) or 0.0))
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found += [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
@@ -90,10 +90,12 @@ def free_bytes(device: str) -> float:
     return max(0.0, min(found))
 
 
-def _number(path: str) -> float | None:
+def _number(path: str, name: str = "") -> float | None:
+    """The number in a file, or that after a name at the beginning of a line."""
     try:
-        return float(Path(path).read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        lines = [line.split() for line in Path(path).read_text(encoding="ascii").splitlines()]
+        return next((float(words[-1]) for words in lines if not name or words[0] == name), None)
+    except (OSError, ValueError, IndexError):
         return None
 
 

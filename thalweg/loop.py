@@ -339,6 +339,6 @@ def steps_per_epoch(task: Task, batch_size: int | str) -> int:
 def horizon(task: Task, recipe: Recipe) -> int:
     """Updates of a full run: the task's steps, or its epochs at the recipe's batch size."""
     data = task.prepare()
-    if task.steps is not None or recipe.batch_size is None:
+    if recipe.batch_size is None or not data.by_epochs:
         return data.steps
-    return data.epochs * steps_per_epoch(task, recipe.batch_size)
+    return max(1, round(data.steps * steps_per_epoch(task, recipe.batch_size) / data.steps_per_epoch))

@@ -52,6 +52,7 @@ class Prepared:
         steps_per_epoch: updates an epoch: ``accumulate`` batches each, the last of an epoch may have fewer.
         steps: updates of a full run.
         epochs: passes of a full run, rounded up.
+        by_epochs: whether a run's length is in passes: another batch size then takes another number of updates.
         notes: sentences on what was inferred or decided for the user.
         target_sd: standard deviation of the training targets of a regression, or None.
         judge_rows: rows of ``judge``.
@@ -73,6 +74,7 @@ class Prepared:
     steps_per_epoch: int
     steps: int
     epochs: int
+    by_epochs: bool
     notes: tuple[str, ...]
     target_sd: float | None
     judge_rows: int
@@ -160,8 +162,9 @@ def prepare(task: Task) -> Prepared:
     return Prepared(
         train=train, select=feeds["select"], judge=feeds["judge"], test=feeds.get("test"), fit=fit, metrics=metrics,
         metric=metric, direction=direction, batch_size=batch_size, batches_per_epoch=batches, steps_per_epoch=per_epoch,
-        steps=steps, epochs=epochs or (math.ceil(steps / per_epoch) if per_epoch else 1), notes=tuple(notes),
-        target_sd=spread, judge_rows=feeds["judge"].count(), device=device, model_fixed=fixed, structure=structure,
+        steps=steps, epochs=epochs or (math.ceil(steps / per_epoch) if per_epoch else 1),
+        by_epochs=task.steps is None, notes=tuple(notes), target_sd=spread, judge_rows=feeds["judge"].count(),
+        device=device, model_fixed=fixed, structure=structure,
     )  # fmt: skip
 
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import thalweg as tw
 from thalweg.errors import BadData, BadTask
+from thalweg.study import choosing, work
 from thalweg.study.executors import Processes, Sequential, can_fork
 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="forked workers are used on Linux only")
@@ -135,3 +137,11 @@ def test_why_processes_cannot_be_used(monkeypatch):
     assert "cuda" in can_fork("cuda")
     monkeypatch.setattr("thalweg.study.executors.cores", lambda: 1)
     assert can_fork("cpu") == "there is one core" or sys.platform != "linux"
+
+
+def test_no_larger_cohort_is_tried_once_the_time_for_choosing_is_over():
+    task, nothing = tw.Task.load("digits"), lambda _: None
+    way = Sequential(lambda jobs, emit, deadline: [{"seconds_per_step": 1 / len(jobs)}] * len(jobs), alike=work.alike)
+    ask = (task, tw.Recipe("sgd", lr=0.1), [way], choosing.SIZES, nothing, nothing)
+    assert choosing.measure(*ask)["size"] == 256
+    assert choosing.measure(*ask, 0.0)["tried"] == {"sequential × 1": 1.0}

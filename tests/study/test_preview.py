@@ -36,6 +36,21 @@ def test_seconds_are_those_of_the_steps_and_a_limit_is_kept():
     assert tiny.not_tried and tiny.not_tried[-1] in str(tiny) and tiny.total["seconds"] <= 12
 
 
+def test_programs_that_are_not_full_are_expected_to_take_longer():
+    purse = Purse(Budget.of("200 runs"), time.monotonic())
+    purse.expect(0.001)
+    measured = {
+        "name": "sequential",
+        "workers": 1,
+        "size": 256,
+        "tried": {"sequential × 1": 8.0, "sequential × 256": 1.0},
+    }
+    fast, real = (preview("net", entrants(3), SCALE, purse, None, how) for how in ({}, measured))
+    assert real.total["runs"] == fast.total["runs"]
+    alone = real.phases["baseline"]["seconds"] / fast.phases["baseline"]["seconds"]
+    assert alone == pytest.approx(8) and 1 < real.phases["final"]["seconds"] / fast.phases["final"]["seconds"] < 8
+
+
 def test_the_table_fits_a_terminal():
     text = str(planned(8, "60s"))
     assert all(len(line) <= 110 for line in text.splitlines()) and "short probes" in text and "in all" in text

@@ -35,6 +35,7 @@ def choose(
     first: Recipe,
     emit: Emit,
     say: Callable[[str], None],
+    seconds: float = math.inf,
 ) -> tuple[Executor[Job], Plan]:
     """The executor: what the study was begun with, what is asked for, or the way that is measured to be fastest.
 
@@ -46,6 +47,7 @@ def choose(
         first: the recipe whose steps are timed.
         emit: takes records.
         say: takes sentences.
+        seconds: after so many no further way is tried; each kind is timed once.
 
     Returns:
         The executor, and its plan: ``name``, ``workers``, ``size`` (runs as one program), ``seconds_per_step`` of a run
@@ -66,7 +68,9 @@ def choose(
     # The workers are forked before this process calculates: threads do not live on in a fork.
     ways = [executors.make(name, work.of_task(case.task, folder), alike=work.alike) for name in names]
     try:
-        plan = dict(decided) if decided else measure(case.task, first, ways, WAYS.get(wanted, SIZES), emit, say)
+        plan = (
+            dict(decided) if decided else measure(case.task, first, ways, WAYS.get(wanted, SIZES), emit, say, seconds)
+        )
     except BaseException:
         for way in ways:
             way.close()
@@ -86,11 +90,13 @@ def measure(
     sizes: Sequence[int],
     emit: Emit,
     say: Callable[[str], None],
+    limit: float = math.inf,
 ) -> Plan:
-    """The fastest of the ways: where, and how many runs as one program."""
+    """The fastest of the ways: where, and how many runs as one program; ``limit`` as the seconds of `choose`."""
     recipe = first if first.lr is not None else first.but(lr=1e-4)
     steps = min(work.TIMING_STEPS, loop.horizon(task, recipe))
     found: dict[tuple[str, int], float] = {}
+    start = time.monotonic()
     for way in ways:
         before, most = math.inf, most_members(task, recipe, way.workers)
         for way.size in dict.fromkeys(min(size, most) for size in sizes):
@@ -98,7 +104,8 @@ def measure(
             units = way.units([Job("time", "auto", recipe, seed, steps) for seed in range(way.size * way.workers)])
             records = [record for _, part in way.run(units, emit, math.inf) for record in part]
             now = found[way.name, way.size] = max(r["seconds_per_step"] for r in records) / way.workers
-            if now > BETTER * before or time.monotonic() - began > PATIENCE:
+            ended = time.monotonic()
+            if now > BETTER * before or ended - began > PATIENCE or ended - start > limit:
                 break
             before = now
     (name, size), seconds = min(found.items(), key=lambda item: item[1])

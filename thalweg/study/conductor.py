@@ -20,6 +20,7 @@ from .jobs import Job, Result, Scale, short
 from .words import show, unit
 
 RESERVE = 0.05  # share of a budget in seconds kept for the test set and for measuring the steps' own time
+CHOOSING = 0.1  # of a budget in seconds, after which no further way of running is tried
 PART = 0.25  # of the seconds that are left, what a program may take
 EVALUATION = 1.3  # a run's time over that of its steps alone, until it is measured
 PHASES = {
@@ -79,8 +80,9 @@ class Conductor:
         )
         self.purse = plan.Purse(self.limit, self.started - before, reserve)
         self.executor, self.measured = choose(
-            self.case, self.store.folder, wanted, (head or {}).get("executor"), first, self.append, self.progress.say
-        )
+            self.case, self.store.folder, wanted, (head or {}).get("executor"), first, self.append, self.progress.say,
+            CHOOSING * self.limit.amount if self.limit.kind == "seconds" else math.inf,
+        )  # fmt: skip
         self.purse.expect(EVALUATION * (self.measured["seconds_per_step"] or 0.0))
         self.purse.credit = sum(self.earlier.values()) / self.executor.workers
         if not self.head.get("executor"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import time
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..console import duration
+from .choosing import slowdown
 from .jobs import Job, Result, Scale
 from .ladder import protocol
 from .plan import Entrant, Purse
@@ -105,8 +107,10 @@ def preview(
     jobs, findings = next(steps), None
     while findings is None:
         answers = {}
+        alike = collections.Counter(job.steps for job in jobs)
         for job in jobs:
-            seconds = purse.expected(job.steps)
+            members = alike[job.steps] / executor.get("workers", 1)
+            seconds = purse.expected(job.steps) * slowdown(executor, members)
             if now[0] + seconds > twin.deadline:
                 break
             found = {

@@ -8,7 +8,7 @@ The rate's decades are the rule's own (`Rule.rates`). The other priors are those
   them uniform in the logarithm, warm-up over some hundredths of the steps, weight decay of which the product with the
   rate spans 2e-9 to 2.5e-4 (Nesterov) and 5e-7 to 1e-2 (NAdamW);
 - P: Sivaprasad et al., Optimizer benchmarking needs to account for hyperparameter tuning, ICML 2020, arXiv 1910.11758:
-  eps uniform in the logarithm. Its upper end is 1; here it ends where Adam's usual rates still train.
+  eps 1e-8 to 1, uniform in the logarithm; here it ends where Adam's usual rates still train, and begins lower.
 """
 
 from __future__ import annotations

@@ -56,10 +56,9 @@ def _sizes_differ(study: Study) -> bool:
 def header(study: Study) -> list[str]:
     """The table's head."""
     v = study.verdict
-    base = next((s.name for s in study.finalists if s.baseline), "baseline")
     if _sizes_differ(study):
         return ["", f"{v.metric}{unit(v.metric)} [95 %]", "", "samples", "steps", "s to target"]
-    return ["", "lr", f"{v.metric}{unit(v.metric)} [95 %]", f"against {base} [95 %]", ""]
+    return ["", "lr", f"{v.metric}{unit(v.metric)} [95 %]", "difference [95 %]", ""]
 
 
 def rows(study: Study, most: int = ROWS) -> list[list[str]]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LambdaLR
 
     from ..cohort import Solo
+    from ..recipe import Recipe
     from ..task import Task
 
 RISING = (
@@ -213,6 +214,14 @@ def rises(metric: str) -> bool:
     """Whether larger values of a reported metric are better, by its name; everything unknown is taken as a loss."""
     name = metric.lower()
     return not name.startswith(("neg", "nll")) and any(word in name for word in RISING)
+
+
+def compiled(task: Task, recipes: Sequence[Recipe]) -> float:
+    """One step of every recipe together, so that their kernels are there; the seconds that it took."""
+    began = time.perf_counter()
+    entries = [Entry(recipe.but(lr=1e-6) if recipe.lr is None else recipe, 0, 1) for recipe in recipes]
+    loop.run_cohort(task, entries, [0] * len(entries), splits=())
+    return time.perf_counter() - began
 
 
 def timed(task: Task, jobs: Sequence[Job], limit: float) -> float:
