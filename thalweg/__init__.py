@@ -10,6 +10,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import errors, loop, optim, rules, schedules, seeds
     from .minimization import MinimizeResult, minimize
+    from .propagation import Signal, signal
     from .recipe import Recipe
     from .run import Outcome, Run, Trace
     from .study import Studies, Study, Verdict, compare
@@ -21,6 +22,7 @@ _HOME = {
     "Outcome": "run",
     "Recipe": "recipe",
     "Run": "run",
+    "Signal": "propagation",
     "Studies": "study",
     "Study": "study",
     "Task": "task",
@@ -34,6 +36,7 @@ _HOME = {
     "rules": "",
     "schedules": "",
     "seeds": "",
+    "signal": "propagation",
     "train": "training",
 }
 
@@ -42,6 +45,7 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Run",
+    "Signal",
     "Studies",
     "Study",
     "Task",
@@ -56,6 +60,7 @@ __all__ = [
     "rules",
     "schedules",
     "seeds",
+    "signal",
     "train",
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -11,20 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from thalweg import errors
 from thalweg.engine import reference
-from thalweg.modes import evaluating
+from thalweg.norms.calibration import recalibrate, running
 
 if TYPE_CHECKING:
     from thalweg.batch import Batch
     from thalweg.optimizer import Optimizer
 
 Forward = Callable[[nn.Module, "Batch"], Any]
-BATCHES = 100  # training batches that batch-norm statistics are averaged over
 _GUARDED: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 _WARNED: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 _HOOK: RemovableHandle | None = None
@@ -83,15 +80,15 @@ def adopt(optimizer: Optimizer, model: nn.Module, batches: Iterable[Batch], forw
             if value is not None:
                 p.copy_(value)
     optimizer.swapped = True
-    return _measure(model, batches, forward)
+    return _measured(model, batches, forward)
 
 
 @contextlib.contextmanager
 def statistics(model: nn.Module, batches: Iterable[Batch], forward: Forward) -> Iterator[int]:
     """Inside, batch norms have the statistics of the present weights over some training batches; how many."""
-    norms = _norms(model)
+    norms = [norm for _, norm in running(model)]
     kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
-    counted = _measure(model, batches, forward)
+    counted = _measured(model, batches, forward)
     try:
         yield counted
     finally:
@@ -101,30 +98,8 @@ def statistics(model: nn.Module, batches: Iterable[Batch], forward: Forward) -> 
                     getattr(norm, name).copy_(value)
 
 
-def _norms(model: nn.Module) -> list[_BatchNorm]:
-    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-
-
-def _measure(model: nn.Module, batches: Iterable[Batch], forward: Forward) -> int:
-    """The plain mean of the statistics of up to `BATCHES` batches; dropout is off."""
-    norms, counted = _norms(model), 0
-    if not norms:
-        return 0
-    momenta = [norm.momentum for norm in norms]
-    with evaluating(model):
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        try:
-            with torch.no_grad():
-                for batch in itertools.islice(batches, BATCHES):
-                    forward(model, batch)
-                    counted += 1
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-    return counted
+def _measured(model: nn.Module, batches: Iterable[Batch], forward: Forward) -> int:
+    return recalibrate(model, batches, forward) if any(running(model)) else 0
 
 
 def guard(optimizer: Optimizer) -> None:

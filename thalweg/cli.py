@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from .arguments import axes_of, recipe_of, share_of
 from .errors import BadOption, ThalwegError
-from .recipe import Recipe
 from .store import plain
 from .version import __version__
 
@@ -29,74 +29,6 @@ Quiet = Annotated[bool, Parameter(negative="")]
 
 def _print(document: dict[str, Any]) -> None:
     print(json.dumps(plain(document), indent=1, allow_nan=False))
-
-
-def recipe_of(text: str | None) -> Recipe | None:
-    """A recipe from the command line: a TOML file, or ``adamw``, or ``adamw,lr=1e-3,betas=0.9:0.95``.
-
-    Raises:
-        BadOption: not a recipe.
-
-    Example:
-        >>> recipe_of("sgd,lr=0.1,momentum=0.9")
-        Recipe('sgd', lr=0.1, momentum=0.9)
-    """
-    if text is None:
-        return None
-    if text.endswith(".toml"):
-        return Recipe.load(text)
-    name, *pairs = text.split(",")
-    chosen: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise BadOption(f"recipe: cannot read {pair!r}", "write NAME,key=value,... or the path of a recipe.toml")
-        chosen[key.strip()] = _value(value.strip())
-    return Recipe(name.strip(), **chosen)
-
-
-def _value(text: str) -> Any:
-    if ":" in text:
-        return tuple(map(_value, text.split(":")))
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
-
-
-def axes_of(texts: Sequence[str] | None) -> dict[str, Any] | None:
-    """Axes from the command line: ``name=value,value`` or, for a range, ``name=low..high``.
-
-    Raises:
-        BadOption: not an axis, or one named twice.
-
-    Example:
-        >>> axes_of(["schedule=linear,cosine", "weight_decay=1e-5..1e-1", "betas=0.9:0.95,0.9:0.999"])
-        {'schedule': ['linear', 'cosine'], 'weight_decay': (1e-05, 0.1), 'betas': [(0.9, 0.95), (0.9, 0.999)]}
-    """
-    found: dict[str, Any] = {}
-    for text in texts or ():
-        name, equals, values = text.partition("=")
-        if not equals or not name.strip():
-            raise BadOption(f"axis: cannot read {text!r}", "write --axis NAME=value,value or --axis NAME=low..high")
-        if name.strip() in found:
-            raise BadOption(f"axis: {name.strip()} is given twice", "write all its values in one --axis")
-        low, dots, high = values.partition("..")
-        parts = [low, high] if dots else values.split(",")
-        read = [None if part.strip().lower() == "none" else _value(part.strip()) for part in parts]
-        found[name.strip()] = tuple(read) if dots else read
-    return found or None
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BadOption(f"proxy: cannot read {text!r}", "write --proxy steps=.1,data=.2")
-    return name.strip(), _value(value.strip())
 
 
 @app.command
@@ -166,7 +98,7 @@ def compare(
             print("\n\n".join(map(str, plans)))
         return 0
     whats: Any = list(task) if len(task) > 1 else task[0]
-    shares = None if proxy is None else dict(_pair(part) for part in proxy.split(","))
+    shares = None if proxy is None else dict(share_of(part) for part in proxy.split(","))
     study: Any = run(whats, budget=budget, folder=folder, proxy=shares, quiet=quiet, **asked)
     if plot is not None:
         study.plot(plot)
@@ -211,6 +143,37 @@ def train(
     else:
         print(done)
         print(f"run     {folder}   (trace.jsonl, recipe.toml, model.safetensors)")
+    return 0
+
+
+@app.command
+def diagnose(
+    task: str,
+    *,
+    signal: Annotated[bool, Parameter(negative="")] = False,
+    recipe: str | None = None,
+    steps: int = 0,
+    json_: Json = False,
+) -> int:
+    """What every layer of a task's model gives and which gradient it gets, against theory.
+
+    Args:
+        task: name of a built-in task, or path/to/file.py:task.
+        signal: the report of the layers: the one that there is so far.
+        recipe: whose init and norm make the model: a .toml file, or e.g. adamw,lr=3e-4,init=he_normal,norm=batch.
+        steps: also after so many updates.
+        json_: one JSON document on standard output.
+    """
+    from .propagation import signal as report
+    from .task import Task
+
+    if not signal:
+        raise BadOption("diagnose: say what to look at", "thalweg diagnose --signal TASK")
+    found = report(Task.load(task), recipe_of(recipe), steps=steps)
+    if json_:
+        _print(found.as_dict())
+    else:
+        print(found)
     return 0
 
 

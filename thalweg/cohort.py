@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import averages
+from . import averages, building
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,7 +78,7 @@ class Solo(Cohort):
 
     def __init__(self, task: Task, recipe: Recipe, seed: int, steps: int) -> None:
         self.task, self.recipe = task, recipe
-        self.model: nn.Module = task.build(seed).train()
+        self.model: nn.Module = building.build(task, recipe, seed).train()
         self.optimizer = cast("Optimizer", recipe.build(self.model, steps)[0])
         self.optimizer.track_norm = True
         averages.unguard(self.optimizer)

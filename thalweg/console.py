@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,18 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of words as lines, one word below the other.
+
+    Example:
+        >>> print(columns([("name", "n"), ("adam", "12")]))
+        name  n
+        adam  12
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(w.ljust(k) for w, k in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 class Progress:

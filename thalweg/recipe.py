@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors, groups, rules, schedules, toml
 from .errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Allowed, BadOption, check, one_of, optional
+from .inits import schemes
+from .norms import kinds
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LambdaLR
 
@@ -30,8 +32,8 @@ FIELDS: dict[str, tuple[Any, Allowed]] = {
         None,
         Allowed("a whole number >= 1, 'full', or None", lambda v: v in (None, "full") or COUNT.test(v)),
     ),
-    "init": ("torch", one_of("torch")),
-    "norm": ("keep", one_of("keep")),
+    "init": ("torch", Allowed("schemes joined by +", schemes.check)),
+    "norm": ("keep", Allowed("a kind of normalization", kinds.check)),
     "groups": (None, Allowed("a table from name pattern to options, or None", lambda v: v is None or _groups(v))),
     "freeze": (None, Allowed("a list of name patterns, or None", lambda v: v is None or _patterns(v))),
     "layer_decay": (None, Allowed("a number in (0, 1], or None", lambda v: v is None or (POSITIVE.test(v) and v <= 1))),
@@ -68,8 +70,10 @@ class Recipe:
         clip_norm: largest global gradient norm; longer gradients are scaled down to it, direction kept.
         weight_decay: λ; coupled or decoupled as the optimizer has it.
         batch_size: rows a step; ``"full"``: the whole training set; None: the task's.
-        init: initialization; ``torch`` leaves the weights as the model's constructor drew them.
-        norm: normalization; ``keep`` leaves the model's layers as they are.
+        init: initialization, by the names of `thalweg.inits`: ``he_normal``, ``orthogonal``, ``lsuv``, joined by ``+``
+            (``"he_normal+zero_residual"``); ``torch`` leaves the weights as the model's constructor drew them.
+        norm: normalization: ``none``, ``batch``, ``layer``, ``group(n)``, ``instance``, ``rms``, ``weight``; ``keep`` leaves
+            the model's layers as they are.
         groups: options by parameter-name pattern: ``{"head.*": {"lr_scale": 10, "weight_decay": 0}}``; the first match wins.
         freeze: name patterns of parameters that are not trained.
         layer_decay: the rate's factor per layer going from the output back to the input.
@@ -269,6 +273,32 @@ class Recipe:
             owner="Recipe",
         )
 
+    def initialize(self, model: nn.Module, inputs: Any, targets: Tensor | None = None, *, seed: int = 0) -> list[Any]:
+        """Carry out ``norm`` and ``init`` on a model, in place, before `build`; `thalweg.compare` does it by itself.
+
+        Args:
+            model: any module.
+            inputs: a batch: a tensor, a tuple of what the model takes, or a dict.
+            targets: of the batch, for ``output_bias``.
+            seed: of the draws.
+
+        Returns:
+            What was done: a `thalweg.norms.Swap` and a `thalweg.inits.Initialization`; print them.
+
+        Raises:
+            BadOption, BadTask: norm or init do not fit the model.
+
+        Example:
+            >>> import torch
+            >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+            >>> swap, init = Recipe("sgd", lr=0.1, norm="layer", init="he_normal").initialize(net, torch.randn(5, 2))
+            >>> print(swap)
+            0.norm: LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True)
+        """
+        from . import building
+
+        return building.apply_to_inputs(model, self, inputs, targets, seed)
+
     def build(self, model: nn.Module, steps: int | None = None) -> tuple[Optimizer, LambdaLR]:
         """The optimizer and the schedule for a model: ``optimizer.step(); schedule.step()`` after each batch.
 
@@ -281,7 +311,7 @@ class Recipe:
             A `torch.optim.Optimizer` and a `torch.optim.lr_scheduler.LambdaLR`.
 
         Raises:
-            BadOption: ``lr`` is None, or a pattern matches nothing.
+            BadOption: ``lr`` is None, a pattern matches nothing, or ``norm`` and ``init`` were not carried out on the model.
 
         Example:
             >>> import torch
@@ -291,12 +321,14 @@ class Recipe:
         """
         from torch.optim.lr_scheduler import LambdaLR
 
-        from . import optim
+        from . import building, optim
 
         if self.lr is None:
             raise BadOption(
                 "Recipe: lr is None, that is, still to be found", "give lr=, or let thalweg.compare find it"
             )
+        if building.changes(self):
+            building.check(model, self)
         ambient, built = _horizon.get()
         steps = steps if steps is not None else ambient
         make = optim.optimizer_class(self.optimizer)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import variants
+from ..building import build
 from ..console import duration
 from ..curvature import sharpness
 from ..errors import BadOption
@@ -211,7 +212,7 @@ def _hand_over(conductor: Conductor, best: Standing, steps: int, metric: str) ->
     if not files:
         return entry
     weights = load_weights(files[0])
-    model = task.build(best.seeds[0])
+    model = build(task, best.recipe, best.seeds[0])
     model.load_state_dict(weights)
     store.save_weights("../model", weights)
     entry["model_file"] = "model.safetensors"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .. import rules
+from ..building import changes
 from ..recipe import Recipe
 
 TORCH = {"sgd": "SGD", "momentum": "SGD", "nesterov": "SGD", "nadamw": "NAdam"}  # where torch has another name
@@ -107,7 +108,7 @@ def plain_torch(
 
 
 {load}
-model = {_call("task.build", seed=seed, **arguments)}.train()
+model = {_model(recipe, seed, arguments)}.train()
 {_optimizer(recipe)}
 losses = []
 with thalweg.seeds.stream({seed}, "dropout"):
@@ -123,6 +124,19 @@ with thalweg.seeds.stream({seed}, "dropout"):
         if len(losses) == {steps}:
             break
 {AVERAGED if _averages(recipe) else ""}'''
+
+
+def _model(recipe: Recipe, seed: int, arguments: Mapping[str, Any]) -> str:
+    """The call that makes the model."""
+    if not changes(recipe):
+        return _call("task.build", seed=seed, **arguments)
+    return _call("thalweg.building.build", "task", _shape(recipe), seed=seed, **arguments)
+
+
+def _shape(recipe: Recipe) -> str:
+    """The recipe of normalization and initial weights alone."""
+    chosen = {n: getattr(recipe, n) for n in ("norm", "init") if getattr(recipe, n) not in ("keep", "torch")}
+    return _call("thalweg.Recipe", **chosen)
 
 
 def _averages(recipe: Recipe) -> bool:
@@ -172,7 +186,8 @@ def _optimizer(recipe: Recipe) -> str:
     call = _call("thalweg.Recipe", optimizer=recipe.optimizer, lr=recipe.lr, **chosen)
     groups = f"groups = {call}.parameter_groups(model)\n" if chosen else ""
     made = optimizer_call(recipe, "groups" if chosen else "model.parameters()")
-    note = "# evaluate inside `with optimizer.averaged():`\n" if _averages(recipe) else ""
+    shape = f"# before: {_shape(recipe)}.initialize(model, inputs)\n" if changes(recipe) else ""
+    note = shape + ("# evaluate inside `with optimizer.averaged():`\n" if _averages(recipe) else "")
     return f"{groups}{note}optimizer = {made}\nschedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..building import build
 from ..errors import BadStudy, Missing
 from ..recipe import Recipe
 from ..store import Store, load_weights
@@ -55,7 +56,7 @@ class Best:
                 f"this study {what}",
                 "build the model yourself and load the .safetensors file, or pass task= to Study.load",
             )
-        model = self.task.build(self.seed, **self.arguments)
+        model = build(self.task, self.recipe, self.seed, **self.arguments)
         model.load_state_dict(load_weights(self.model_file))
         return model.eval()
 

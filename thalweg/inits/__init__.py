@@ -1,0 +1,22 @@
+"""Initial weights: schemes by name, put on the user's own model, and trained weights loaded into part of one."""
+
+from .initialization import Initialization, Prior, Row, Weights, initialize, output_prior
+from .pretrained import Loaded, load
+from .schemes import AFTER, SCHEMES, Scheme, fans, gain, read
+
+__all__ = [
+    "AFTER",
+    "SCHEMES",
+    "Initialization",
+    "Loaded",
+    "Prior",
+    "Row",
+    "Scheme",
+    "Weights",
+    "fans",
+    "gain",
+    "initialize",
+    "load",
+    "output_prior",
+    "read",
+]
