@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+import textwrap
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -215,3 +216,22 @@ def test_a_module_that_fails_its_check_is_not_registered(folder):
 def test_the_key_follows_everything_that_counts():
     assert cache.key("a") == cache.key("a") != cache.key("b")
     assert cache.key("a", "1") != cache.key("a", "2")
+
+
+def test_numba_is_loaded_without_scipys_linear_algebra_and_has_it_afterwards(tmp_path):
+    code = """
+    import sys, torch
+    from thalweg import optim
+    p = torch.nn.Parameter(torch.randn(5)); p.grad = torch.ones(5)
+    optim.AdamW([p]).step()
+    assert "numba" in sys.modules and "scipy.linalg" not in sys.modules and "scipy.linalg.cython_blas" not in sys.modules
+    import numpy as np
+    from numba import njit
+    solve = njit(lambda a: np.linalg.solve(a, np.ones(3)) @ np.eye(3))
+    assert solve(2 * np.eye(3)).tolist() == [0.5] * 3
+    import scipy.linalg
+    assert scipy.linalg.solve(np.eye(2), np.ones(2)).tolist() == [1, 1]
+    """
+    where = {**os.environ, "THALWEG_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from thalweg.engine import cache as disk
@@ -43,6 +45,7 @@ def function(name: str, text: str) -> int:
                 return _loaded(kept)
             except Exception:
                 disk.forget(f"{name}.o")
+        _load_numba()
         module = disk.in_memory(name, text)
         library = module.run._library
         code = library.serialize_using_object_code()[2][0]
@@ -50,6 +53,21 @@ def function(name: str, text: str) -> int:
         disk.write(f"{name}.o", " ".join([module.run._wrapper_name, *needed]).encode() + b"\n" + code)
         _KEPT.append(module)
         return int(module.run.address)
+
+
+def _load_numba() -> None:
+    """Import Numba's arrays without SciPy's linear algebra, a third of the time: it only looks whether that is there."""
+    if "numba.np.arraymath" in sys.modules:
+        return
+    name = "scipy.linalg.cython_blas"
+    absent = name not in sys.modules
+    if absent:
+        sys.modules[name] = ModuleType(name)
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        if absent:
+            del sys.modules[name]
 
 
 def _loaded(kept: bytes) -> int:
