@@ -80,3 +80,19 @@ def share_of(text: str) -> tuple[str, Any]:
     if not equals:
         raise BadOption(f"proxy: cannot read {text!r}", "write --proxy steps=.1,data=.2")
     return name.strip(), _value(value.strip())
+
+
+def numbers_of(text: str | None) -> list[float]:
+    """Numbers separated by commas.
+
+    Raises:
+        BadOption: something else.
+
+    Example:
+        >>> numbers_of("1e-3,0.1"), numbers_of(None)
+        ([0.001, 0.1], [])
+    """
+    try:
+        return [float(word) for word in text.split(",")] if text else []
+    except ValueError:
+        raise BadOption(f"values: cannot read {text!r}", "write numbers separated by commas: 1e-3,1e-2") from None

@@ -7,11 +7,11 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from .arguments import axes_of, recipe_of, share_of
+from .arguments import axes_of, numbers_of, recipe_of, share_of
 from .errors import BadOption, ThalwegError
 from .store import plain
 from .version import __version__
@@ -170,6 +170,54 @@ def diagnose(
     if not signal:
         raise BadOption("diagnose: say what to look at", "thalweg diagnose --signal TASK")
     found = report(Task.load(task), recipe_of(recipe), steps=steps)
+    if json_:
+        _print(found.as_dict())
+    else:
+        print(found)
+    return 0
+
+
+@app.command
+def experiment(
+    what: Literal["init-scale", "batch-size"],
+    task: str,
+    *,
+    norm: str = "keep,batch",
+    values: str | None = None,
+    seeds: int = 2,
+    recipe: str | None = None,
+    save: Path | None = None,
+    plot: Path | None = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train a task's model over a range of initial scales or batch sizes, with and without normalization.
+
+    Args:
+        what: init-scale: weights from N(0, scale²), 20 scales from 1e-4 to 1; batch-size: 2, 8, 32, 128.
+        task: name of a built-in task, or path/to/file.py:task.
+        norm: normalizations to compare, e.g. keep,batch,layer.
+        values: other scales or sizes, separated by commas.
+        seeds: runs of each.
+        recipe: how to train: a .toml file, or e.g. sgd,lr=0.1; Adam at 1e-3 if left out.
+        save: write the numbers to this .json file.
+        plot: draw the curves to this file (.png, .svg, .pdf).
+        json_: one JSON document on standard output.
+        quiet: no progress on standard error.
+    """
+    from . import experiments
+    from .task import Task
+
+    own: dict[str, Any] = {"norms": norm.split(","), "seeds": seeds, "quiet": quiet}
+    if recipe is not None:
+        own["recipe"] = recipe_of(recipe)
+    if values is not None:
+        own["values"] = numbers_of(values)
+    found = (experiments.init_scale if what == "init-scale" else experiments.batch_size)(Task.load(task), **own)
+    if save is not None:
+        found.save(save)
+    if plot is not None:
+        found.plot(plot)
     if json_:
         _print(found.as_dict())
     else:

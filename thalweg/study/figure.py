@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Missing
+from ..drawing import STYLES, look, new_figure, open_axes
 from ..store import Store
 from .words import show, unit
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from .study import Study
 
-# Okabe and Ito's palette: told apart by colour-blind readers; line styles tell the lines apart in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 BASELINE = "#777777"
 SHARES = (0, 50, 80, 90, 95, 98, 99, 100)  # ticks of shares in per cent
 BEYOND = 101.0  # shares are drawn as -log(BEYOND - share), so that what is near 100 is told apart
@@ -33,22 +30,16 @@ def draw(study: Study) -> Figure:
     Raises:
         Missing: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError:
-        raise Missing("plot needs matplotlib", "pip install 'thalweg[plot]'") from None
-    figure = Figure(figsize=(11, 8.4), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
+    figure = new_figure(11, 8.4, padding=0.1)
     panels = figure.subplots(2, 2).ravel()
     metric = study.verdict.metric
     scale = 100.0 if unit(metric) else 1.0
     tuned = [s.name for s in study.finalists if not s.baseline]
-    looks = {name: {"color": COLOURS[i % 7], "linestyle": STYLES[i % 4]} for i, name in enumerate(tuned)}
+    looks = {name: look(i) for i, name in enumerate(tuned)}
     looks |= {s.name: {"color": BASELINE, "linestyle": "-"} for s in study.finalists if s.baseline}
     for axes, draw_on, which in zip(panels, (_finals, _curves, _rates, _best_so_far), "xyyy", strict=True):
         _stretch(axes, which, draw_on(axes, study, scale, looks), scale)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        open_axes(axes)
         if which == "y":
             axes.set_ylabel(f"{metric}{unit(metric)}")
     lines = {line.get_label(): line for line in panels[1].lines}

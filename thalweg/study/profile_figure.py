@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..errors import Missing
-from .figure import COLOURS, STYLES
+from ..drawing import look, new_figure, open_axes
 from .profile import Profile, shares
 
 if TYPE_CHECKING:
@@ -19,14 +18,11 @@ def draw(profile: Profile) -> Figure:
     Raises:
         Missing: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise Missing("plot needs matplotlib", "pip install 'thalweg[plot]'") from None
+    figure = new_figure(11, 4.6)
+    from matplotlib.ticker import MaxNLocator
+
     count = len(profile.tasks)
     below = min(0.6, 25 / (count * max(len(profile.recipes), 1)))  # per cent
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     sides = (
         (profile.ratios, 1.0, "samples to target, times the fewest"),
@@ -39,7 +35,7 @@ def draw(profile: Profile) -> Figure:
             at = sorted({least, end, *(v for v in need if math.isfinite(v))})
             height = 100 * shares([need], at)[0]
             # Curves that coincide stay visible: each is drawn a little lower than the one before.
-            axes.step(at, height - below * k, where="post", color=COLOURS[k % 7], linestyle=STYLES[k % 4], label=name)
+            axes.step(at, height - below * k, where="post", label=name, **look(k))
         if least:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}×")
@@ -51,8 +47,7 @@ def draw(profile: Profile) -> Figure:
         axes.set_xlim(least, end)
         axes.set_ylim(-below * len(needs) - 2, 102)
         axes.set_xlabel(label)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        open_axes(axes)
     panels[0].set_ylabel("% of the tasks within")
     panels[0].set_title("Speed", fontsize=10, loc="left")
     panels[1].set_title("Score", fontsize=10, loc="left")
