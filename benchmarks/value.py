@@ -72,7 +72,7 @@ def main() -> None:
     better = never = surely = tasks = 0
     for name in QUICK if options.quick else TASKS:
         try:
-            own = rows_of(name, "60 runs" if options.quick else "5m")
+            own = rows_of(name, "60 runs" if options.quick else "3m")
         except BadData as error:
             print(f"left out: {error}", file=sys.stderr)
             continue

@@ -24,7 +24,7 @@ def test_over_the_scale_of_the_weights_batch_norm_is_flat_and_without_it_there_i
     task = tw.Task(model=net, train=digits.train, valid=digits.valid, batch_size=64, epochs=4, name="deep")
     found = experiments.init_scale(task, values=(1e-4, 1e-2, 0.15, 1.0), seeds=1, quiet=True)
     keep, batch = (found.scores[norm].mean(1) for norm in ("keep", "batch"))
-    assert np.nanargmax(keep) == 2 and keep[2] > 0.8 and keep[0] < 0.2, keep
+    assert np.nanargmax(keep) == 2 and keep[2] > 0.6 and keep[0] < 0.2, keep
     assert batch.min() > 0.6 and found.flat("batch", 0.2) > found.flat("keep", 0.2), batch
     assert json.loads(found.save(tmp_path / "curves.json").read_text())["scores"].keys() == {"keep", "batch"}
     figure = found.plot(tmp_path / "curves.png")

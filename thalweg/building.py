@@ -39,8 +39,8 @@ def build(task: Task, recipe: Recipe, seed: int, **arguments: Any) -> nn.Module:
 
     Example:
         >>> import thalweg
-        >>> build(thalweg.Task.load("digits"), thalweg.Recipe("sgd", norm="batch"), seed=0)[0].norm
-        BatchNorm1d(32, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+        >>> build(thalweg.Task.load("digits"), thalweg.Recipe("sgd", norm="batch"), seed=0)[0].norm.num_features
+        32
     """
     model = task.build(seed, **arguments)
     if changes(recipe):

@@ -89,6 +89,11 @@ class Signal:
         steps: how many.
         loss: with the initial weights.
         rows: of the batch.
+
+    Example:
+        >>> import thalweg
+        >>> thalweg.signal(thalweg.Task.load("digits")).layers[0].activation
+        'relu'
     """
 
     layers: tuple[LayerSignal, ...]
@@ -175,7 +180,7 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
         >>> import thalweg
         >>> report = signal(thalweg.Task.load("digits"))
         >>> [(layer.name, round(layer.predicted_factor, 2)) for layer in report.layers]
-        [('0', 0.17), ('2', 0.44)]
+        [('0', 0.17), ('2', 0.62)]
     """
     check("signal", "steps", steps, STEPS)
     recipe = recipe or Recipe("adamw", lr=1e-3)

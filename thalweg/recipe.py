@@ -7,54 +7,22 @@ import contextvars
 import functools
 import hashlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import errors, groups, rules, schedules, toml
-from .errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Allowed, BadOption, check, one_of, optional
-from .inits import schemes
-from .norms import kinds
+from .errors import NOT_NEGATIVE, POSITIVE, BadOption, check
+from .fields import FIELDS, FLOATS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LambdaLR
 
-FIELDS: dict[str, tuple[Any, Allowed]] = {
-    "optimizer": ("adamw", Allowed("a name of the rules' table", lambda v: isinstance(v, str))),
-    "lr": (None, optional(NOT_NEGATIVE)),
-    "schedule": ("linear", one_of(*schedules.SCHEDULES)),
-    "warmup": (None, Allowed("steps (int) or a share of them (float < 1), or None", lambda v: v is None or _warmup(v))),
-    "clip_norm": (None, optional(POSITIVE)),
-    "weight_decay": (0.0, NOT_NEGATIVE),
-    "batch_size": (
-        None,
-        Allowed("a whole number >= 1, 'full', or None", lambda v: v in (None, "full") or COUNT.test(v)),
-    ),
-    "init": ("torch", Allowed("schemes joined by +", schemes.check)),
-    "norm": ("keep", Allowed("a kind of normalization", kinds.check)),
-    "groups": (None, Allowed("a table from name pattern to options, or None", lambda v: v is None or _groups(v))),
-    "freeze": (None, Allowed("a list of name patterns, or None", lambda v: v is None or _patterns(v))),
-    "layer_decay": (None, Allowed("a number in (0, 1], or None", lambda v: v is None or (POSITIVE.test(v) and v <= 1))),
-    "average": (None, optional(FRACTION)),
-}
-FLOATS = ("lr", "clip_norm", "weight_decay", "layer_decay", "average")
 _horizon: contextvars.ContextVar[tuple[int | None, list[Any] | None]] = contextvars.ContextVar(
     "horizon", default=(None, None)
 )
-
-
-def _warmup(value: Any) -> bool:
-    return FRACTION.test(value) or COUNT.test(value)
-
-
-def _groups(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Mapping) for k, v in value.items())
-
-
-def _patterns(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(p, str) for p in value)
 
 
 class Recipe:
@@ -293,7 +261,7 @@ class Recipe:
             >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
             >>> swap, init = Recipe("sgd", lr=0.1, norm="layer", init="he_normal").initialize(net, torch.randn(5, 2))
             >>> print(swap)
-            0.norm: LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True)
+            0.norm: LayerNorm(8)
         """
         from . import building
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: ``python docs/pictures/make.py`` (two minutes on two idle cores).
+"""Makes the pictures of the README and the guides: ``python docs/pictures/make.py`` (two minutes on two idle cores).
 
 The study is that of ``thalweg compare digits --seeds 10``: without a limit in seconds, so that it is the same anywhere.
 """
@@ -13,8 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+from torch import nn
 
 import thalweg as tw
+from thalweg import experiments
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "thalweg compare digits --seeds 10"
@@ -31,13 +33,32 @@ def draw_terminal(command: str, printed: str, path: Path) -> None:
     path.write_text(svg.replace("Fira Code, monospace", "monospace"), encoding="utf-8")
 
 
+def experiment_pictures() -> None:
+    """The curves of the guides on initialization and normalization."""
+    digits = tw.Task.load("digits")
+
+    def deep(depth: int, width: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Linear(width if layers else 64, width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(width, 10))
+
+    shared = {"train": digits.train, "valid": digits.valid, "batch_size": 64}
+    eight = tw.Task(model=lambda: deep(8, 50), epochs=20, **shared)
+    experiments.init_scale(eight, seeds=3).plot(HERE / "init_scale.png")
+    experiments.batch_size(tw.Task(model=lambda: deep(2, 32), epochs=5, **shared), ("batch", "layer"), seeds=3).plot(
+        HERE / "batch_size.png"
+    )
+
+
 def main() -> None:
-    """One study in a temporary folder, its figure and its text."""
+    """One study in a temporary folder, its figure and its text; then the experiments."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         study = tw.compare("digits", seeds=10)
         study.plot(HERE / "digits.png")
         draw_terminal(COMMAND, str(study), HERE / "verdict.svg")
         print(study)
+    experiment_pictures()
 
 
 if __name__ == "__main__":

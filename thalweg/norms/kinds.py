@@ -109,8 +109,9 @@ def make(kind: str, groups: int | None, shape: Sequence[int], last: bool) -> nn.
         BadOption: it does not fit the shape; says why.
 
     Example:
-        >>> make("layer", None, (32, 16, 8, 8), last=False)
-        GroupNorm(1, 16, eps=1e-05, affine=True)
+        >>> made = make("layer", None, (32, 16, 8, 8), last=False)
+        >>> type(made).__name__, made.num_groups, made.num_channels
+        ('GroupNorm', 1, 16)
     """
     channels, positions = shape[-1 if last else 1], len(shape) - 2
     if kind == "group" and groups and channels % groups:

@@ -20,8 +20,9 @@ from torch.nn.utils import fusion, parametrize
 
 from ..errors import BadOption, BadTask
 from ..modes import batch_statistics, evaluating
+from ..seeds import stream
 from ..wiring import Layer, tensors, wiring
-from .kinds import CENTRED, KNOWN, WeightNorm, make, read
+from .kinds import CENTRED, KNOWN, ChannelsLast, WeightNorm, make, read
 
 Forward = Callable[[nn.Module], Any]
 Undo = Callable[[], Any]
@@ -60,13 +61,19 @@ class _Work:
     """A model on the way to its new form; every change knows how to be undone."""
 
     def __init__(self, model: nn.Module, forward: Forward) -> None:
-        self.model, self.forward = model, forward
+        self.model = model
+
+        def same(model: nn.Module) -> Any:  # each time, also where it draws its batch
+            with stream(0, "norm"):
+                return forward(model)
+
+        self.forward = same
         self.placed: list[tuple[str, str]] = []
         self.biases: list[str] = []
         self.added: list[str] = []
         self.undo: list[Undo] = []
         self.modules = dict(model.named_modules())
-        self.layers = wiring(model, forward)
+        self.layers = wiring(model, same)
         self.shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of what modules take and give
         self.before = self._look()
 
@@ -107,7 +114,7 @@ class _Work:
                 mark = parent.activation_relu_or_gelu  # its fast path in evaluation knows layer norm only
                 parent.activation_relu_or_gelu = 0
                 self.undo.append(lambda parent=parent, mark=mark: setattr(parent, "activation_relu_or_gelu", mark))  # type: ignore[misc]
-        self.placed.append((name, type(new).__name__ if isinstance(new, nn.Identity) else repr(new)))
+        self.placed.append((name, _words(new)))
 
     def bias(self, owner: str, value: Tensor | None) -> None:
         """Give a layer a bias, or take it away."""
@@ -124,7 +131,7 @@ class _Work:
         module.add_module("norm", new.to(module.weight.device, module.weight.dtype).train(module.training))
         handle = module.register_forward_hook(_normalize)
         self.undo += [lambda: delattr(module, "norm"), handle.remove]
-        self.placed.append((f"{layer.name}.norm".lstrip("."), repr(new)))
+        self.placed.append((f"{layer.name}.norm".lstrip("."), _words(new)))
 
     def weigh(self, layer: Layer) -> None:
         """Weight normalization: w = g · v / |v|, a g a unit."""
@@ -162,6 +169,15 @@ class _Work:
                 self.bias(owner, None)
 
 
+def _words(norm: nn.Module) -> str:
+    """A normalization and its channels, in a word."""
+    inner: Any = norm.norm if isinstance(norm, ChannelsLast) else norm
+    groups = f"{inner.num_groups} groups of " if isinstance(inner, nn.GroupNorm) else ""
+    return (
+        f"{type(inner).__name__}({groups}{inner.weight.numel()})" if hasattr(inner, "weight") else type(inner).__name__
+    )
+
+
 def _normalize(module: nn.Module, _taken: Any, given: Any) -> Any:
     return module.norm(given)  # type: ignore[operator]
 
@@ -196,7 +212,7 @@ def swap(model: nn.Module, how: str, forward: Forward) -> Swap:
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> done = swap(net, "batch", lambda m: m(torch.randn(5, 4)))
         >>> print(done)
-        0.norm: BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+        0.norm: BatchNorm1d(8)
         0.bias: dropped, the normalization takes it away
         >>> done.undo()
         >>> net[0]

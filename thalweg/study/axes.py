@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import rules, variants
 from ..errors import BadOption, unknown
-from ..recipe import FIELDS, Recipe
+from ..fields import FIELDS
+from ..recipe import Recipe
 from ..rules.rule import spread
 from . import halving, spaces
 from .plan import Entrant

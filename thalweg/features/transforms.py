@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .console import columns
-from .errors import BadData, unknown
+from ..errors import BadData, unknown
 
 if TYPE_CHECKING:
-    from .data import Feed
-    from .task import Task
+    from ..data import Feed
+    from ..task import Task
 
 ROWS = 100_000  # that statistics are taken of
-SCALES = 100.0  # between the largest and the smallest standard deviation of features: above, inputs are badly scaled
-OFFSET = 10.0  # of a feature's mean from zero, in its standard deviations: the same
-EXACT = 1e-5  # how near to a round number a statistic is that was made so
-LEAST = 20  # training rows, below which nothing is said about leaks
 FLOOR = 1e-12  # of a variance, over the mean variance: below it a direction is constant
 
 
@@ -75,12 +69,12 @@ class Features(nn.Module):
 
 def _standardize(x: Tensor) -> Features:
     mean, std = x.mean(0), x.std(0, correction=0)
-    return Features(mean, _inverse(std))
+    return Features(mean, inverse(std))
 
 
 def _minmax(x: Tensor) -> Features:
     low, high = x.amin(0), x.amax(0)
-    return Features(low, _inverse(high - low))
+    return Features(low, inverse(high - low))
 
 
 def _log(x: Tensor) -> Features:
@@ -91,7 +85,7 @@ def _log(x: Tensor) -> Features:
 
 def _channels(x: Tensor) -> Features:
     flat = x.movedim(1, -1).flatten(0, -2)
-    return Features(flat.mean(0), _inverse(flat.std(0, correction=0)), channel=True)
+    return Features(flat.mean(0), inverse(flat.std(0, correction=0)), channel=True)
 
 
 def _whiten(x: Tensor) -> Features:
@@ -102,7 +96,7 @@ def _whiten(x: Tensor) -> Features:
     return Features(mean, torch.ones_like(mean), rotation=vectors * scale)
 
 
-def _inverse(size: Tensor) -> Tensor:
+def inverse(size: Tensor) -> Tensor:
     """1/size; 1 for a feature that does not vary."""
     return torch.where(size > 0, 1 / size.clamp(min=1e-300), 1.0)
 
@@ -185,7 +179,7 @@ def add(task: Task, kind: str = "none") -> Task:
     """
     if kind != "none" and kind not in KINDS:
         raise unknown("features", "kind", kind, ["none", *KINDS])
-    factory = functools.partial(_built, task, _rows(task.prepare().train), default=kind)
+    factory = functools.partial(_built, task, rows_of(task.prepare().train), default=kind)
     made = replace(task, model=factory, name=task.name)
     made._memory["prepared"] = replace(
         task.prepare(), structure={n: tuple(p.shape) for n, p in made.build(task.seed).named_parameters()}
@@ -199,7 +193,7 @@ def _built(task: Task, x: Tensor, default: str, features: str | None = None, **a
     if isinstance(task.model, nn.Module):
         model = copy.deepcopy(task.model)
         if task._kept() is None:
-            from .fresh import redraw
+            from ..fresh import redraw
 
             redraw(model)
     else:
@@ -218,7 +212,7 @@ def _fitted(kind: str, x: Tensor) -> Features:
     return copy.deepcopy(_FITTED[key][1])
 
 
-def _rows(feed: Feed) -> Tensor:
+def rows_of(feed: Feed) -> Tensor:
     """The inputs of a feed, in order."""
     parts: list[Tensor] = []
     for batch in feed.batches(1024):
@@ -228,134 +222,3 @@ def _rows(feed: Feed) -> Tensor:
         if sum(map(len, parts)) >= ROWS:
             break
     return torch.cat(parts)
-
-
-def condition(x: Tensor) -> float:
-    """λmax/λmin of the Gram matrix XᵀX/N of rows, over the directions that vary: how long the first layer's valley is.
-
-    Example:
-        >>> x = torch.tensor([[101.0, 101.0], [101.0, 99.0]])
-        >>> round(condition(x)), round(condition(x - x.mean(0)))
-        (40006, 1)
-    """
-    flat = x.double().flatten(1)
-    values = torch.linalg.eigvalsh(flat.T @ flat / len(flat))
-    values = values[values > FLOOR * values.max()]
-    return float(values.max() / values.min()) if len(values) else math.nan
-
-
-@dataclass(frozen=True)
-class InputReport:
-    """What is the matter with a task's inputs.
-
-    Attributes:
-        codes: ``input-scale``, ``input-non-finite``, ``leakage``.
-        sentences: the numbers, and what helps.
-        features: for the worst features: index, mean and standard deviation of the training rows.
-        condition: κ of the first layer's Gram matrix of the inputs as they are.
-        standardized: the same after ``standardize``.
-    """
-
-    codes: tuple[str, ...]
-    sentences: tuple[str, ...]
-    features: tuple[tuple[int, float, float], ...]
-    condition: float
-    standardized: float
-
-    def __str__(self) -> str:
-        rows = [("feature", "mean", "std"), *((str(i), f"{m:.4g}", f"{s:.4g}") for i, m, s in self.features)]
-        said = list(self.sentences) or ["The inputs are in order."]
-        return "\n".join(
-            [*said, f"Condition {self.condition:.3g}, standardized {self.standardized:.3g}.", columns(rows)]
-        )
-
-
-def look(task: Task) -> InputReport:
-    """Whether a task's inputs are badly scaled, or were scaled with statistics that know its validation data.
-
-    A leak shows itself by numbers that are too round: over training and validation rows together the mean is 0 and the
-    standard deviation 1, or the range [0, 1], to the last digits, and over the training rows alone they are not.
-
-    Args:
-        task: its inputs are one tensor of numbers.
-
-    Raises:
-        BadData: they are not.
-
-    Example:
-        >>> import thalweg
-        >>> print(look(thalweg.Task.load("digits")).codes)
-        ()
-    """
-    data = task.prepare()
-    x = _rows(data.train)
-    if not x.is_floating_point():
-        raise BadData("features: the inputs are not numbers but codes", "ask only of tasks with numbers as inputs")
-    x = x.double().flatten(1)
-    feeds = [data.select, data.judge, *([data.test] if data.test is not None else [])]
-    parts = [_rows(feed).double().flatten(1) for feed in feeds]
-    codes, said = [], []
-    if not all(part.isfinite().all() for part in (x, *parts)):
-        codes.append("input-non-finite")
-        said.append("Some inputs are not finite: fill them, or leave their rows out.")
-        x = x[x.isfinite().all(1)]
-        parts = [part[part.isfinite().all(1)] for part in parts]
-    mean, std = x.mean(0), x.std(0, correction=0)
-    varying = std > 0
-    off = torch.where(varying, mean.abs() / std.clamp(min=1e-300), 0.0)
-    spread = float(std[varying].max() / std[varying].min()) if bool(varying.any()) else 1.0
-    worst = torch.maximum(off / OFFSET, torch.where(varying, (std / std[varying].median()).log().abs() / 2, 0.0))
-    # Features of one unit differ for good reason: pixels at the border hardly vary. Only a large size is trouble then.
-    large = float(x.abs().max()) if len(x) else 0.0
-    if float(off.max()) > OFFSET or (spread > SCALES and large > SCALES):
-        codes.append("input-scale")
-        said.append(
-            f"Inputs are badly scaled: standard deviations differ {spread:.3g}-fold, means lie up to {float(off.max()):.3g} "
-            f"standard deviations from 0, values up to {large:.3g}; features.add(task, 'standardize') scales them."
-        )
-    leak = _leak(x, [torch.cat(parts[:2]), *parts[2:]])
-    if leak:
-        codes.append("leakage")
-        said.append(f"{leak}: the statistics know the validation data; fit them on the training rows alone.")
-    top = worst.argsort(descending=True)[:5].tolist()
-    return InputReport(
-        tuple(codes), tuple(said), tuple((i, float(mean[i]), float(std[i])) for i in top), condition(x),
-        condition((x - mean) * _inverse(std)),
-    )  # fmt: skip
-
-
-def _leak(x: Tensor, parts: Sequence[Tensor]) -> str | None:
-    """What about the statistics of all rows is too round to be chance; ``parts``: of validation, and perhaps of test."""
-    for count in range(1, len(parts) + 1):
-        whole = torch.cat([x, *parts[:count]])
-        varying = whole.std(0) > 0
-        if len(x) < LEAST or not bool(varying.any()):
-            continue
-        if any(_all(_standard(whole, c)[varying]) and not bool(_standard(x, c)[varying].any()) for c in (0, 1)):
-            return "Every feature has mean 0 and standard deviation 1 over training and other rows together"
-        many = torch.tensor([len(column.unique()) > 2 for column in whole.T]) & varying
-        if _all(_unit(whole)[many]) and not _all(_unit(x)[many]):
-            return "Every feature spans exactly [0, 1] over training and other rows together"
-        if whole.shape[1] > 1 and _white(whole) < EXACT <= _white(x):
-            return "The covariance is exactly the identity over training and other rows together"
-    return None
-
-
-def _all(marks: Tensor) -> bool:
-    return marks.numel() > 0 and bool(marks.all())
-
-
-def _standard(x: Tensor, correction: int) -> Tensor:
-    """Which features have mean 0 and standard deviation 1."""
-    return (x.mean(0).abs() < EXACT) & ((x.std(0, correction=correction) - 1).abs() < EXACT)
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Which features span [0, 1]."""
-    return (x.amin(0).abs() < EXACT) & ((x.amax(0) - 1).abs() < EXACT)
-
-
-def _white(x: Tensor) -> float:
-    """How far the covariance is from the identity."""
-    centred = x - x.mean(0)
-    return float((centred.T @ centred / len(x) - torch.eye(x.shape[1], dtype=x.dtype)).abs().max())
