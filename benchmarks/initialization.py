@@ -21,8 +21,6 @@ import thalweg as tw
 from thalweg import experiments
 from thalweg.errors import BadData
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
-
 
 def plain(depth: int, width: int, inputs: int) -> nn.Module:
     """Linear layers and ReLU, as torch builds them."""
@@ -90,11 +88,10 @@ def scales(task: tw.Task, inputs: int, folder: Path | None, quick: bool) -> list
 
 def report_time(n: int) -> Row:
     """Seconds of the signal report, with preparing the task."""
-    import deep_tanh
-
+    deep = tw.Task.load(f"{Path(__file__).resolve().parents[1] / 'examples' / 'deep_tanh.py'}:task")
     times = []
     for _ in range(n):
-        task = replace(deep_tanh.task)
+        task = replace(deep)
         began = time.perf_counter()
         tw.signal(task)
         times.append(time.perf_counter() - began)

@@ -51,7 +51,11 @@ def their_code(said, progress):
     assert re.search(r"\d+ parameters, images \(64, 1, 8, 8\)", said)
 
 
-CHECKS = {f.__name__: f for f in (first_contact, gan, fine_tune, saddle, any_loop, my_task, their_code)}
+def deep_tanh(out, err):
+    assert "theory" in out and len(out.splitlines()) == 53
+
+
+CHECKS = {f.__name__: f for f in (first_contact, gan, fine_tune, saddle, any_loop, my_task, their_code, deep_tanh)}
 
 
 def test_every_example_has_a_check_and_a_docstring():

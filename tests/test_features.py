@@ -115,7 +115,7 @@ def test_a_module_and_a_factory_with_arguments():
 def test_compare_takes_features_as_an_axis(tmp_path):
     made = features.add(tw.Task.load("digits"))
     study = tw.compare(
-        made, field=["sgd"], axes={"model.features": ["none", "standardize"]}, budget="24 runs", quiet=True,
+        made, field=["sgd"], axes={"model.features": ["none", "standardize"]}, budget="16 runs", quiet=True, executor="cohorts",
         folder=tmp_path / "study",
     )  # fmt: skip
     names = [s.name for s in study.finalists] + study.not_tried
@@ -177,3 +177,10 @@ def test_badly_scaled_inputs_are_found_and_a_number_that_is_none():
     except BadData:
         codes = ("input-non-finite",)
     assert "input-non-finite" in codes
+
+
+def test_transforms_that_differ_are_other_tasks():
+    tasks = [features.add(task(rows()), kind) for kind in ("none", *features.KINDS) if kind != "channels"]
+    tasks.append(features.add(task(rows(seed=5)), "standardize"))
+    assert len({made.fingerprint() for made in tasks}) == len(tasks)
+    assert features.add(task(rows()), "whiten").fingerprint() == features.add(task(rows()), "whiten").fingerprint()

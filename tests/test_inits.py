@@ -1,4 +1,6 @@
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -313,3 +315,12 @@ def test_members_of_a_cohort_train_as_they_do_alone(scheme):
     for entry, run in zip(entries, runs, strict=True):
         alone, _ = loop.run(task, entry.recipe, entry.seed, steps=20)
         assert run.trace.loss == pytest.approx(alone.trace.loss, rel=1e-4)
+
+
+def test_copies_of_a_model_that_was_initialized_are_initialized():
+    recipe, net = tw.Recipe("sgd", lr=0.1, init="orthogonal", norm="layer"), mlp()
+    recipe.initialize(net, torch.randn(6, 4))
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        recipe.build(twin, steps=3)
+        x = torch.randn(6, 4)
+        assert torch.equal(twin(x), net(x)), "with its normalization"

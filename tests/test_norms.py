@@ -2,12 +2,13 @@ import copy
 
 import pytest
 import torch
-from networks import KINDS, PICTURES, Residual, Shared, mlp, plain_cnn, transformer
+from networks import KINDS, PICTURES, Residual, mlp, plain_cnn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import thalweg as tw
 from thalweg import loop, norms
+from thalweg.arguments import axes_of
 from thalweg.errors import BadOption, BadTask
 from thalweg.modes import batch_statistics
 from thalweg.norms import fuse, swap
@@ -262,8 +263,8 @@ def test_members_of_a_cohort_train_as_they_do_alone(how):
 
 def test_compare_with_norm_and_init_as_axes_hands_over_a_model_that_reloads(tmp_path):
     study = tw.compare(
-        "digits", field=["sgd"], axes={"norm": ["keep", "batch"], "init": ["torch", "lsuv"]}, budget="40 runs",
-        folder=tmp_path / "study", quiet=True,
+        "digits", field=["sgd"], axes={"norm": ["keep", "batch"], "init": ["torch", "lsuv"]}, budget="24 runs",
+        executor="cohorts", folder=tmp_path / "study", quiet=True,
     )  # fmt: skip
     names = {s.name for s in study.finalists} | set(study.not_tried)
     assert any("norm=batch" in name for name in names) and any("init=lsuv" in name for name in names), names
@@ -274,6 +275,40 @@ def test_compare_with_norm_and_init_as_axes_hands_over_a_model_that_reloads(tmp_
     assert score == pytest.approx(best.scores[0], abs=1e-6)
 
 
-def test_the_models_here_are_of_five_kinds():
-    assert {"plain cnn", "residual", "mlp", "transformer", "shared"} == set(KINDS)
-    assert isinstance(KINDS["shared"][0](), Shared) and KINDS["transformer"][0] is transformer
+def test_an_axis_on_the_command_line_may_be_none():
+    assert axes_of(["norm=keep,batch,layer,none", "model.features=none,whiten"]) == {
+        "norm": ["keep", "batch", "layer", "none"],
+        "model.features": ["none", "whiten"],
+    }
+    assert axes_of(["clip_norm=none,1"]) == {"clip_norm": [None, 1]}
+
+
+def test_spectral_and_weight_norms_are_no_layers_to_exchange():
+    net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 2))
+    done = swap(net, "layer", lambda m: m(torch.randn(6, 4)))
+    assert [where for where, _ in done.placed] == ["0.norm"]
+
+
+def test_interrupted_or_failed_swaps_leave_the_model_as_it_was():
+    for fault in (KeyboardInterrupt, RuntimeError):
+        net, x = plain_cnn(), torch.randn(PICTURES)
+        before, calls = {k: v.clone() for k, v in net.state_dict().items()}, []
+
+        def forward(m, x=x, calls=calls, fault=fault):
+            calls.append(1)
+            if len(calls) == 5:  # while a bias is tried
+                raise fault
+            return m(x)
+
+        with pytest.raises((KeyboardInterrupt, BadTask)):
+            swap(net, "batch", forward)
+        after = net.state_dict()
+        assert set(after) == set(before) and all(torch.equal(v, before[k]) for k, v in after.items())
+
+
+@pytest.mark.parametrize("how", ["weight", "batch"])
+def test_branches_at_zero_stay_finite_with_normalized_weights(how):
+    net, x = Residual(norm=False), torch.randn(PICTURES)
+    tw.Recipe("sgd", lr=0.1, norm=how, init="he_normal+zero_residual").initialize(net, x)
+    net(x).sum().backward()
+    assert net(x).isfinite().all() and all(p.grad.isfinite().all() for p in net.parameters())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import errors, loop, optim, rules, schedules, seeds
+    from . import errors, experiments, features, inits, loop, norms, optim, rules, schedules, seeds
     from .minimization import MinimizeResult, minimize
     from .propagation import Signal, signal
     from .recipe import Recipe
@@ -30,8 +30,12 @@ _HOME = {
     "Verdict": "study",
     "compare": "study",
     "errors": "",
+    "experiments": "",
+    "features": "",
+    "inits": "",
     "loop": "",
     "minimize": "minimization",
+    "norms": "",
     "optim": "",
     "rules": "",
     "schedules": "",
@@ -54,8 +58,12 @@ __all__ = [
     "__version__",
     "compare",
     "errors",
+    "experiments",
+    "features",
+    "inits",
     "loop",
     "minimize",
+    "norms",
     "optim",
     "rules",
     "schedules",

@@ -8,6 +8,8 @@ from typing import Any
 from .errors import BadOption
 from .recipe import Recipe
 
+WORDS = ("init", "norm", "schedule")  # fields of a recipe that are texts
+
 
 def recipe_of(text: str | None) -> Recipe | None:
     """A recipe from the command line: a TOML file, or ``adamw``, or ``adamw,lr=1e-3,betas=0.9:0.95``.
@@ -65,7 +67,8 @@ def axes_of(texts: Sequence[str] | None) -> dict[str, Any] | None:
             raise BadOption(f"axis: {name.strip()} is given twice", "write all its values in one --axis")
         low, dots, high = values.partition("..")
         parts = [low, high] if dots else values.split(",")
-        read = [None if part.strip().lower() == "none" else _value(part.strip()) for part in parts]
+        word = name.strip() in WORDS or name.strip().startswith("model.")  # there "none" is a value like others
+        read = [None if part.strip().lower() == "none" and not word else _value(part.strip()) for part in parts]
         found[name.strip()] = tuple(read) if dots else read
     return found or None
 

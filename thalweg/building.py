@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from .task import Task
 
 ROWS = 256  # of the training data, at least: on these LSUV sees variances
-_DONE: weakref.WeakKeyDictionary[nn.Module, tuple[str, str]] = weakref.WeakKeyDictionary()
+MARK = "built_by_recipe"  # the attribute of a model that says what was carried out on it; copies have it too
 
 
 def changes(recipe: Recipe) -> bool:
@@ -77,9 +76,13 @@ def apply(
     model: nn.Module, recipe: Recipe, forward: Callable[[nn.Module], Any], seed: int, prior: inits.Prior
 ) -> list[Any]:
     """Carry out ``norm`` and then ``init`` of a recipe on a model, in place; what was done."""
-    done: list[Any] = [norms.swap(model, recipe.norm, forward)]
-    done.append(inits.initialize(model, recipe.init, forward, seed=seed, prior=prior))
-    _DONE[model] = recipe.norm, recipe.init
+    swap = norms.swap(model, recipe.norm, forward)
+    try:
+        done = [swap, inits.initialize(model, recipe.init, forward, seed=seed, prior=prior)]
+    except BaseException:
+        swap.undo()
+        raise
+    setattr(model, MARK, (recipe.norm, recipe.init))
     return done
 
 
@@ -100,7 +103,7 @@ def check(model: nn.Module, recipe: Recipe) -> None:
     Raises:
         BadOption: norm or init were not carried out on it.
     """
-    if changes(recipe) and _DONE.get(model) != (recipe.norm, recipe.init):
+    if changes(recipe) and getattr(model, MARK, None) != (recipe.norm, recipe.init):
         asked = ", ".join(
             f"{n}={v}" for n, v in (("norm", recipe.norm), ("init", recipe.init)) if v not in ("keep", "torch")
         )

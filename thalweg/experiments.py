@@ -103,9 +103,12 @@ class Curves:
             low, high = np.fmin.reduce(found, 1), np.fmax.reduce(found, 1)
             axes.fill_between(self.values, low, high, color=style["color"], alpha=0.15, linewidth=0)
         axes.axhline(self.chance, color="0.5", linewidth=0.8)
-        axes.annotate(
-            "untrained", (self.values[0], self.chance), textcoords="offset points", xytext=(2, 3), color="0.4"
-        )
+        place: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "xytext": (-3, -3),
+        }
+        axes.annotate("untrained", (1, self.chance), ha="right", va="top", color="0.4", **place)
         axes.set_xscale("log")
         axes.set_xlabel(self.what)
         axes.set_ylabel(f"{self.metric}, select")
@@ -221,5 +224,7 @@ def _scores(task: Task, wanted: Sequence[tuple[Recipe, int]]) -> list[float]:
     except TooLarge:
         half = len(wanted) // 2
         return _scores(task, wanted[:half]) + _scores(task, wanted[half:])
+    if any(run.outcome.reason == "interrupted" for run in runs):
+        raise KeyboardInterrupt
     metric = task.prepare().metric
     return [run.final[metric] if run.outcome.status == "finished" else math.nan for run in runs]

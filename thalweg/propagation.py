@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -186,6 +186,9 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
     recipe = recipe or Recipe("adamw", lr=1e-3)
     recipe = recipe.but(lr=recipe.lr or 1e-3)
     data = task.prepare()
+    if task.compile:
+        memory, task = task._memory, replace(task, compile=False)
+        task._memory.update(memory)
     with stream(seed, "dropout"):
         solo = Solo(task, recipe, seed, max(1, steps))
         layers, loss, rows = _look(task, solo.model, recipe)

@@ -246,3 +246,13 @@ def test_long_calls_and_odd_names_stay_within_the_line():
     optimizer, _ = execute(handover.trainer(recipe, 10**9))["optimizers"](model)
     assert len(optimizer.param_groups) == 9
     assert optimizer.param_groups[0]["initial_lr"] == 2 / 3 and math.isclose(optimizer.defaults["betas"][0], 0.3)
+
+
+def test_the_lines_build_the_model_that_the_recipe_says(toy):
+    task = task_of(toy, model=lambda: nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3)))
+    recipe = tw.Recipe("adam", lr=0.02, norm="batch", init="lsuv+output_bias", groups={"0.norm.*": {"lr_scale": 2}})
+    ours = expected(task, recipe)
+    done = execute(handover.plain_torch(recipe, len(ours[0]), None, SEED, BATCH), task=task)
+    check((done["losses"], ours[1], done["model"].state_dict()), ours)
+    for lines in (handover.lightning(recipe, 20), handover.trainer(recipe, 20)):
+        assert 'thalweg.Recipe(norm="batch", init="lsuv+output_bias").initialize(model, inputs)' in lines

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadData, unknown
+from ..identity import digest
 
 if TYPE_CHECKING:
     from ..data import Feed
@@ -56,6 +57,14 @@ class Features(nn.Module):
         self.register_buffer("rotation", rotation)
         self.register_buffer("least", least)
         self.log, self.channel = log, channel
+
+    def extra_repr(self) -> str:
+        """What it does, and a number that its statistics make: two transforms that differ read differently."""
+        parts = [self.shift, self.scale, *(x for x in (self.rotation, self.least) if x is not None)]
+        kind = "log " * self.log + (
+            "channels" if self.channel else "rotated" if self.rotation is not None else "features"
+        )
+        return f"{kind}, {digest([x.tolist() for x in parts])[:10]}"
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ..., D) → (N, ..., D), or (N, C, ...) → (N, C, ...)."""
@@ -179,7 +188,7 @@ def add(task: Task, kind: str = "none") -> Task:
     """
     if kind != "none" and kind not in KINDS:
         raise unknown("features", "kind", kind, ["none", *KINDS])
-    factory = functools.partial(_built, task, rows_of(task.prepare().train), default=kind)
+    factory = functools.partial(_built, task, rows_of(task.prepare().train), {}, default=kind)
     made = replace(task, model=factory, name=task.name)
     made._memory["prepared"] = replace(
         task.prepare(), structure={n: tuple(p.shape) for n, p in made.build(task.seed).named_parameters()}
@@ -187,7 +196,9 @@ def add(task: Task, kind: str = "none") -> Task:
     return made
 
 
-def _built(task: Task, x: Tensor, default: str, features: str | None = None, **arguments: Any) -> nn.Module:
+def _built(
+    task: Task, x: Tensor, fitted: dict[str, Features], default: str, features: str | None = None, **arguments: Any
+) -> nn.Module:
     """The model of a task behind a transform; the same weights as without it."""
     kind = default if features is None else features
     if isinstance(task.model, nn.Module):
@@ -198,18 +209,9 @@ def _built(task: Task, x: Tensor, default: str, features: str | None = None, **a
             redraw(model)
     else:
         model = task.model(**arguments)
-    return Transformed(nn.Identity() if kind == "none" else _fitted(kind, x), model)
-
-
-_FITTED: dict[tuple[str, int], tuple[Tensor, Features]] = {}
-
-
-def _fitted(kind: str, x: Tensor) -> Features:
-    """As `fit`; done once for the same rows."""
-    key = kind, id(x)
-    if key not in _FITTED or _FITTED[key][0] is not x:
-        _FITTED[key] = x, fit(kind, x)
-    return copy.deepcopy(_FITTED[key][1])
+    if kind != "none" and kind not in fitted:
+        fitted[kind] = fit(kind, x)
+    return Transformed(nn.Identity() if kind == "none" else copy.deepcopy(fitted[kind]), model)
 
 
 def rows_of(feed: Feed) -> Tensor:

@@ -213,10 +213,10 @@ class _Built:
 
 def _zero_residual(built: _Built) -> list[str]:
     """What scales the end of a residual branch, a normalization's or its own weight, is zero."""
-    names = [str(layer.branch) for layer in built.ends("zero_residual")]
-    for name in names:
-        built.weights.named[name].zero_()
-    return [f"Zero, so that residual branches add nothing at first: {', '.join(names)}."]
+    ends = built.ends("zero_residual")
+    for layer in ends:
+        built.weights.scale(str(layer.branch), 0.0)
+    return [f"Zero, so that residual branches add nothing at first: {', '.join(str(end.branch) for end in ends)}."]
 
 
 def _fixup(built: _Built) -> list[str]:

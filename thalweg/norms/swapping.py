@@ -98,7 +98,7 @@ class _Work:
         """The normalization layers that acted."""
         for name, module in self.modules.items():
             known = isinstance(module, KNOWN) or (_NORM.search(type(module).__name__) and not list(module.children()))
-            if known and name in self.shapes:
+            if known and name in self.shapes and "parametrizations." not in name:
                 yield name, module
 
     def exchange(self, name: str, old: nn.Module, new: nn.Module) -> None:
@@ -162,9 +162,11 @@ class _Work:
             own = module.bias
             with torch.no_grad(), batch_statistics(self.model), evaluating(self.model):
                 kept, without = own.clone(), self.forward(self.model)
-                own.add_(torch.linspace(-1, 1, own.numel(), device=own.device, dtype=own.dtype).sin().flip(0))
-                shifted = self.forward(self.model)
-                own.copy_(kept)
+                try:
+                    own.add_(torch.linspace(-1, 1, own.numel(), device=own.device, dtype=own.dtype).sin().flip(0))
+                    shifted = self.forward(self.model)
+                finally:
+                    own.copy_(kept)
             if _apart(without, shifted) < SAME:
                 self.bias(owner, None)
 
@@ -224,17 +226,17 @@ def swap(model: nn.Module, how: str, forward: Forward) -> Swap:
     work = _Work(model, forward)
     try:
         _change(work, kind, groups)
-        after = work._look()
-    except Exception as error:
+        shapes = [[tuple(x.shape) for x in tensors(out)] for out in (work.before, work._look())]
+        if shapes[0] != shapes[1]:
+            raise BadTask(f"norm={how}: the output's shape {shapes[0]} became {shapes[1]}", "leave norm=keep")
+    except BaseException as error:
         for back in reversed(work.undo):
             back()
-        if isinstance(error, BadOption | BadTask):
+        if not isinstance(error, Exception) or isinstance(error, BadOption | BadTask):
             raise
         raise BadTask(
             f"norm={how}: the model does not run with it: {type(error).__name__}: {error}", "leave norm=keep"
         ) from error
-    shapes = [[x.shape for x in tensors(out)] for out in (work.before, after)]
-    assert shapes[0] == shapes[1]
     return Swap(tuple(work.placed), tuple(work.biases), tuple(work.added), tuple(work.undo))
 
 
