@@ -54,3 +54,16 @@ def test_programs_that_are_not_full_are_expected_to_take_longer():
 def test_the_table_fits_a_terminal():
     text = str(planned(8, "60s"))
     assert all(len(line) <= 110 for line in text.splitlines()) and "short probes" in text and "in all" in text
+
+
+def test_small_programs_do_not_make_the_rest_look_dear():
+    measured = {
+        "name": "sequential",
+        "workers": 1,
+        "size": 64,
+        "tried": {"sequential × 1": 20.0, "sequential × 64": 1.0},
+    }
+    purse = Purse(Budget.of("25s"), time.monotonic())
+    purse.expect(2e-5)  # 400 steps in .008 s of a full program
+    planned = preview("net", entrants(10), SCALE, purse, None, measured)
+    assert not planned.not_tried and planned.total["runs"] > 200, planned.sentence

@@ -110,7 +110,8 @@ def preview(
         alike = collections.Counter(job.steps for job in jobs)
         for job in jobs:
             members = alike[job.steps] / executor.get("workers", 1)
-            seconds = purse.expected(job.steps) * slowdown(executor, members)
+            slow = slowdown(executor, members)
+            seconds = purse.expected(job.steps) * slow
             if now[0] + seconds > twin.deadline:
                 break
             found = {
@@ -123,7 +124,7 @@ def preview(
             for name, value in found.items():
                 phase[name] += value
             now[0] += seconds
-            twin.pay(1, int(found["samples"]), job.steps, seconds)
+            twin.pay(1, int(found["samples"]), job.steps, seconds / slow)  # a price is that of a run in a full program
             answers[job] = answer(job)
         try:
             jobs = steps.send(answers)
