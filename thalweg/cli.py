@@ -239,7 +239,7 @@ def demo(*, json_: Json = False, quiet: Quiet = False) -> int:
     if not quiet:
         print("Kernels: compiled the first time, then read from the cache.", file=sys.stderr)
     compiled(task, [e.recipe for e in entrants("all", None, task.prepare().kind, False)[0]])
-    return compare("digits", field="all", budget="25s", json_=json_, quiet=quiet)
+    return compare("digits", field="all", budget="24s", json_=json_, quiet=quiet)
 
 
 @app.command

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 
 from . import averages, building
+from .batch import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor, nn
 
@@ -169,7 +170,7 @@ class Solo(Cohort):
 
         def look(name: str) -> Any:
             def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-                if any(not t.isfinite().all() for t in _tensors(output)):
+                if any(not t.isfinite().all() for t in leaves(output) if t.is_floating_point()):
                     seen.append(name)
 
             return hook
@@ -182,15 +183,3 @@ class Solo(Cohort):
             for handle in handles:
                 handle.remove()
         return seen[0] if seen else None
-
-
-def _tensors(output: Any) -> Iterable[Tensor]:
-    if isinstance(output, torch.Tensor):
-        if output.is_floating_point():
-            yield output
-    elif isinstance(output, dict):
-        for value in output.values():
-            yield from _tensors(value)
-    elif isinstance(output, tuple | list):
-        for value in output:
-            yield from _tensors(value)

@@ -163,7 +163,7 @@ def batch_size(
     recipe: Recipe = PLAIN,
     quiet: bool = False,
 ) -> Curves:
-    """Train a task's model with several batch sizes and normalizations, for as many samples each.
+    """Train a task's model with several batch sizes and normalizations, for as many epochs, or as many steps, as it has.
 
     Args:
         task: with its model.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from . import building
+from .batch import leaves
 from .cohort import Solo
 from .console import columns
 from .errors import COUNT, Allowed, check
@@ -23,7 +24,7 @@ from .mean_field import theory
 from .modes import batch_statistics, evaluating
 from .recipe import Recipe
 from .seeds import stream
-from .wiring import Layer, Looking, tensors
+from .wiring import Layer, Looking
 
 if TYPE_CHECKING:
     from .task import Task
@@ -150,7 +151,7 @@ class _Listening(Looking):  # type: ignore[no-untyped-call]
         found = super().act(kind, weights, direct, given, out)
         x = next(x for x in given if not self.trail(x).parameter)
         for name in found - known:
-            self.taken[name], self.product[name] = x, next(tensors(out))
+            self.taken[name], self.product[name] = x, leaves(out)[0]
             self.given[name] = self.product[name]
         return found
 
@@ -158,7 +159,7 @@ class _Listening(Looking):  # type: ignore[no-untyped-call]
         """A bias, a normalization or a non-linearity comes first behind a layer."""
         for name in direct:
             if not self.layers[name].settled and self.layers[name].branch is None:
-                self.given[name] = next(tensors(out))
+                self.given[name] = leaves(out)[0]
 
 
 def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: int = 0) -> Signal:

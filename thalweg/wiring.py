@@ -6,7 +6,7 @@ as ``F.relu`` count like modules, and shared modules are one layer that is used 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .batch import leaves
 from .modes import evaluating
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "linear", "_linear", "einsum"}
@@ -105,7 +106,7 @@ class Looking(TorchDispatchMode):
                 out = forward(self.model)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-        for x in tensors(out):
+        for x in leaves(out):
             for weight in self.trail(x).direct:
                 self.layers[weight].output = True
         self.alive.clear()
@@ -119,7 +120,7 @@ class Looking(TorchDispatchMode):
         """Run an operator and say what its result comes from."""
         out = func(*args, **(kwargs or {}))
         name = str(func).split(".")[1].rstrip("_")
-        given = list(tensors((args, kwargs or {})))
+        given = leaves((args, kwargs or {}))
         trails = [self.trail(x) for x in given]
         weights = [(x, t.parameter) for x, t in zip(given, trails, strict=True) if t.parameter]
         direct = frozenset[str]().union(*(t.direct for t in trails))
@@ -147,7 +148,7 @@ class Looking(TorchDispatchMode):
 
     def mark(self, out: Any, trail: _Trail) -> None:
         """Remember it of each tensor of a result."""
-        for x in tensors(out):
+        for x in leaves(out):
             self.trails[id(x)] = trail
             self.alive.append(x)
 
@@ -159,7 +160,7 @@ class Looking(TorchDispatchMode):
     ) -> frozenset[str]:
         """A weight acts, or the several of a recurrent layer; the layers before it have no non-linearity but what was seen."""
         self.settle(direct, done=True)
-        shape = tuple(next(iter(tensors(out))).shape)
+        shape = tuple(leaves(out)[0].shape)
         matrices = [name for x, name in weights if x.ndim > 1]
         bias = next((name for x, name in weights if x.ndim == 1), None)
         for weight in matrices[: None if kind == "recurrent" else 1]:
@@ -215,18 +216,6 @@ def _slope(name: str, args: Any) -> float:
     if name != "leaky_relu":
         return 0.0
     return float(args[1]) if len(args) > 1 else 0.01
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested lists, tuples and dictionaries."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors(item)
 
 
 def wiring(model: nn.Module, forward: Callable[[nn.Module], Any]) -> list[Layer]:

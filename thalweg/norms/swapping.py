@@ -18,10 +18,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils import fusion, parametrize
 
+from ..batch import leaves
 from ..errors import BadOption, BadTask
 from ..modes import batch_statistics, evaluating
 from ..seeds import stream
-from ..wiring import Layer, tensors, wiring
+from ..wiring import Layer, wiring
 from .kinds import CENTRED, KNOWN, ChannelsLast, WeightNorm, make, read
 
 Forward = Callable[[nn.Module], Any]
@@ -80,7 +81,7 @@ class _Work:
     def _look(self) -> Any:
         def note(name: str) -> Callable[..., None]:
             def hook(_module: nn.Module, taken: Any, given: Any) -> None:
-                a, b = next(tensors(taken), None), next(tensors(given), None)
+                a, b = next(iter(leaves(taken)), None), next(iter(leaves(given)), None)
                 if a is not None and b is not None:
                     self.shapes[name] = tuple(a.shape), tuple(b.shape)
 
@@ -186,7 +187,7 @@ def _normalize(module: nn.Module, _taken: Any, given: Any) -> Any:
 
 def _apart(a: Any, b: Any) -> float:
     """The largest difference of two outputs over the largest number of the first."""
-    pairs = list(zip(tensors(a), tensors(b), strict=True))
+    pairs = list(zip(leaves(a), leaves(b), strict=True))
     size = max((float(x.abs().max()) for x, _ in pairs if x.is_floating_point() and x.numel()), default=0.0)
     return max((float((x - y).abs().max()) for x, y in pairs if x.is_floating_point()), default=0.0) / (size or 1.0)
 
@@ -226,7 +227,7 @@ def swap(model: nn.Module, how: str, forward: Forward) -> Swap:
     work = _Work(model, forward)
     try:
         _change(work, kind, groups)
-        shapes = [[tuple(x.shape) for x in tensors(out)] for out in (work.before, work._look())]
+        shapes = [[tuple(x.shape) for x in leaves(out)] for out in (work.before, work._look())]
         if shapes[0] != shapes[1]:
             raise BadTask(f"norm={how}: the output's shape {shapes[0]} became {shapes[1]}", "leave norm=keep")
     except BaseException as error:
