@@ -1,7 +1,8 @@
 # make demo   a real comparison on the built-in digits, in under a minute after installing
 # make test   everything: lint, types, tests, docs, examples
 # make bench  the benchmarks, with their ratios
-.PHONY: demo test bench clean
+# make coverage  which lines no test runs
+.PHONY: demo test bench coverage clean
 PY := .venv/bin/python
 
 demo: .venv/.installed
@@ -11,7 +12,10 @@ test: .venv/.tested
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@$(PY) -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST)
+	@$(PY) -m pytest -n 2 --dist worksteal $(PYTEST)
+
+coverage: .venv/.tested
+	@$(PY) -m pytest -n 2 --dist worksteal --cov --cov-fail-under=90 $(PYTEST)
 
 bench: .venv/.benched
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done

@@ -9,7 +9,7 @@ import torch
 import thalweg as tw
 from thalweg import loop
 from thalweg.order import order
-from thalweg.study.executors import Processes, Sequential, can_fork
+from thalweg.stacked import Entry
 
 STEPS, BATCH, EPOCHS = 700, 128, 100
 RECIPES = {
@@ -98,17 +98,16 @@ def test_given_the_same_order_a_run_equals_the_transcription(task, name):
 
 
 def test_the_means_over_fifty_seeds_are_the_known_ones(task):
-    def work(job, emit, deadline):
-        return {"loss": final_loss(task, *job)}
-
+    """All 150 runs as one cohort, each with its own order; `test_given_the_same_order…` ties runs alone to the text."""
     jobs = [(name, seed) for name in RECIPES for seed in range(50)]
-    executor = Sequential(work) if can_fork("cpu") else Processes(work)
-    try:
-        losses = {job: record["loss"] for job, record in executor.run(jobs, lambda record: None, math.inf)}
-    finally:
-        executor.close()
+    entries = [Entry(RECIPES[name], seed, STEPS) for name, seed in jobs]
+    runs, cohort = loop.run_cohort(task, entries, [1] * len(jobs))
+    assert all(run.outcome.status == "finished" and len(run.trace) == STEPS for run in runs)
+    evaluated = cohort.evaluate(task.prepare().test, range(len(jobs)))
+    losses = {job: metrics["loss"] for job, metrics in zip(jobs, evaluated, strict=True)}
     means = {name: np.mean([losses[name, seed] for seed in range(50)]) for name in RECIPES}
     assert means == pytest.approx(MEANS, abs=0.1)
+    assert losses["adam", 11] == pytest.approx(transcription("adam", seed=11), abs=1e-3)
 
 
 def test_beyond_the_edge_of_stability_sgd_diverges_and_says_where(task):

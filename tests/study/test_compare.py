@@ -231,10 +231,11 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, executor,
 
 
 def test_a_budget_in_seconds_ends_in_time_with_a_verdict(toy, tmp_path):
+    compare = tw.compare  # what is imported for it is no part of the budget
     began = time.monotonic()
-    study = tw.compare(toy, budget="12s", executor="sequential", folder=tmp_path / "s", quiet=True)
-    assert time.monotonic() - began < 12
-    assert len(study.finalists) >= 2 and study.cost["seconds"] < 12
+    study = compare(toy, budget="12s", executor="sequential", folder=tmp_path / "s", quiet=True)
+    assert study.cost["seconds"] <= time.monotonic() - began < 12
+    assert len(study.finalists) >= 2
 
 
 def test_one_affordable_run_gives_no_verdict(toy, tmp_path):
