@@ -62,7 +62,8 @@ def initializations(task: tw.Task, inputs: int, quick: bool) -> list[Row]:
                 Row(
                     what=f"20 ReLU layers on {task.name}: accuracy of {s.name} at {s.recipe.lr:.2g}", ours=s.mean,
                     peer=built.mean, peer_name="as torch builds them, Adam at 1e-3", n=len(s.scores),
-                    interval=s.difference.interval, delta=study.verdict.smallest_difference,
+                    interval=s.difference.interval, delta=study.verdict.smallest_difference, bar=0.0,
+                    holds=s.difference.interval[0] > 0,
                 )
             )  # fmt: skip
     return rows
@@ -81,7 +82,9 @@ def scales(task: tw.Task, inputs: int, folder: Path | None, quick: bool) -> list
     rows = []
     for norm in ("keep", "batch"):
         said = f"8 ReLU layers on {task.name}, norm={norm}: share of 20 scales within a tenth of the best accuracy"
-        rows.append(Row(what=said, ours=found.flat(norm, 0.1), n=found.scores[norm].shape[1]))
+        flat = found.flat(norm, 0.1)
+        bar = {} if norm == "keep" else {"bar": 0.75, "holds": flat >= 0.75 > found.flat("keep", 0.1)}
+        rows.append(Row(what=said, ours=flat, n=found.scores[norm].shape[1], **bar))
         rows.append(Row(what=f"the best accuracy, norm={norm}", ours=found.best(norm), n=found.scores[norm].shape[1]))
     return rows
 

@@ -30,10 +30,19 @@ def test_over_the_scale_of_the_weights_batch_norm_is_flat_and_without_it_there_i
     assert "norm=batch: best" in str(found)
 
 
-def test_batch_sizes_train_on_as_many_samples():
-    found = experiments.batch_size(tw.Task.load("digits"), norms=("layer",), values=(32, 128), seeds=1, quiet=True)
-    assert found.scores["layer"].shape == (2, 1) and (found.scores["layer"] > 0.5).all()
-    assert found.what == "batch size" and found.chance < 0.5
+def test_batch_sizes_train_for_as_many_epochs_at_rates_of_their_own(monkeypatch):
+    entries, run_cohort = [], experiments.loop.run_cohort
+    monkeypatch.setattr(
+        experiments.loop,
+        "run_cohort",
+        lambda task, own, *args, **how: (entries.extend(own), run_cohort(task, own, *args, **how))[1],
+    )
+    digits = tw.Task.load("digits")
+    found = experiments.batch_size(digits, norms=("layer",), values=(32, 128), seeds=1, quiet=True)
+    assert found.scores["layer"].shape == (2, 1) and (found.scores["layer"] > 2 * found.chance).all()
+    data = digits.prepare()
+    assert [e.steps for e in entries] == [math.ceil(data.train.rows / size) * data.epochs for size in (32, 128)]
+    assert entries[1].recipe.lr == pytest.approx(2 * entries[0].recipe.lr)
 
 
 def test_a_run_that_diverges_is_no_number():

@@ -157,7 +157,8 @@ def test_healthy_inputs_raise_nothing():
     gauss = torch.randn(300, 4, generator=g)
     pixels = torch.rand(300, 4, generator=g).round(decimals=1)
     marks = torch.randint(2, (300, 4), generator=g).float()
-    for x in (gauss, pixels, marks, torch.cat([gauss[:, :2], marks[:, :2]], 1)):
+    bounded = torch.randn(300, 4, generator=g).clamp(-1, 1) / 2 + 0.5  # it meets its bounds often, but not in each part
+    for x in (gauss, pixels, marks, bounded, torch.cat([gauss[:, :2], marks[:, :2]], 1)):
         assert features.look(task(x)).codes == (), str(features.look(task(x)))
     assert features.look(tw.Task.load("digits")).codes == ()
 
@@ -169,14 +170,13 @@ def test_badly_scaled_inputs_are_found_and_a_number_that_is_none():
     x = rows() / SCALES
     y = (x[:, 0] > 0).long()
     x[7, 2] = float("inf")
-    bad = tw.Task(
-        model=lambda: nn.Linear(4, 2), train=(x[:300], y[:300]), valid=(x[300:], y[300:]), batch_size=20, epochs=1
-    )
-    try:
-        codes = features.look(bad).codes
-    except BadData:
-        codes = ("input-non-finite",)
-    assert "input-non-finite" in codes
+    how = {"model": lambda: nn.Linear(4, 2), "valid": (x[300:], y[300:]), "epochs": 1}
+    with pytest.raises(BadData, match="infinite, the first in row 7"):
+        features.look(tw.Task(train=(x[:300], y[:300]), batch_size=20, **how))
+    x[7, 2] = 3
+    for transform in (lambda x: (x + 2).sqrt(), lambda x: x - torch.inf):  # in some rows, in all
+        made = tw.Task(train=(x[:300], y[:300]), batch_size=20, transform=transform, **how)
+        assert features.look(made).codes[0] == "input-non-finite" and "not finite" in str(features.look(made))
 
 
 def test_transforms_that_differ_are_other_tasks():

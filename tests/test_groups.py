@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from thalweg import groups
+from thalweg import groups, norms
 from thalweg.errors import BadOption
 
 
@@ -227,3 +227,12 @@ def test_an_error_leaves_the_model_as_it_was():
     with pytest.raises(BadOption):
         groups.make(net, freeze=["head.*", "nowhere"])
     assert all(p.requires_grad for p in net.parameters())
+
+
+def test_the_parts_of_a_calculated_weight_answer_to_its_name():
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    norms.swap(net, "weight", lambda m: m(torch.randn(5, 4)))
+    made = groups.make(net, lr=0.1, patterns={"2.weight": {"lr_scale": 10}}, freeze=["0.weight"])
+    parts = {f"2.parametrizations.weight.original{i}" for i in (0, 1)}
+    assert [set(g["param_names"]) for g in made if g["lr"] == 1.0] == [parts]
+    assert not any(p.requires_grad for n, p in net.named_parameters() if n.startswith("0.parametrizations"))

@@ -39,8 +39,8 @@ def test_a_swapped_model_trains_and_can_be_undone(kind, how):
     net, x = of_kind(kind)
     names = {k: v.clone() for k, v in net.state_dict().items()}
     before, modules = in_eval(net, x), [type(m) for m in net.modules()]
-    if how == "instance" and kind in ("mlp", "shared"):
-        with pytest.raises(BadOption, match=r"norm: \S+: instance norm needs positions"):
+    if how == "instance" and kind in ("mlp", "shared", "transformer"):
+        with pytest.raises(BadOption, match=r"norm: \S+: instance norm averages over positions"):
             swap(net, how, lambda m: m(x))
         assert torch.equal(in_eval(net, x), before)
         return
@@ -130,10 +130,38 @@ def test_each_kind_normalizes_what_it_says(shape):
     batch = norms.make("batch", None, shape, last=True).train()(x)
     assert batch.shape == x.shape and torch.allclose(batch.mean(rows), torch.zeros(8), atol=1e-5)
     group = norms.make("group", 2, shape, last=True)(x)
-    assert group.shape == x.shape and torch.allclose(group[0].reshape(-1, 2, 4).mean((0, 2)), torch.zeros(2), atol=1e-5)
-    if len(shape) > 2:
-        instance = norms.make("instance", None, shape, last=True)(x)
-        assert torch.allclose(instance.mean(tuple(range(1, len(shape) - 1))), torch.zeros(6, 8), atol=1e-5)
+    assert group.shape == x.shape and torch.allclose(group.reshape(-1, 2, 4).mean(2), torch.zeros(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["layer", "group(4)", "rms"])
+@pytest.mark.parametrize("last", [True, False])
+def test_no_position_of_a_sequence_sees_another(how, last):
+    kind, groups = norms.kinds.read(how)
+    x = torch.randn(6, 5, 8) if last else torch.randn(6, 8, 5)
+    norm = norms.make(kind, groups, x.shape, last=last)
+    later = x.clone()
+    (later[:, 3:] if last else later[..., 3:]).add_(7)
+    a, b = (norm(v) if last else norm(v).movedim(1, -1) for v in (x, later))
+    assert torch.equal(a[:, :3], b[:, :3]) and not torch.allclose(a[:, 3:], b[:, 3:] * 0 + 7)
+
+
+def test_a_function_that_normalizes_is_named_and_arguments_may_have_names():
+    class Functions(nn.Module):
+        def __init__(self, own):
+            super().__init__()
+            self.a, self.n, self.head, self.own = nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2), own
+
+        def forward(self, x):
+            x = self.a(input=x)
+            x = nn.functional.layer_norm(x, (8,)) if self.own else self.n(input=x)
+            return self.head(torch.relu(x))
+
+    net = nn.Sequential(Functions(True))
+    with pytest.raises(BadTask, match=r"norm: 0 \(Functions\) calls a normalization as a function"):
+        swap(net, "batch", lambda m: m(torch.randn(6, 4)))
+    net = nn.Sequential(Functions(False))
+    swap(net, "batch", lambda m: m(torch.randn(6, 4)))
+    assert isinstance(net[0].n, nn.BatchNorm1d)
 
 
 def test_kinds_of_pictures():

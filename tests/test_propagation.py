@@ -134,7 +134,7 @@ def test_the_theory_is_the_integral_over_a_normal_distribution(name):
         steep = integrate.quad(lambda z, q=q: slope(z, q) ** 2 * stats.norm.pdf(z), -9, 9, points=[0])[0]
         assert theory(name, q)[1] == pytest.approx(steep, rel=5e-3)
     assert theory("softmax", 1.0) is None and theory("relu", math.nan) is None and theory(None, 2.0) == (2.0, 1.0)
-    assert theory("leaky_relu", 1.0, 0.5)[0] == pytest.approx((1 + 0.25) / 2, rel=2e-3)
+    assert theory("leaky_relu", 1.0, (0.5,))[0] == pytest.approx((1 + 0.25) / 2, rel=2e-3)
 
 
 def test_behind_a_norm_the_size_of_the_input_does_not_matter():

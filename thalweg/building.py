@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
-from . import inits, norms, trial
-from .batch import Batch
+from . import groups, inits, norms, trial
+from .batch import Batch, make_batch, map_leaves
 from .errors import BadOption
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ROWS = 256  # of the training data, at least: on these LSUV sees variances
 MARK = "built_by_recipe"  # the attribute of a model that says what was carried out on it; copies have it too
+BY_SIZE = {"sgd", "momentum", "nesterov", "asgd", "schedulefreesgd"}  # their steps are as long as the gradient says
 
 
 def changes(recipe: Recipe) -> bool:
@@ -41,11 +43,24 @@ def build(task: Task, recipe: Recipe, seed: int, **arguments: Any) -> nn.Module:
         >>> build(thalweg.Task.load("digits"), thalweg.Recipe("sgd", norm="batch"), seed=0)[0].norm.num_features
         32
     """
+    return built(task, recipe, seed, **arguments)[0]
+
+
+def built(task: Task, recipe: Recipe, seed: int, **arguments: Any) -> tuple[nn.Module, list[Any]]:
+    """As `build`, and what was done: a `thalweg.norms.Swap` and a `thalweg.inits.Initialization`, or [] for nothing.
+
+    Example:
+        >>> import thalweg
+        >>> _, (swap, init) = built(thalweg.Task.load("digits"), thalweg.Recipe("sgd", norm="batch"), seed=0)
+        >>> print(swap)
+        0.norm: BatchNorm1d(32)
+        0.bias: dropped, the normalization takes it away
+    """
     model = task.build(seed, **arguments)
-    if changes(recipe):
-        batch = sample(task)
-        apply(model, recipe, lambda m: outputs(task, m, batch), seed, lambda n: prior(task, n))
-    return model
+    if not changes(recipe):
+        return model, []
+    batch = sample(task)
+    return model, apply(model, recipe, lambda m: outputs(task, m, batch), seed, lambda n: prior(task, n))
 
 
 def sample(task: Task) -> Batch:
@@ -61,32 +76,55 @@ def sample(task: Task) -> Batch:
 
 def outputs(task: Task, model: nn.Module, batch: Batch) -> Any:
     """What a model gives on a batch: its output, or its loss where it has no other."""
-    loss, output = task.loss_and_output(model, batch)
+    loss, output = task.loss_and_output(model, fresh(batch))
     return loss if output is None else output
+
+
+def fresh(batch: Batch) -> Batch:
+    """A copy, for models that write into their inputs."""
+    return make_batch(map_leaves(torch.clone, batch.raw))
 
 
 def prior(task: Task, numbers: int) -> Tensor | None:
     """The bias that says what the training targets say, for an output of so many numbers."""
     data = task.prepare()
-    targets = data.train.target_sample()
+    targets = data.train.target_sample(seed=task.seed)
     return None if targets is None else inits.output_prior(data.kind, targets, numbers)
 
 
 def apply(
-    model: nn.Module, recipe: Recipe, forward: Callable[[nn.Module], Any], seed: int, prior: inits.Prior
+    model: nn.Module, recipe: Recipe, forward: Callable[[nn.Module], Any], seed: int | None, prior: inits.Prior
 ) -> list[Any]:
-    """Carry out ``norm`` and then ``init`` of a recipe on a model, in place; what was done."""
-    swap = norms.swap(model, recipe.norm, forward)
+    """Carry out ``norm`` and then ``init`` of a recipe on a model, in place; what was done. What it freezes stays."""
+    names = groups.hold(model, recipe.freeze)
+
+    def thaw() -> None:
+        for parameter in names:
+            parameter.requires_grad_(True)
+
     try:
-        done = [swap, inits.initialize(model, recipe.init, forward, seed=seed, prior=prior)]
+        swap = norms.swap(model, recipe.norm, forward).then(thaw)
+    except BaseException:
+        thaw()
+        raise
+    try:
+        done = inits.initialize(model, recipe.init, forward, seed=seed, prior=prior)
     except BaseException:
         swap.undo()
         raise
-    setattr(model, MARK, (recipe.norm, recipe.init))
-    return done
+    setattr(model, MARK, (recipe.norm, recipe.init, done.groups))
+    return [swap.then(lambda: delattr(model, MARK)), done]
 
 
-def apply_to_inputs(model: nn.Module, recipe: Recipe, inputs: Any, targets: Tensor | None, seed: int) -> list[Any]:
+def rates(model: nn.Module, recipe: Recipe) -> dict[str, dict[str, float]]:
+    """The groups that go with a model's weights (``mup``): none for optimizers whose steps follow the gradient's size."""
+    mark = getattr(model, MARK, None)
+    return {} if mark is None or recipe.optimizer in BY_SIZE else mark[2]
+
+
+def apply_to_inputs(
+    model: nn.Module, recipe: Recipe, inputs: Any, targets: Tensor | None, seed: int | None
+) -> list[Any]:
     """As `apply`, with a batch of inputs and perhaps targets; see `Recipe.initialize`."""
     kind = ""
     if targets is not None:
@@ -94,7 +132,7 @@ def apply_to_inputs(model: nn.Module, recipe: Recipe, inputs: Any, targets: Tens
         if targets.is_floating_point() and bool(((targets == 0) | (targets == 1)).all()):
             kind = "binary"
     found = (lambda n: inits.output_prior(kind, targets, n)) if targets is not None else (lambda n: None)
-    return apply(model, recipe, lambda m: trial.call(m, inputs), seed, found)
+    return apply(model, recipe, lambda m: trial.call(m, map_leaves(torch.clone, inputs)), seed, found)
 
 
 def check(model: nn.Module, recipe: Recipe) -> None:
@@ -103,7 +141,7 @@ def check(model: nn.Module, recipe: Recipe) -> None:
     Raises:
         BadOption: norm or init were not carried out on it.
     """
-    if changes(recipe) and getattr(model, MARK, None) != (recipe.norm, recipe.init):
+    if changes(recipe) and getattr(model, MARK, ())[:2] != (recipe.norm, recipe.init):
         asked = ", ".join(
             f"{n}={v}" for n, v in (("norm", recipe.norm), ("init", recipe.init)) if v not in ("keep", "torch")
         )

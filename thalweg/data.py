@@ -86,15 +86,17 @@ class Feed(ABC):
     def to(self, device: torch.device) -> Feed:
         """The same data, whose batches lie on ``device``."""
 
-    def target_sample(self, limit: int = 10_000) -> Tensor | None:
-        """Targets of the first rows (about ``limit``), or None where the data have no tensor of targets."""
+    def target_sample(self, limit: int = 10_000, seed: int | None = None) -> Tensor | None:
+        """Targets of about ``limit`` rows, with a seed those of training's first batches; None: they are no tensor."""
         found: list[Tensor] = []
-        for batch in self.batches(min(limit, 256)):
+        for batch in self.batches(min(limit, 256), seed=seed):
             if not isinstance(batch.targets, Tensor):
                 return None
             found.append(batch.targets)
             if sum(map(len, found)) >= limit:
                 break
+        if not found:
+            return None
         shapes = {part.shape[1:] for part in found}
         return torch.cat(found) if len(shapes) == 1 else found[0]  # padded batches differ in width
 
@@ -175,6 +177,10 @@ class Tensors(Feed):
         )  # fmt: skip
         made.device, made.transform, made.copies = self.device, self.transform, self.copies
         return made
+
+    def target_sample(self, limit: int = 10_000, seed: int | None = None) -> Tensor | None:
+        """All targets: they are in memory."""
+        return self.targets
 
     @property
     def bytes(self) -> int:

@@ -17,6 +17,7 @@ _FACTOR = errors.Allowed("a number in (0, 1]", lambda v: errors.POSITIVE.test(v)
 _CHECKED = {"lr": errors.NOT_NEGATIVE, "lr_scale": errors.POSITIVE, "weight_decay": errors.NOT_NEGATIVE}
 _RESERVED = ("params", "param_names", "name")
 _NORM = re.compile(r"norm(\dd)?$", re.I)
+_CALCULATED = re.compile(r"parametrizations\.(\w+)\.original\d*$")
 _SHOWN = 8  # names in a message
 
 
@@ -70,7 +71,7 @@ def make(
     Source: rates by layer: J. Howard, S. Ruder, arXiv 1801.06146, section 3.2; no decay of biases and norms: T. He et al.,
     arXiv 1812.01187, section 3.1.
     """
-    patterns, freeze = dict(patterns or {}), tuple(freeze)
+    patterns, frozen = dict(patterns or {}), tuple(freeze)
     for name, value, allowed in (
         ("lr", lr, errors.optional(errors.NOT_NEGATIVE)),
         ("weight_decay", weight_decay, errors.optional(errors.NOT_NEGATIVE)),
@@ -81,14 +82,13 @@ def make(
         errors.check(owner, name, value, allowed)
     _check_options(patterns, lr, layer_decay, owner)
     names = _names(model)
-    check_patterns((*patterns, *freeze), [name for every in names.values() for name in every], owner)
+    check_patterns((*patterns, *frozen), [name for every in names.values() for name in every], owner)
 
     decayed = matrices(model, embeddings=decay_embeddings) if decay == "matrices" else set()
     depth_of = depths(model) if layer_decay is not None else {}
     groups: dict[Any, dict[str, Any]] = {}
+    hold(model, frozen)
     for parameter, every in names.items():
-        if any(_first(every, [pattern]) for pattern in freeze):
-            parameter.requires_grad_(False)
         if not parameter.requires_grad:
             continue
         name, match = every[0], _first(every, patterns)
@@ -110,6 +110,21 @@ def make(
     if not groups:
         raise errors.BadOption(f"{owner}: nothing left to train: every parameter is frozen", "freeze fewer parameters")
     return list(groups.values())
+
+
+def hold(model: nn.Module, patterns: Iterable[str]) -> list[nn.Parameter]:
+    """Set what patterns name not to require a gradient; those that did before.
+
+    Example:
+        >>> import torch
+        >>> len(hold(torch.nn.Linear(2, 1), ["weight"]))
+        1
+    """
+    patterns = list(patterns)
+    found = [p for p, names in _names(model).items() if p.requires_grad and _first(names, patterns)]
+    for parameter in found:
+        parameter.requires_grad_(False)
+    return found
 
 
 def matrices(model: nn.Module, embeddings: bool = True) -> set[str]:
@@ -217,10 +232,14 @@ def _check_options(patterns: Mapping[str, Any], lr: float | None, layer_decay: f
 
 
 def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
-    """Every parameter once, in the model's order, with all its names; shared ones have several."""
+    """Every parameter once, in the model's order, with all its names; shared ones have several.
+
+    A part of a calculated weight, as of weight normalization, answers to the weight's name too.
+    """
     names: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(parameter, []).append(name)
+        plain = _CALCULATED.sub(r"\1", name)
+        names.setdefault(parameter, []).extend([name] if plain == name else [name, plain])
     return names
 
 

@@ -11,22 +11,24 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 NODES, ENDS = 4000, 10.0  # of the mean over a normal distribution, in standard deviations
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "gelu": F.gelu, "silu": F.silu, "mish": F.mish,
-    "elu": F.elu, "softplus": F.softplus, "hardtanh": F.hardtanh, "hardswish": F.hardswish, "sin": torch.sin,
-    "cos": torch.cos, "abs": torch.abs, "hardsigmoid": F.hardsigmoid,
+KNOWN = {
+    "relu", "leaky_relu", "elu", "gelu", "silu", "mish", "tanh", "sigmoid", "hardtanh", "hardswish", "hardsigmoid",
+    "softplus", "sin", "cos", "abs", "threshold",
 }  # fmt: skip
 
 
-def theory(activation: str | None, q: float, slope: float = 0.0) -> tuple[float, float] | None:
+def theory(activation: str | None, q: float, numbers: tuple[float, ...] = ()) -> tuple[float, float] | None:
     """E[φ(√q z)²] and E[φ'(√q z)²] of a non-linearity, z normal; None where it is not known.
+
+    Args:
+        activation: torch's operator; None: none.
+        q: mean square of what goes into it.
+        numbers: its further arguments: ``(0.0, 6.0)`` makes ``hardtanh`` a ReLU6.
 
     Example:
         >>> [round(value, 4) for value in theory("relu", 4.0)]
@@ -36,13 +38,14 @@ def theory(activation: str | None, q: float, slope: float = 0.0) -> tuple[float,
         return None
     if activation is None:
         return q, 1.0
-    function = (lambda x: F.leaky_relu(x, slope)) if activation == "leaky_relu" else FUNCTIONS.get(activation)
-    if function is None:
+    name = "leaky_relu" if activation == "prelu_kernel" else activation
+    if name not in KNOWN:
         return None
+    function = getattr(torch.ops.aten, name)
     z, density = _normal()
     x = (math.sqrt(q) * z).requires_grad_()
     with torch.enable_grad():
-        y = function(x)
+        y = function(x, *numbers)
         [slopes] = torch.autograd.grad(y.sum(), x)
     return float(y.detach().square() @ density), float(slopes.square() @ density)
 

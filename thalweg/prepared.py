@@ -133,7 +133,7 @@ def prepare(task: Task) -> Prepared:
         if not structure:
             raise BadTask("the model has no parameters", "register them as nn.Parameter or as submodules")
         fixed = _is_fixed(task, model, notes)
-        targets = train.targets if isinstance(train, Tensors) else train.target_sample(1000)
+        targets = train.target_sample(1000)
         loss = copy.deepcopy(task.loss).to(device) if isinstance(task.loss, nn.Module) else task.loss
         given = map_leaves(Tensor.clone, batch.inputs)
         with torch.enable_grad(), task._autocast():

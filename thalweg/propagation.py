@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from . import building
+from . import building, loop
 from .batch import leaves
 from .cohort import Solo
 from .console import columns
 from .errors import COUNT, Allowed, check
-from .inits import Weights, fans
+from .inits import Weights
 from .mean_field import theory
 from .modes import batch_statistics, evaluating
 from .recipe import Recipe
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BINS = 32
 RANK_ROWS = 128  # rows of which the effective rank is taken
-SATURATED = {"tanh": (-0.97, 0.97), "sigmoid": (0.03, 0.97), "hardtanh": (-0.97, 0.97)}
+SATURATED = {"tanh": (-0.97, 0.97), "sigmoid": (0.03, 0.97)}
 STEPS = Allowed("a whole number >= 0", lambda v: v == 0 or COUNT.test(v))
 
 
@@ -142,24 +142,29 @@ class _Listening(Looking):  # type: ignore[no-untyped-call]
         self.taken: dict[str, Tensor] = {}
         self.product: dict[str, Tensor] = {}
         self.given: dict[str, Tensor] = {}
+        self.values: dict[str, Tensor] = {}
+        self.square: dict[str, float] = {}  # mean squares of what layers take
 
-    def act(
-        self, kind: str, weights: list[tuple[Tensor, str]], direct: frozenset[str], given: list[Tensor], out: Any
-    ) -> frozenset[str]:
+    def act(self, own: Any, direct: frozenset[str], given: list[Tensor], out: Any) -> frozenset[str]:
         """A layer's first product."""
         known = set(self.layers)
-        found = super().act(kind, weights, direct, given, out)
+        found = super().act(own, direct, given, out)
         x = next(x for x in given if not self.trail(x).parameter)
         for name in found - known:
             self.taken[name], self.product[name] = x, leaves(out)[0]
-            self.given[name] = self.product[name]
+            self._see(name, self.product[name])
+            self.square[name] = _square(x) if x.is_floating_point() else 1.0
         return found
 
     def passed(self, direct: frozenset[str], out: Any) -> None:
         """A bias, a normalization or a non-linearity comes first behind a layer."""
         for name in direct:
             if not self.layers[name].settled and self.layers[name].branch is None:
-                self.given[name] = leaves(out)[0]
+                self._see(name, leaves(out)[0])
+
+    def _see(self, name: str, out: Tensor) -> None:
+        """Keep the tensor, and its numbers as they are now: what is added to it in place comes later."""
+        self.given[name], self.values[name] = out, out.detach().float().clone()
 
 
 def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: int = 0) -> Signal:
@@ -191,19 +196,15 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
         memory, task = task._memory, replace(task, compile=False)
         task._memory.update(memory)
     with stream(seed, "dropout"):
-        solo = Solo(task, recipe, seed, max(1, steps))
+        solo = Solo(task, recipe, seed, loop.horizon(task, recipe))
         layers, loss, rows = _look(task, solo.model, recipe)
         later: tuple[LayerSignal, ...] = ()
+        updates = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed=seed)
+        for _, batches in zip(range(steps), updates, strict=False):
+            for batch, share in batches:
+                solo.backward(solo.forward(batch), share)
+            solo.step()
         if steps:
-            done, epoch = 0, 0
-            while done < steps:
-                for batch in data.train.training(recipe.batch_size or data.batch_size, [seed], epoch):
-                    solo.backward(solo.forward(batch), 1.0)
-                    solo.step()
-                    done += 1
-                    if done == steps:
-                        break
-                epoch += 1
             later = _look(task, solo.model, recipe)[0]
     return Signal(layers, later, steps, loss, rows)
 
@@ -211,8 +212,9 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
 def _look(task: Task, model: nn.Module, recipe: Recipe) -> tuple[tuple[LayerSignal, ...], float, int]:
     batch, listening = building.sample(task), _Listening(model)
     with evaluating(model), batch_statistics(model), _not_in_place(model), torch.enable_grad():
-        with listening:
-            loss = task.loss_of(model, batch)
+        losses: list[Tensor] = []
+        listening.during(lambda m: losses.append(task.loss_of(m, building.fresh(batch))))
+        loss = losses[-1]
         held = {id(x): x for kept in (listening.taken, listening.given) for x in kept.values() if x.requires_grad}
         for x in held.values():
             x.retain_grad()
@@ -243,27 +245,26 @@ def _updates(model: nn.Module, recipe: Recipe) -> dict[str, float]:
 def _measure(layer: Layer, seen: _Listening, weights: Weights, ratios: dict[str, float]) -> LayerSignal:
     x, product, a = seen.taken[layer.weight], seen.product[layer.weight], seen.given[layer.weight]
     weight, named = weights.read(layer.weight), weights.named
-    floating = x.is_floating_point()
-    values = a.detach().float()
-    before, after = (_square(x) if floating else 1.0), _square(a)
+    floating, values = x.is_floating_point(), seen.values[layer.weight]
+    before, after = seen.square[layer.weight], _square(values)
     span = (float(values.min()), float(values.max()))
     fine = all(map(math.isfinite, span))
     counts = torch.histc(values, BINS, *span).int().tolist() if fine else [0] * BINS
     gradient = named[layer.weight].grad
     forward = backward = None
     activation = None if layer.branch else layer.activation  # behind the sum
-    moments = theory(activation, _expected(layer, weight, named, before), layer.slope)
+    moments = theory(activation, _expected(layer, weight, named, before), layer.numbers)
     if moments is not None and layer.kind in ("linear", "convolution") and floating:
         forward = moments[0] / before if before else None
-        backward = fans(weight)[1] / _strides(x, product) * float(weight.float().square().mean()) * moments[1]
+        backward = layer.fans[1] / _strides(x, product) * float(weight.float().square().mean()) * moments[1]
         backward = None if layer.norm is not None else backward
     both = x.grad is not None and a.grad is not None
     received = _square(a.grad) if both and a.grad is not None else 0.0
     units = (
         values.reshape(-1, values.shape[-1]) if layer.kind != "convolution" else values.movedim(1, -1).flatten(0, -2)
     )
-    low, high = SATURATED.get(activation or "", (-math.inf, math.inf))
-    flat = activation in SATURATED
+    low, high = _flat_ends(activation, layer.numbers)
+    flat = math.isfinite(low)
     return LayerSignal(
         name=layer.name,
         kind=layer.kind,
@@ -274,7 +275,7 @@ def _measure(layer: Layer, seen: _Listening, weights: Weights, ratios: dict[str,
         histogram=(tuple(counts), *span),
         dead=float((units == 0).all(0).float().mean()) if activation == "relu" else None,
         saturated=float(((values < low) | (values > high)).float().mean()) if flat else None,
-        effective_rank=effective_rank(units[:RANK_ROWS]),
+        effective_rank=effective_rank(units[:: -(-len(units) // RANK_ROWS)]),
         gradient_norm=float(gradient.double().norm()) if gradient is not None else math.nan,
         update_ratio=ratios.get(layer.weight, math.nan),
         factor=after / before if before else math.nan,
@@ -282,6 +283,15 @@ def _measure(layer: Layer, seen: _Listening, weights: Weights, ratios: dict[str,
         gradient_factor=_square(x.grad) / received if received and x.grad is not None else None,
         predicted_gradient_factor=backward,
     )
+
+
+def _flat_ends(activation: str | None, numbers: tuple[float, ...]) -> tuple[float, float]:
+    """Below and above which a non-linearity is flat."""
+    if activation == "hardtanh":  # with its own ends; a ReLU6 is one
+        low, high = numbers if len(numbers) == 2 else (-1.0, 1.0)
+        room = 0.015 * (high - low)
+        return low + room, high - room
+    return SATURATED.get(activation or "", (-math.inf, math.inf))
 
 
 def _square(x: Tensor) -> float:
@@ -300,7 +310,7 @@ def _expected(layer: Layer, weight: Tensor, named: Mapping[str, Tensor], before:
         shift = named.get(layer.norm.removesuffix("weight") + "bias") if layer.norm else None
         return (_square(scale) if scale is not None else 1.0) + (_square(shift) if shift is not None else 0.0)
     bias = named.get(layer.bias or "")
-    return fans(weight)[0] * _square(weight) * before + (_square(bias) if bias is not None else 0.0)
+    return layer.fans[0] * _square(weight) * before + (_square(bias) if bias is not None else 0.0)
 
 
 def effective_rank(x: Tensor) -> float:

@@ -231,24 +231,28 @@ class Recipe:
         Raises:
             BadOption: a pattern that matches no parameter, or nothing left to train.
         """
+        from . import building
+
         assert self.lr is not None
         return groups.make(
             model,
             lr=self.lr,
             layer_decay=self.layer_decay,
-            patterns=self.groups,
+            patterns=self.groups | {k: v for k, v in building.rates(model, self).items() if k not in self.groups},
             freeze=self.freeze,
             owner="Recipe",
         )
 
-    def initialize(self, model: nn.Module, inputs: Any, targets: Tensor | None = None, *, seed: int = 0) -> list[Any]:
+    def initialize(
+        self, model: nn.Module, inputs: Any, targets: Tensor | None = None, *, seed: int | None = None
+    ) -> list[Any]:
         """Carry out ``norm`` and ``init`` on a model, in place, before `build`; `thalweg.compare` does it by itself.
 
         Args:
             model: any module.
             inputs: a batch: a tensor, a tuple of what the model takes, or a dict.
             targets: of the batch, for ``output_bias``.
-            seed: of the draws.
+            seed: of the draws; None: from the global generator, as torch's own.
 
         Returns:
             What was done: a `thalweg.norms.Swap` and a `thalweg.inits.Initialization`; print them.

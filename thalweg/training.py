@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import loop, rules
+from . import building, loop, rules
 from .console import Progress, duration
 from .errors import Allowed, BadStudy, check
 from .recipe import Recipe
@@ -34,7 +34,7 @@ def train(
         task: what is trained, or the name of a task.
         recipe: how; None: AdamW; ``lr=None``: the rate is found by short runs and three or more full ones.
         seed: of weights, order, dropout and augmentation: the same seed gives the same losses.
-        folder: where trace, recipe and weights are kept; None: nowhere.
+        folder: where trace, recipe and weights are kept, and what was done to the model (``built.txt``); None: nowhere.
         quiet: no progress.
 
     Returns:
@@ -70,6 +70,9 @@ def train(
         if recipe.lr is None:
             recipe = recipe.but(lr=find_rate(task, recipe, progress))
             progress.say(f"Learning rate found: {recipe.lr:.3g}.")
+        done = "\n".join(map(str, building.built(task, recipe, seed)[1]))
+        if done:
+            progress.say(done)
         steps, written, last = loop.horizon(task, recipe), 0, time.monotonic()
 
         def observe(step: int, traces: list[Trace]) -> None:
@@ -85,6 +88,8 @@ def train(
         run, cohort = loop.run(task, recipe, seed, observe=observe)
         if store is not None:
             _keep(store, run, written, cohort.weights())
+            if done:
+                (store.folder / "built.txt").write_text(f"{done}\n", encoding="utf-8")
         progress.say(f"{run.outcome} in {duration(run.seconds)}")
     return run
 

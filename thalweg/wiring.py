@@ -6,8 +6,9 @@ as ``F.relu`` count like modules, and shared modules are one layer that is used 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ ACTIVATIONS = {
     "relu", "leaky_relu", "elu", "gelu", "silu", "mish", "tanh", "sigmoid", "hardtanh", "hardswish", "hardsigmoid",
     "softplus", "_softmax", "_prelu_kernel", "sin", "cos", "abs", "threshold", "log_sigmoid_forward", "rrelu_with_noise",
 }  # fmt: skip
+TURNS = {"t", "transpose", "permute", "numpy_T", "adjoint"}
 RECURRENT = {"mkldnn_rnn_layer", "_cudnn_rnn", "lstm", "gru", "rnn_tanh", "rnn_relu", "_thnn_fused_lstm_cell"}
 
 
@@ -46,12 +48,15 @@ class Layer:
         bias: full name of what is added to the product, None for nothing.
         activation: the operator that is the first non-linearity behind it (``relu``, ``tanh``, ...); None: there is none
             before the next layer or the output.
-        slope: of a leaky ReLU's negative side; 0 for others.
+        numbers: that go with the activation: a leaky ReLU's slope, the ends of a clipped one.
         norm: the weight of the normalization between it and its activation, or the next layer; "" for one without a weight.
         branch: where it ends a residual branch, that is, what it gives is added to something that goes around it: the
             parameter that scales the branch, of a normalization behind it, else its own weight.
         block: number of the residual branch that it is in, from 0.
         output: whether the model's output comes from it directly.
+        fans: inputs of an output number, and outputs that an input number goes into.
+        last: whether the outputs are the weight's last dimension, not its first.
+        hidden: units of a recurrent layer.
         uses: how often it acts in a forward pass.
     """
 
@@ -62,11 +67,14 @@ class Layer:
     inputs: tuple[str, ...]
     bias: str | None = None
     activation: str | None = None
-    slope: float = 0.0
+    numbers: tuple[float, ...] = ()
     norm: str | None = None
     branch: str | None = None
     block: int | None = None
     output: bool = False
+    fans: tuple[int, int] = (1, 1)
+    last: bool = False
+    hidden: int = 0
     uses: int = 1
     settled: bool = field(default=False, repr=False)  # what comes first behind it is known
 
@@ -75,13 +83,14 @@ class Layer:
 class _Trail:
     """What is known of a tensor: the layers it comes from with none between, all that it rests on, its parameter.
 
-    ``source``: the last of `SOURCES` that it depends on.
+    ``source``: the last of `SOURCES` that it depends on; ``turned``: whether it is the parameter transposed.
     """
 
     direct: frozenset[str] = frozenset()
     all: frozenset[str] = frozenset()
     parameter: str | None = None
     source: int = FIXED
+    turned: bool = False
 
 
 class Looking(TorchDispatchMode):
@@ -99,18 +108,41 @@ class Looking(TorchDispatchMode):
 
     def over(self, forward: Callable[[nn.Module], Any]) -> list[Layer]:
         """The layers that a forward pass shows; see `wiring`."""
+        with torch.no_grad(), evaluating(self.model):
+            return self.during(forward)
+
+    def during(self, forward: Callable[[nn.Module], Any]) -> list[Layer]:
+        """As `over`, in the mode that the model is in; what is calculated from its output, as a loss, is not looked at."""
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # else its products are one operator
+        handles = [
+            self.model.register_forward_pre_hook(self._begin, prepend=True),
+            self.model.register_forward_hook(self._end, always_call=True),
+        ]
         try:
-            with torch.no_grad(), evaluating(self.model), self:
-                out = forward(self.model)
+            out = forward(self.model)
+            if not self.layers:  # a part of the model was called
+                with self:
+                    out = forward(self.model)
+                self._outputs(out)
         finally:
+            for handle in handles:
+                handle.remove()
             torch.backends.mha.set_fastpath_enabled(fast)
+        self.alive.clear()
+        return list(self.layers.values())
+
+    def _begin(self, _module: nn.Module, _taken: Any) -> None:
+        self.__enter__()  # type: ignore[no-untyped-call]
+
+    def _end(self, _module: nn.Module, _taken: Any, out: Any) -> None:
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self._outputs(out)
+
+    def _outputs(self, out: Any) -> None:
         for x in leaves(out):
             for weight in self.trail(x).direct:
                 self.layers[weight].output = True
-        self.alive.clear()
-        return list(self.layers.values())
 
     def trail(self, x: Tensor) -> _Trail:
         """What is known of a tensor; one that nobody has made belongs to the batch."""
@@ -122,25 +154,27 @@ class Looking(TorchDispatchMode):
         name = str(func).split(".")[1].rstrip("_")
         given = leaves((args, kwargs or {}))
         trails = [self.trail(x) for x in given]
-        weights = [(x, t.parameter) for x, t in zip(given, trails, strict=True) if t.parameter]
+        weights = [t.parameter for t in trails if t.parameter]
         direct = frozenset[str]().union(*(t.direct for t in trails))
         rests = frozenset[str]().union(*(t.all for t in trails))
         source, kind = max((t.source for t in trails), default=MADE), _kind(name)
         acts = kind is not None and any(t.parameter is None for t in trails)
         if weights and source == FIXED and not acts:  # a weight that is calculated from weights
-            self.mark(out, _Trail(parameter=max(weights, key=lambda w: w[0].ndim)[1]))
+            self.mark(out, self._calculated(name, given, trails) if kind is None else _Trail())
             return out
-        if weights and kind and acts:
-            direct = self.act(kind, weights, direct, given, out)
+        own = _acting(name, kind, args, given, self.trail) if kind and acts else None
+        if own is not None:
+            direct = self.act(own, direct, given, out)
             rests |= direct
         elif kind == "linear":  # a product of two results, as in attention
             self.settle(direct, done=True)
         elif name in NORMS:
+            self.normalized()
             self.passed(direct, out)
-            self.settle(direct, norm=next((p for _, p in weights), ""))
+            self.settle(direct, norm=next(iter(weights), ""))
         elif name in ACTIVATIONS:
             self.passed(direct, out)
-            self.settle(direct, activation=name.lstrip("_"), slope=_slope(name, args), done=True)
+            self.settle(direct, activation=name.lstrip("_"), numbers=_numbers(name, args), done=True)
         elif name == "add" and len(given) > 1:
             self.add(given, trails, direct, out)
         self.mark(out, _Trail(direct, rests, None, source))
@@ -155,24 +189,31 @@ class Looking(TorchDispatchMode):
     def passed(self, direct: frozenset[str], out: Any) -> None:
         """What layers gave went through a bias, a normalization or a non-linearity."""
 
-    def act(
-        self, kind: str, weights: list[tuple[Tensor, str]], direct: frozenset[str], given: list[Tensor], out: Any
-    ) -> frozenset[str]:
+    def normalized(self) -> None:
+        """A normalization acts."""
+
+    def _calculated(self, name: str, given: list[Tensor], trails: list[_Trail]) -> _Trail:
+        """What an operator makes of parameters: the largest of them, in another form."""
+        trail = max(zip(given, trails, strict=True), key=lambda pair: (bool(pair[1].parameter), pair[0].ndim))[1]
+        return replace(trail, turned=trail.turned != (name in TURNS))
+
+    def act(self, own: _Acting, direct: frozenset[str], given: list[Tensor], out: Any) -> frozenset[str]:
         """A weight acts, or the several of a recurrent layer; the layers before it have no non-linearity but what was seen."""
         self.settle(direct, done=True)
         shape = tuple(leaves(out)[0].shape)
-        matrices = [name for x, name in weights if x.ndim > 1]
-        bias = next((name for x, name in weights if x.ndim == 1), None)
-        for weight in matrices[: None if kind == "recurrent" else 1]:
+        for weight in own.weights:
             if weight in self.layers:
                 self.layers[weight].uses += 1
                 continue
-            owner = weight.partition("parametrizations.")[0].rstrip(".")
-            owner = owner if "parametrizations." in weight else weight.rpartition(".")[0]
-            inside = isinstance(self.modules.get(owner), nn.RNNBase | nn.RNNCellBase)
-            own = "recurrent" if inside else kind
-            self.layers[weight] = Layer(weight, owner, own, shape, tuple(sorted(direct)), bias)
-        return frozenset(matrices)
+            owner, calculated, _ = weight.partition("parametrizations.")
+            owner = owner.rstrip(".") if calculated else weight.rpartition(".")[0]
+            module = self.modules.get(owner)
+            kind = "recurrent" if isinstance(module, nn.RNNBase | nn.RNNCellBase) else own.kind
+            self.layers[weight] = Layer(
+                weight, owner, kind, shape, tuple(sorted(direct)), own.bias, fans=own.fans, last=own.last,
+                hidden=int(getattr(module, "hidden_size", 0)),
+            )  # fmt: skip
+        return frozenset(own.weights)
 
     def settle(self, direct: Iterable[str], done: bool = False, **seen: Any) -> None:
         """What comes behind layers, where it was not known."""
@@ -191,13 +232,22 @@ class Looking(TorchDispatchMode):
                     layer.bias = bias
                     self.passed(frozenset({layer.weight}), out)
             return
-        for branch, around in (trails[:2], trails[1::-1]):
-            if (around.all or around.source == BATCH) and around.all < branch.all and given[0].shape == given[1].shape:
-                for weight in branch.direct - around.direct:
-                    self.layers[weight].branch = self.layers[weight].norm or weight
-                for weight in branch.all - around.all:
-                    self.layers[weight].block = self.blocks
-                self.blocks += 1
+        a, b = trails[:2]
+        alone = a.all - b.all, b.all - a.all
+        shared = bool(a.all & b.all) or (a.source == b.source == BATCH)
+        longer = 0 if len(alone[0]) > len(alone[1]) else 1
+        branch, around = (a, b) if longer == 0 else (b, a)
+        # Around a branch goes what it begins with, at most through one layer that gives it another width.
+        if not shared or len(alone[1 - longer]) > 1 or not alone[longer] or given[0].shape != given[1].shape:
+            return
+        if len(alone[0]) == len(alone[1]) or not (around.all or around.source == BATCH):
+            return
+        for weight in branch.direct - around.direct:
+            self.layers[weight].branch = self.layers[weight].norm or weight
+        for weight in alone[longer]:
+            if self.layers[weight].block is None:
+                self.layers[weight].block = self.blocks
+        self.blocks += 1
 
 
 # Set here, since torch wraps a method that is defined under this name, and the wrapper imports its compiler: seconds.
@@ -212,10 +262,54 @@ def _kind(name: str) -> str | None:
     return "embedding" if name == "embedding" else "recurrent" if name in RECURRENT else None
 
 
-def _slope(name: str, args: Any) -> float:
-    if name != "leaky_relu":
-        return 0.0
-    return float(args[1]) if len(args) > 1 else 0.01
+@dataclass(frozen=True)
+class _Acting:
+    """A weight, or several, in an operator: see `Layer`."""
+
+    weights: tuple[str, ...]
+    kind: str
+    bias: str | None
+    fans: tuple[int, int]
+    last: bool = False
+
+
+def _acting(name: str, kind: str, args: Any, given: list[Tensor], trail: Callable[[Tensor], _Trail]) -> _Acting | None:
+    """The weight of a product, a convolution, a look-up or a recurrent layer; None where it is a product of results."""
+    if kind == "recurrent":
+        own = [(x, place.parameter) for x in given if (place := trail(x)).parameter]
+        weights = tuple(str(weight) for x, weight in own if x.ndim > 1)
+        bias = next((vector for x, vector in own if x.ndim == 1), None)
+        return _Acting(weights, kind, bias, (int(own[0][0].shape[-1]), int(own[0][0].shape[0]))) if weights else None
+    if kind == "convolution":
+        weight, bias_of = args[1], args[2] if len(args) > 2 else None
+        place = trail(weight)
+        bias = trail(bias_of).parameter if isinstance(bias_of, Tensor) else None
+        transposed, groups = (bool(args[6]), int(args[8])) if len(args) > 8 else (False, 1)
+        inside, outside = weight.shape[1], weight.shape[0] // groups
+        fans = (outside, inside) if transposed else (inside, outside)
+        size = math.prod(weight.shape[2:])
+        wide = (fans[0] * size, fans[1] * size)
+        return _Acting((place.parameter,), kind, bias, wide, transposed) if place.parameter else None
+    if kind == "embedding":
+        place = trail(args[0])
+        return _Acting((place.parameter,), kind, None, (1, args[0].shape[1]), True) if place.parameter else None
+    added = name in ("addmm", "baddbmm")
+    bias = trail(args[0]).parameter if added else None
+    for k, x in enumerate(args[1:3] if added else args[:2]):
+        place = trail(x)
+        if place.parameter and x.ndim > 1:
+            rows, columns = x.shape[-2:]
+            straight = (k == 1) != (name in ("linear", "_linear"))  # x @ W; F.linear turns its weight by itself
+            fans = (rows, columns) if straight else (columns, rows)
+            return _Acting((place.parameter,), kind, bias, fans, straight != place.turned)
+    return None
+
+
+def _numbers(name: str, args: Any) -> tuple[float, ...]:
+    """The numbers among an operator's arguments; of a PReLU the mean slope."""
+    if name == "_prelu_kernel":
+        return (float(args[1].mean()),)
+    return tuple(float(a) for a in args[1:] if isinstance(a, int | float) and not isinstance(a, bool))
 
 
 def wiring(model: nn.Module, forward: Callable[[nn.Module], Any]) -> list[Layer]:

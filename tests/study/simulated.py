@@ -54,9 +54,11 @@ class World:
         return Result("finished", select, judge if job.phase == "final" else math.nan)
 
 
-def play(world, field, budget=None, seeds=None):
-    """Drive the protocol through a world; returns its findings."""
-    purse = Purse(Budget.of(budget), time.monotonic())
+def play(world, field, budget=None, seeds=None, step_seconds=None):
+    """Drive the protocol through a world; returns its findings. Time is the steps' where ``step_seconds`` are given."""
+    now = [0.0 if step_seconds else time.monotonic()]
+    purse = Purse(Budget.of(budget), now[0], clock=(lambda: now[0]) if step_seconds else time.monotonic)
+    purse.expect(step_seconds or 0.0)
     steps = protocol(field, SCALE, purse, seeds)
     answer = None
     while True:
@@ -65,7 +67,9 @@ def play(world, field, budget=None, seeds=None):
         except StopIteration as end:
             return end.value
         answer = {job: world(job) for job in jobs}
-        purse.pay(len(jobs), sum(j.steps * 64 for j in jobs), sum(j.steps for j in jobs), 0.0)
+        steps_done = sum(j.steps for j in jobs)
+        now[0] += steps_done * (step_seconds or 0.0)
+        purse.pay(len(jobs), 64 * steps_done, steps_done, steps_done * (step_seconds or 0.0))
 
 
 def headlines(count, trials, seed):

@@ -255,4 +255,13 @@ def test_the_lines_build_the_model_that_the_recipe_says(toy):
     done = execute(handover.plain_torch(recipe, len(ours[0]), None, SEED, BATCH), task=task)
     check((done["losses"], ours[1], done["model"].state_dict()), ours)
     for lines in (handover.lightning(recipe, 20), handover.trainer(recipe, 20)):
-        assert 'thalweg.Recipe(norm="batch", init="lsuv+output_bias").initialize(model, inputs)' in lines
+        assert 'thalweg.Recipe(norm="batch", init="lsuv+output_bias").initialize(model, inputs, targets)' in lines
+
+
+def test_the_lines_give_the_rates_of_mup(toy):
+    task = task_of(toy, model=lambda: nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3)))
+    recipe = tw.Recipe("adam", lr=0.02, init="mup(3)", freeze=["0.bias"])
+    ours = expected(task, recipe)
+    done = execute(handover.plain_torch(recipe, len(ours[0]), None, SEED, BATCH), task=task)
+    check((done["losses"], ours[1], done["model"].state_dict()), ours)
+    assert sorted({g["initial_lr"] for g in done["optimizer"].param_groups}) == pytest.approx([0.005, 0.02])

@@ -38,6 +38,17 @@ def test_a_better_entrant_is_found_and_its_rate_is_near_the_best():
     assert abs(np.mean(rates)) < 0.15 and np.std(rates) < 0.25
 
 
+def test_rates_that_follow_a_border_leave_the_seconds_of_the_finals():
+    class Rising(World):
+        def __call__(self, job):
+            result = super().__call__(job)
+            return Result("finished", 50 + 10 * math.log10(job.recipe.lr), result.judge)
+
+    findings = play(Rising(np.random.default_rng(0), edge=1e30), entrants(12), "330s", step_seconds=1e-3)
+    assert not findings.not_tried and len(findings.finalists) == 12
+    assert {len(f.results) for f in findings.finalists} == {10}
+
+
 def test_finals_use_fresh_seeds_shared_by_all_and_nothing_else_is_judged():
     w = world(gains={"e0": 5.0})
     findings = play(w, entrants(3))

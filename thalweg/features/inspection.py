@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..console import columns
 from ..errors import BadData
-from .transforms import FLOOR, inverse, rows_of
+from .transforms import FLOOR, WIDEST, inverse, rows_of
 
 if TYPE_CHECKING:
     from ..task import Task
@@ -26,13 +26,17 @@ LEAST = 20  # training rows, below which nothing is said about leaks
 def condition(x: Tensor) -> float:
     """λmax/λmin of the Gram matrix XᵀX/N of rows, over the directions that vary: how long the first layer's valley is.
 
+    Of more than `WIDEST` features, XXᵀ/N of as many rows is taken, which has the same eigenvalues but zeros.
+
     Example:
         >>> x = torch.tensor([[101.0, 101.0], [101.0, 99.0]])
         >>> round(condition(x)), round(condition(x - x.mean(0)))
         (40006, 1)
     """
     flat = x.double().flatten(1)
-    values = torch.linalg.eigvalsh(flat.T @ flat / len(flat))
+    flat = flat[:WIDEST] if flat.shape[1] > WIDEST else flat
+    gram = flat.T @ flat if flat.shape[1] <= WIDEST else flat @ flat.T
+    values = torch.linalg.eigvalsh(gram / len(flat))
     values = values[values > FLOOR * values.max()]
     return float(values.max() / values.min()) if len(values) else math.nan
 
@@ -93,6 +97,8 @@ def look(task: Task) -> InputReport:
         said.append("Some inputs are not finite: fill them, or leave their rows out.")
         x = x[x.isfinite().all(1)]
         parts = [part[part.isfinite().all(1)] for part in parts]
+    if len(x) < 2:
+        return InputReport(tuple(codes), tuple(said), (), math.nan, math.nan)
     mean, std = x.mean(0), x.std(0, correction=0)
     varying = std > 0
     off = torch.where(varying, mean.abs() / std.clamp(min=1e-300), 0.0)
@@ -126,10 +132,11 @@ def _leak(x: Tensor, parts: Sequence[Tensor]) -> str | None:
             continue
         if any(_all(_standard(whole, c)[varying]) and not bool(_standard(x, c)[varying].any()) for c in (0, 1)):
             return "Every feature has mean 0 and standard deviation 1 over training and other rows together"
-        many = torch.tensor([len(column.unique()) > 2 for column in whole.T]) & varying
-        if _all(_unit(whole)[many]) and not _all(_unit(x)[many]):
+        # What is bounded by nature, as a pixel, meets its bounds often; what was scaled does so once.
+        once = ((whole < EXACT).sum(0) == 1) & ((whole > 1 - EXACT).sum(0) == 1)
+        if _all(_unit(whole)[varying]) and bool((once & ~_unit(x)).any()):
             return "Every feature spans exactly [0, 1] over training and other rows together"
-        if whole.shape[1] > 1 and _white(whole) < EXACT <= _white(x):
+        if 1 < whole.shape[1] <= WIDEST and _white(whole) < EXACT <= _white(x):
             return "The covariance is exactly the identity over training and other rows together"
     return None
 

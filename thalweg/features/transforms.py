@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..data import Feed
     from ..task import Task
 
-ROWS = 100_000  # that statistics are taken of
+ROWS, NUMBERS = 100_000, 10**8  # that statistics are taken of, at most
+WIDEST = 4096  # features whose covariance is decomposed
 FLOOR = 1e-12  # of a variance, over the mean variance: below it a direction is constant
 
 
@@ -73,7 +74,10 @@ class Features(nn.Module):
             x = torch.log1p((x - self.least).clamp(min=0))
         shape = (1, -1, *[1] * (x.ndim - 2)) if self.channel else (-1,)
         x = (x - self.shift.reshape(shape)) * self.scale.reshape(shape)
-        return x if self.rotation is None else x @ self.rotation
+        if self.rotation is None:
+            return x
+        with torch.autocast(x.device.type, enabled=False):  # differences of small directions need all digits
+            return x.to(self.rotation.dtype) @ self.rotation
 
 
 def _standardize(x: Tensor) -> Features:
@@ -144,6 +148,10 @@ def fit(kind: str, x: Tensor) -> Features:
     if x.ndim < (3 if kind == "channels" else 2) or (x.ndim > 2 and kind == "whiten") or len(x) < 2:
         what = "pictures (N, C, ...)" if kind == "channels" else "rows (N, D)"
         raise BadData(f"features: {kind} needs at least two {what}, got shape {tuple(x.shape)}", f"take {_other(x)}")
+    if kind == "whiten" and x.shape[1] > WIDEST:
+        raise BadData(
+            f"features: whiten decomposes up to {WIDEST} features, these are {x.shape[1]}", "take standardize"
+        )
     if not x.isfinite().all():
         bad = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
         raise BadData(f"features: training row {bad} has a number that is not finite", "fill it, or leave the row out")
@@ -215,12 +223,12 @@ def _built(
 
 
 def rows_of(feed: Feed) -> Tensor:
-    """The inputs of a feed, in order."""
+    """The inputs of a feed, in order: up to `ROWS`, and about `NUMBERS` numbers."""
     parts: list[Tensor] = []
     for batch in feed.batches(1024):
         if not isinstance(batch.inputs, Tensor):
             raise BadData("features: the model's inputs are not one tensor", "transform them in the data set")
         parts.append(batch.inputs)
-        if sum(map(len, parts)) >= ROWS:
+        if sum(map(len, parts)) >= ROWS or sum(part.numel() for part in parts) >= NUMBERS:
             break
     return torch.cat(parts)

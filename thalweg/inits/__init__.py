@@ -2,7 +2,7 @@
 
 from .initialization import Initialization, Prior, Row, Weights, initialize, output_prior
 from .pretrained import Loaded, load
-from .schemes import AFTER, SCHEMES, Scheme, fans, gain, read
+from .schemes import AFTER, SCHEMES, Scheme, gain, read
 
 __all__ = [
     "AFTER",
@@ -13,7 +13,6 @@ __all__ = [
     "Row",
     "Scheme",
     "Weights",
-    "fans",
     "gain",
     "initialize",
     "load",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..errors import BadOption
 from ..modes import batch_statistics
 from ..seeds import stream
 from ..wiring import Layer, Looking, wiring
-from .schemes import FANS, SCHEMES, fans, gain, read, shown
+from .schemes import FANS, SCHEMES, gain, read, shown
 
 Forward = Callable[[nn.Module], Any]
 Prior = Callable[[int], "Tensor | None"]
@@ -70,6 +70,10 @@ class Weights:
     def __init__(self, model: nn.Module) -> None:
         self.model, self.named = model, dict(model.named_parameters(remove_duplicate=False))
 
+    def trained(self, name: str) -> bool:
+        """Whether it is to be trained, and so may be changed."""
+        return self.named[name].requires_grad
+
     def read(self, name: str) -> Tensor:
         """The weight that acts."""
         owner, calculated, rest = name.partition("parametrizations.")
@@ -87,6 +91,13 @@ class Weights:
         if calculated:
             setattr(self.model.get_submodule(owner.rstrip(".")), rest.partition(".")[0], weight)
 
+    def unbias(self, layer: Layer) -> None:
+        """Set a layer's bias to zero; a recurrent layer has several."""
+        own = {layer.bias} | {n for n in self.named if layer.kind == "recurrent" and n.startswith(f"{layer.name}.bias")}
+        for name in own - {None}:
+            if self.trained(str(name)):
+                self.named[str(name)].zero_()
+
     def scale(self, name: str, factor: float) -> None:
         """Multiply a weight."""
         with self.writing(name) as weight:
@@ -94,18 +105,19 @@ class Weights:
 
 
 def initialize(
-    model: nn.Module, scheme: str, forward: Forward, *, seed: int = 0, prior: Prior = lambda outputs: None
+    model: nn.Module, scheme: str, forward: Forward, *, seed: int | None = 0, prior: Prior = lambda outputs: None
 ) -> Initialization:
     """Give a model new weights, in place.
 
     Linear layers and convolutions get the scheme, with the gain of the non-linearity that follows them (see `gain`), and
-    zero as bias; embeddings only from ``normal``, ``constant`` and ``zeros``; normalizations stay as they were built.
+    zero as bias; embeddings only from ``normal``, ``constant`` and ``zeros``; normalizations stay as they were built, and
+    so does what is not trained (``requires_grad`` False).
 
     Args:
         model: its layers are found by `wiring`.
         scheme: names of `SCHEMES` and `AFTER`, joined by ``+``; arguments in brackets: ``sparse(15)``.
         forward: gives the model's output on a batch; ``lsuv`` gives every layer variance 1 there.
-        seed: of the stream ``"init"``.
+        seed: of the stream ``"init"``; None: draws come from the global generator.
         prior: gives the bias of so many outputs, for ``output_bias``; see `output_prior`.
 
     Returns:
@@ -125,33 +137,43 @@ def initialize(
     weights = Weights(model)
     notes: list[str] = []
     how = SCHEMES[name]
-    with torch.no_grad(), stream(seed, "init"):
-        for layer in layers if name != "torch" else ():
+    with torch.no_grad(), nullcontext() if seed is None else stream(seed, "init"):
+        drawn = [layer for layer in layers if weights.trained(layer.weight)]
+        for layer in drawn if name != "torch" else ():
             if layer.kind != "embedding" or how.everything:
                 with weights.writing(layer.weight) as weight:
-                    how.fill(weight, layer, gain(layer.activation, layer.slope), argument)
-                if layer.bias is not None:
-                    weights.named[layer.bias].zero_()
+                    how.fill(weight, layer, _gain(layer), argument)
+                weights.unbias(layer)
         for step, _ in after:
-            notes += _STEPS[step](_Built(model, layers, weights, forward, prior))
+            notes += _STEPS[step](_Built(model, drawn, weights, forward, prior))
     scaled = ("lsuv", None) in after
-    rows = [_row(layer, weights.read(layer.weight), name, argument, scaled) for layer in layers]
+    rows = [
+        _row(layer, weights.read(layer.weight), name, argument, scaled)
+        if layer in drawn
+        else Row(layer.name, layer.kind, "frozen", layer.fans[0], None, None, _std(weights.read(layer.weight)))
+        for layer in layers
+    ]
     rates = {}
     if name == "mup":
-        inner = [layer for layer in layers if layer.inputs and layer.kind != "embedding"]
-        rates = {layer.weight: {"lr_scale": argument / fans(weights.read(layer.weight))[0]} for layer in inner}
+        inner = [layer for layer in drawn if layer.inputs and layer.kind != "embedding"]
+        rates = {layer.weight: {"lr_scale": argument / layer.fans[0]} for layer in inner}
     return Initialization(rows, notes, rates)
+
+
+def _gain(layer: Layer) -> float:
+    """That of the non-linearity behind a layer; 1 for a recurrent one, whose state is a sum that comes back."""
+    return 1.0 if layer.kind == "recurrent" else gain(layer.activation, layer.numbers)
 
 
 def _row(layer: Layer, weight: Tensor, name: str, argument: Any, scaled: bool) -> Row:
     scheme, role = SCHEMES[name], "output" if layer.output and layer.branch is None else layer.kind
-    fan = fans(weight)[0] if weight.ndim > 1 else 1
+    fan = layer.fans[0]
     if (name == "torch" and not scaled) or (layer.kind == "embedding" and not scheme.everything):
         return Row(layer.name, role, "as built", fan, None, None, _std(weight))
     if scaled and layer.kind in ("linear", "convolution"):
         return Row(layer.name, role, "lsuv", fan, None, None, _std(weight))
-    own = gain(layer.activation, layer.slope)
-    asked = scheme.std(weight, own, argument) if scheme.std else None
+    own = _gain(layer)
+    asked = scheme.std(layer, own, argument) if scheme.std else None
     return Row(
         layer.name,
         role,
@@ -239,14 +261,13 @@ class _Scaling(Looking):  # type: ignore[no-untyped-call]
         super().__init__(built.model)
         self.weights, self.variances = built.weights, dict[str, float]()
 
-    def act(
-        self, kind: str, weights: list[tuple[Tensor, str]], direct: frozenset[str], given: list[Tensor], out: Any
-    ) -> frozenset[str]:
+    def act(self, own: Any, direct: frozenset[str], given: list[Tensor], out: Any) -> frozenset[str]:
         """A layer's first product gets variance 1."""
         known = set(self.layers)
-        found = super().act(kind, weights, direct, given, out)
+        found = super().act(own, direct, given, out)
         for name in found - known:
-            if self.layers[name].kind in ("linear", "convolution") and out.numel() > 1:
+            scaled = self.layers[name].kind in ("linear", "convolution") and self.weights.trained(name)
+            if scaled and out.numel() > 1:
                 variance = self.variances[name] = float(out.var(correction=0))
                 if variance > 0 and math.isfinite(variance):
                     self.weights.scale(name, variance**-0.5)
@@ -257,8 +278,7 @@ class _Scaling(Looking):  # type: ignore[no-untyped-call]
 def _lsuv(built: _Built) -> list[str]:
     """Layer-sequential unit variance: a pass scales each layer before the next one sees it."""
     for layer in built.layers:
-        if layer.bias is not None:
-            built.weights.named[layer.bias].zero_()
+        built.weights.unbias(layer)
     for _ in range(PASSES):
         look = _Scaling(built)
         with batch_statistics(built.model):

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import init as draw
 
 from ..errors import BadOption, unknown
+from ..mean_field import theory
 from ..wiring import Layer
 
 FANS = ("fan_in", "fan_out")
+GATES = ("sigmoid", "hardsigmoid", None)  # what follows them is not made larger
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Scheme:
 
     Attributes:
         fill: writes a weight: (weight, its layer, gain, argument).
-        std: the standard deviation that it asks for: (weight, gain, argument); None: it has none.
+        std: the standard deviation that it asks for: (layer, gain, argument); None: it has none.
         argument: what stands in brackets where nothing does; None: nothing may.
         everything: whether embeddings get it as well.
         gains: whether it takes the gain into account.
@@ -33,26 +35,15 @@ class Scheme:
     """
 
     fill: Callable[[Tensor, Layer, float, Any], Any]
-    std: Callable[[Tensor, float, Any], float] | None
+    std: Callable[[Layer, float, Any], float] | None
     argument: Any = None
     everything: bool = False
     gains: bool = False
     source: str = ""
 
 
-def fans(weight: Tensor) -> tuple[int, int]:
-    """Inputs of an output number, and outputs that an input number goes into.
-
-    Example:
-        >>> fans(torch.empty(16, 8, 3, 3))
-        (72, 144)
-    """
-    field = math.prod(weight.shape[2:])
-    return weight.shape[1] * field, weight.shape[0] * field
-
-
 @functools.cache
-def gain(activation: str | None, slope: float = 0.0) -> float:
+def gain(activation: str | None, numbers: tuple[float, ...] = ()) -> float:
     """By how much weights grow to make up for the non-linearity that follows: torch's numbers where it has them.
 
     For others 1/√E[φ(z)²], z normal: as for ReLU, where it is √2, the second moment is kept. A softmax, a sigmoid or
@@ -62,44 +53,44 @@ def gain(activation: str | None, slope: float = 0.0) -> float:
         >>> [round(gain(name), 3) for name in ("relu", "tanh", "gelu", None)]
         [1.414, 1.667, 1.534, 1.0]
     """
-    if activation in ("relu", "leaky_relu", "tanh"):
-        return float(draw.calculate_gain(activation, slope if activation == "leaky_relu" else None))  # type: ignore[arg-type]
-    if activation not in ("gelu", "silu", "mish", "elu", "hardswish", "softplus", "hardtanh"):
+    if activation in ("relu", "tanh"):
+        return float(draw.calculate_gain(activation))  # type: ignore[arg-type]
+    if activation in ("leaky_relu", "prelu_kernel"):
+        return float(draw.calculate_gain("leaky_relu", numbers[0] if numbers else 0.01))
+    if activation in GATES or (moments := theory(activation, 1.0, numbers)) is None:
         return 1.0
-    z = torch.special.ndtri((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000)
-    values = getattr(nn.functional, activation)(z)
-    return float(1 / values.square().mean().sqrt())
+    return 1 / math.sqrt(moments[0])
 
 
 def _uniform(weight: Tensor, std: float) -> None:
     weight.uniform_(-math.sqrt(3) * std, math.sqrt(3) * std)
 
 
-def _scaled(std: Callable[[Tensor, float, Any], float], uniform: bool, argument: Any, source: str) -> Scheme:
+def _scaled(std: Callable[[Layer, float, Any], float], uniform: bool, argument: Any, source: str) -> Scheme:
     """A scheme that draws all numbers of a weight alike."""
 
     def fill(weight: Tensor, layer: Layer, gain: float, own: Any) -> None:
-        size = std(weight, gain, own)
+        size = std(layer, gain, own)
         _uniform(weight, size) if uniform else weight.normal_(0, size)
 
     return Scheme(fill, std, argument, gains=argument in FANS, source=source)
 
 
-def _xavier(weight: Tensor, gain: float, own: Any) -> float:
-    return math.sqrt(2 / sum(fans(weight)))
+def _xavier(layer: Layer, gain: float, own: Any) -> float:
+    return math.sqrt(2 / sum(layer.fans))
 
 
-def _he(weight: Tensor, gain: float, fan: str) -> float:
-    return gain / math.sqrt(fans(weight)[FANS.index(fan)])
+def _he(layer: Layer, gain: float, fan: str) -> float:
+    return gain / math.sqrt(layer.fans[FANS.index(fan)])
 
 
-def _lecun(weight: Tensor, gain: float, own: Any) -> float:
-    return 1 / math.sqrt(fans(weight)[0])
+def _lecun(layer: Layer, gain: float, own: Any) -> float:
+    return 1 / math.sqrt(layer.fans[0])
 
 
 def _orthogonal(weight: Tensor, layer: Layer, gain: float, own: Any) -> None:
     if layer.kind == "recurrent":  # a matrix for each gate
-        for part in torch.split(weight, layer.shape[-1]):
+        for part in torch.split(weight, layer.hidden or len(weight)):
             draw.orthogonal_(part, gain)
         return
     draw.orthogonal_(weight, gain)
@@ -120,15 +111,16 @@ def _delta(weight: Tensor, layer: Layer, gain: float, own: Any) -> None:
 
 def _sparse(weight: Tensor, layer: Layer, gain: float, count: float) -> None:
     """``count`` inputs of every unit, drawn anew for each, have weights; N(0, gain²/count)."""
-    flat = weight.view(weight.shape[0], -1)
+    units = weight.movedim(-1 if weight.ndim == 2 else 1, 0) if layer.last else weight
+    flat = torch.zeros(len(units), units[0].numel(), dtype=weight.dtype, device=weight.device)
     kept = min(int(count), flat.shape[1])
     index = torch.rand(flat.shape, device=flat.device).topk(kept, 1).indices
     values = torch.randn(index.shape, dtype=flat.dtype, device=flat.device) * gain / math.sqrt(kept)
-    flat.zero_().scatter_(1, index, values)
+    units.copy_(flat.scatter_(1, index, values).reshape(units.shape))
 
 
 def _mup(weight: Tensor, layer: Layer, gain: float, base: float) -> None:
-    fan = fans(weight)[0]
+    fan = layer.fans[0]
     weight.normal_(0, math.sqrt(base) / fan if layer.output else 1 / math.sqrt(fan))
 
 
@@ -147,7 +139,11 @@ SCHEMES: dict[str, Scheme] = {
     "sparse": Scheme(_sparse, None, 15.0, gains=True, source="J. Martens, ICML 2010, section 5"),
     "mup": Scheme(_mup, None, 64.0, source="G. Yang et al., arXiv 2203.03466, table 3"),
     "normal": Scheme(
-        lambda w, layer, gain, std: w.normal_(0, std), lambda w, gain, std: float(std), 0.01, True, source="no theory"
+        lambda w, layer, gain, std: w.normal_(0, std),
+        lambda layer, gain, std: float(std),
+        0.01,
+        True,
+        source="no theory",
     ),
     "constant": Scheme(
         lambda w, layer, gain, value: w.fill_(value), None, 0.1, True, source="a fault: all units alike"

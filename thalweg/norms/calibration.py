@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import trial
-from ..batch import make_batch
+from ..batch import Batch, leaves, make_batch, map_leaves
 from ..console import columns
 from ..errors import BadData
 from ..modes import batch_statistics, evaluating
+from ..seeds import RandomState
 
 Forward = Callable[[nn.Module, Any], Any]
 BATCHES = 100  # that statistics are averaged over
@@ -38,7 +39,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], forward: Forward | Non
 
     Args:
         model: its batch norms get new ``running_mean``, ``running_var`` and ``num_batches_tracked``.
-        batches: as a ``DataLoader`` gives them: tensors, tuples of inputs and targets, or dictionaries.
+        batches: as a ``DataLoader`` gives them: tensors, tuples of inputs and targets, or dictionaries; those of one row
+            are left out.
         forward: runs the model on a batch, ``forward(model, batch)``; None: it is called with the batch's inputs.
         most: batches that are used.
 
@@ -56,7 +58,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], forward: Forward | Non
     norms, counted = dict(running(model)), 0
     if not norms:
         return 0
-    run = forward or call
+    run, state = forward or call, RandomState.capture()
     kept = [({name: buffer.clone() for name, buffer in norm.named_buffers()}, norm.momentum) for norm in norms.values()]
     with evaluating(model):
         for norm in norms.values():
@@ -66,18 +68,25 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], forward: Forward | Non
         done = False
         try:
             with torch.no_grad():
-                for batch in itertools.islice(batches, most):
+                for batch in itertools.islice(filter(_enough, batches), most):
                     run(model, batch)
                     counted += 1
             done = counted > 0
         finally:
+            state.restore()
             for norm, (buffers, momentum) in zip(norms.values(), kept, strict=True):
                 norm.momentum = momentum
-                if not done:
+                if not done or not int(norm.num_batches_tracked or 0):  # one that does not run in evaluation mode
                     _restore(norm, buffers)
     if not counted:
         raise BadData("recalibrate: there is no batch", "give training batches, the loader itself for example")
     return counted
+
+
+def _enough(batch: Any) -> bool:
+    """Whether a batch has rows enough for statistics: the last one of a loader may have one."""
+    found = leaves(batch.raw if isinstance(batch, Batch) else batch)
+    return not found or found[0].ndim == 0 or len(found[0]) > 1
 
 
 def running(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
@@ -89,7 +98,8 @@ def running(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
 
 def call(model: nn.Module, batch: Any) -> Any:
     """The model on a batch as a loader gives it."""
-    return trial.call(model, make_batch(batch).inputs)
+    device = next(model.parameters()).device
+    return trial.call(model, map_leaves(lambda x: x.to(device), make_batch(batch).inputs))
 
 
 def _restore(norm: nn.Module, buffers: dict[str, Tensor]) -> None:
@@ -186,7 +196,7 @@ def gap(model: nn.Module, batches: Iterable[Any], loss: Forward, most: int = BAT
         True
     """
     norms = dict(running(model))
-    data = list(itertools.islice(batches, most))
+    data = list(itertools.islice(filter(_enough, batches), most))
     if not norms:
         raise BadData("gap: the model has no batch norm with running statistics", "ask only of models that have some")
     if len(data) < 2:

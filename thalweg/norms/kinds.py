@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from ..errors import BadOption, unknown
 
 KINDS = ("keep", "none", "batch", "layer", "group", "instance", "rms", "weight")
 GROUPS = 8  # of channels, where no number is given
-CENTRED: dict[str, Sequence[type[nn.Module]]] = {  # they take a bias of each channel away again
+CENTRED: dict[str, Sequence[Callable[..., nn.Module]]] = {  # they take a bias of each channel away again
     "batch": (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
     "instance": (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 }
@@ -50,17 +50,40 @@ def check(text: Any) -> bool:
     return isinstance(text, str) and bool(read(text))
 
 
-class ChannelsLast(nn.Module):
-    """A normalization of channels for (N, T, C): ``norm`` sees (N, C, T)."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.norm = norm
+class PositionBatchNorm(nn.BatchNorm1d):
+    """Batch norm where the channels are the last dimension: every position counts as a row."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ..., C) → (N, ..., C)."""
-        normed: Tensor = self.norm(x.flatten(1, -2).transpose(1, 2)).transpose(1, 2)
-        return normed.reshape(x.shape)
+        return super().forward(x.flatten(0, -2)).reshape(x.shape)
+
+
+class PositionGroupNorm(nn.GroupNorm):
+    """Group norm of every position by itself, so that none sees another; with one group it is layer norm.
+
+    Args:
+        groups: of the channels.
+        channels: how many.
+        last: whether they are the last dimension; else the second.
+    """
+
+    def __init__(self, groups: int, channels: int, last: bool) -> None:
+        super().__init__(groups, channels)
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ..., C) → (N, ..., C), or (N, C, T) → (N, C, T)."""
+        y = x if self.last else x.movedim(1, -1)
+        y = super().forward(y.flatten(0, -2)).reshape(y.shape)
+        return y if self.last else y.movedim(-1, 1)
+
+
+class PositionRMSNorm(nn.RMSNorm):
+    """RMS norm of every position of a sequence (N, C, T)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T) → (N, C, T)."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class ChannelRMS(nn.Module):
@@ -114,18 +137,24 @@ def make(kind: str, groups: int | None, shape: Sequence[int], last: bool) -> nn.
         ('GroupNorm', 1, 16)
     """
     channels, positions = shape[-1 if last else 1], len(shape) - 2
+    sequence = last or positions < 2  # each position by itself: an average over them would show one what comes later
     if kind == "group" and groups and channels % groups:
         fits = [n for n in range(1, channels + 1) if channels % n == 0]
         raise BadOption(f"{groups} groups do not divide {channels} channels", f"take group(n) with n one of {fits}")
-    if kind == "instance" and not positions:
-        raise BadOption("instance norm needs positions to average over, and there are none", "take layer or batch")
-    if kind in ("layer", "rms") and (last or not positions):
+    if kind == "instance" and sequence:
+        what = (
+            "shows each position of a sequence what comes later" if positions else "needs positions, and there are none"
+        )
+        raise BadOption(f"instance norm averages over positions: it {what}", "take layer or rms")
+    if kind == "batch":
+        return PositionBatchNorm(channels) if last and positions else CENTRED[kind][max(positions, 1) - 1](channels)
+    if kind == "instance":
+        return CENTRED[kind][positions - 1](channels, affine=True)
+    if kind == "group":
+        count = groups or 1
+        return PositionGroupNorm(count, channels, last) if sequence and positions else nn.GroupNorm(count, channels)
+    if not sequence:
+        return nn.GroupNorm(1, channels) if kind == "layer" else ChannelRMS(channels)
+    if last or not positions:
         return nn.LayerNorm(channels) if kind == "layer" else nn.RMSNorm(channels)
-    if kind == "rms":
-        return ChannelRMS(channels)
-    dims = 1 if last or not positions else positions
-    if kind in CENTRED:
-        made: nn.Module = CENTRED[kind][dims - 1](channels, affine=True)
-    else:
-        made = nn.GroupNorm((groups or 1) if kind == "group" else 1, channels)
-    return ChannelsLast(made) if last and positions else made
+    return PositionGroupNorm(1, channels, last) if kind == "layer" else PositionRMSNorm(channels)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .. import rules, variants
-from ..errors import BadOption, unknown
+from .. import building, rules, variants
+from ..errors import BadOption, BadTask, unknown
 from ..fields import FIELDS
 from ..recipe import Recipe
 from ..rules.rule import spread
@@ -140,6 +140,24 @@ def vary(entrants: Sequence[Entrant], axes: Sequence[Axis], task: Task | None) -
         for arguments in dict.fromkeys(e.arguments for e in found):
             variants.of(task, dict(arguments))  # a factory that fails is found before the first run
     return found, notes
+
+
+def try_out(entrants: Sequence[Entrant], task: Task) -> None:
+    """Build the model once as each of the entrants wants it, so that what does not fit is found before the first run.
+
+    Raises:
+        BadOption, BadTask: a normalization or an initialization does not fit the model; says whose.
+    """
+    tried = set()
+    for e in entrants:
+        wanted = (e.recipe.norm, e.recipe.init, e.recipe.freeze, e.arguments)
+        if wanted in tried or not building.changes(e.recipe):
+            continue
+        tried.add(wanted)
+        try:
+            building.build(variants.of(task, dict(e.arguments)), e.recipe, task.seed)
+        except (BadOption, BadTask) as error:
+            raise type(error)(f"{e.name}: {error.message}", error.hint) from None
 
 
 def _has(recipe: Recipe, name: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import variants
-from ..building import build
+from ..building import built
 from ..console import duration
 from ..curvature import sharpness
 from ..errors import BadOption
@@ -212,7 +212,9 @@ def _hand_over(conductor: Conductor, best: Standing, steps: int, metric: str) ->
     if not files:
         return entry
     weights = load_weights(files[0])
-    model = build(task, best.recipe, best.seeds[0])
+    model, done = built(task, best.recipe, best.seeds[0])
+    if done:
+        (folder / "built.txt").write_text("\n".join(map(str, [*done, ""])), encoding="utf-8")
     model.load_state_dict(weights)
     store.save_weights("../model", weights)
     entry["model_file"] = "model.safetensors"

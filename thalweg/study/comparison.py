@@ -218,6 +218,8 @@ def _read(
     case = read_case(what, train, valid)
     entrants, presets = plan.entrants(field, own, case.kind, case.pretrained, effort)
     entrants, unvaried = axis.vary(entrants, varied, case.task)
+    if case.task is not None:
+        axis.try_out(entrants, case.task)
     asked = {
         "task": case.name,
         "fingerprint": case.fingerprint,

@@ -129,6 +129,7 @@ class Conductor:
 
     def do(self, jobs: Sequence[Job]) -> dict[Job, Result]:
         """The jobs' results; those of an earlier part of the study are taken from its trace."""
+        self.purse.promised = 0.0
         done = {job: self.known[job.key] for job in jobs if job.key in self.known}
         assert self.executor is not None
         # A unit that was cut short runs again as a whole, to the same bits; with seconds, where units depend on what is

@@ -134,9 +134,9 @@ def _model(recipe: Recipe, seed: int, arguments: Mapping[str, Any]) -> str:
 
 
 def _shape(recipe: Recipe) -> str:
-    """The recipe of normalization and initial weights alone."""
+    """The recipe of normalization and initial weights alone, and of what keeps those that it has."""
     chosen = {n: getattr(recipe, n) for n in ("norm", "init") if getattr(recipe, n) not in ("keep", "torch")}
-    return _call("thalweg.Recipe", **chosen)
+    return _call("thalweg.Recipe", **chosen, **({"freeze": recipe.freeze} if recipe.freeze else {}))
 
 
 def _averages(recipe: Recipe) -> bool:
@@ -184,9 +184,11 @@ def _optimizer(recipe: Recipe) -> str:
     """The lines that make ``optimizer`` and ``schedule`` for ``model``."""
     chosen = {name: getattr(recipe, name) for name in ("groups", "freeze", "layer_decay") if getattr(recipe, name)}
     call = _call("thalweg.Recipe", optimizer=recipe.optimizer, lr=recipe.lr, **chosen)
-    groups = f"groups = {call}.parameter_groups(model)\n" if chosen else ""
-    made = optimizer_call(recipe, "groups" if chosen else "model.parameters()")
-    shape = f"# before: {_shape(recipe)}.initialize(model, inputs)\n" if changes(recipe) else ""
+    grouped = bool(chosen) or recipe.init.startswith("mup")
+    groups = f"groups = {call}.parameter_groups(model)\n" if grouped else ""
+    made = optimizer_call(recipe, "groups" if grouped else "model.parameters()")
+    given = "inputs, targets" if "output_bias" in recipe.init else "inputs"
+    shape = f"# before: {_shape(recipe)}.initialize(model, {given})\n" if changes(recipe) else ""
     note = shape + ("# evaluate inside `with optimizer.averaged():`\n" if _averages(recipe) else "")
     return f"{groups}{note}optimizer = {made}\nschedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)"
 

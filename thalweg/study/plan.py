@@ -106,6 +106,7 @@ class Purse:
         self.runs, self.samples = 0, 0
         self.closed = False
         self.credit = 0.0  # seconds of runs of an earlier part that are still to be asked for: they cost nothing again
+        self.promised = 0.0  # for jobs that are asked for in this round
         self._steps, self._training = 0, 0.0
         self._expected = 0.0
 
@@ -139,8 +140,9 @@ class Purse:
         if self.closed:
             return 0.0
         if self.budget.kind == "seconds":
-            return self.deadline - self.clock() + self.credit
-        return self.budget.amount - {"runs": self.runs, "samples": self.samples}.get(self.budget.kind, 0)
+            return self.deadline - self.clock() + self.credit - self.promised
+        spent = {"runs": self.runs, "samples": self.samples}.get(self.budget.kind, 0)
+        return self.budget.amount - spent - self.promised
 
     def price(self, steps: int, batch_rows: int) -> float:
         """The cost of a job of so many steps, in the budget's unit; 0 steps: a loop that counts none, priced by the run."""
@@ -153,7 +155,8 @@ class Purse:
         return 1.0
 
     def pay(self, runs: int, samples: int, steps: int, seconds: float) -> None:
-        """Book finished jobs: their number, samples and steps, and the seconds that they took of all workers."""
+        """Book a round of finished jobs: their number, samples and steps, and the seconds that they took of all workers."""
+        self.promised = 0.0
         self.runs += runs
         self.samples += samples
         self._steps += steps

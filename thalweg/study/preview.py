@@ -106,7 +106,7 @@ def preview(
     steps = protocol(field, scale, twin, seeds)
     jobs, findings = next(steps), None
     while findings is None:
-        answers = {}
+        answers, twin.promised = {}, 0.0
         alike = collections.Counter(job.steps for job in jobs)
         for job in jobs:
             members = alike[job.steps] / executor.get("workers", 1)

@@ -111,10 +111,15 @@ def refine(
 
 
 def affordable(jobs: Sequence[Job], scale: Scale, purse: Purse, reserve: int = 0) -> list[Job]:
-    """As many of the jobs, all of one length, as the purse allows with ``reserve`` full runs left in it."""
+    """As many of the jobs, all of one length, as the purse allows with ``reserve`` full runs left in it.
+
+    Their price is promised until they are done, so that others that ask in the same round see less.
+    """
     price = purse.price(jobs[0].steps, scale.rows)
     room = purse.left - (reserve * purse.price(scale.steps, scale.rows) if reserve else 0.0)
-    return list(jobs[: max(0, math.floor(room / price))] if 0 < price and room < math.inf else jobs)
+    paid = list(jobs[: max(0, math.floor(room / price))] if 0 < price and room < math.inf else jobs)
+    purse.promised += len(paid) * price
+    return paid
 
 
 def mean(results: Iterable[Result]) -> float:
