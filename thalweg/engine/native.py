@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -45,14 +48,27 @@ def function(name: str, text: str) -> int:
                 return _loaded(kept)
             except Exception:
                 disk.forget(f"{name}.o")
-        _load_numba()
-        module = disk.in_memory(name, text)
+        with _collecting_nothing():  # Numba makes a million objects: looking for garbage among them takes a fifth
+            _load_numba()
+            module = disk.in_memory(name, text)
         library = module.run._library
         code = library.serialize_using_object_code()[2][0]
         needed = [f.name for f in library._final_module.functions if f.is_declaration and f.name[:5] != "llvm."]
         disk.write(f"{name}.o", " ".join([module.run._wrapper_name, *needed]).encode() + b"\n" + code)
         _KEPT.append(module)
         return int(module.run.address)
+
+
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Inside, Python's collector of reference cycles rests."""
+    worked = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if worked:
+            gc.enable()
 
 
 def _load_numba() -> None:
