@@ -5,14 +5,18 @@ For each built-in task, ``compare`` gets a budget of 60 runs (its seconds are sa
 judge half. The difference is paired by seed. *Not worse*: its mean is not below -δ, against both, asked for on every task;
 *surely not worse*: nor is the lower end of its interval. *Materially better*: the lower end is above δ, against both,
 asked for on half of the tasks.
-``python benchmarks/value.py [--json] [--quick]``; a task whose data are missing is left out, with a word.
+``python benchmarks/value.py [--json] [--quick] [--folder FOLDER]``; a task whose data are missing is left out, with a
+word; the rows of a task are kept in ``--folder`` and not measured again.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import tempfile
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from harness import Row, arguments, report
@@ -61,13 +65,24 @@ def rows_of(name: str, budget: str) -> list[Row]:
     return rows
 
 
+def kept_rows(name: str, budget: str, folder: Path | None) -> list[Row]:
+    """As `rows_of`, or what a folder holds of it."""
+    if folder is None:
+        return rows_of(name, budget)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}-{budget.replace(' ', '-')}.json"
+    if not file.exists():
+        file.write_text(json.dumps([asdict(row) for row in rows_of(name, budget)]), encoding="utf-8")
+    return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+
+
 def main() -> None:
-    options = arguments(__doc__)
+    options = arguments(__doc__, "where the rows of each task are kept; nothing: nowhere")
     rows: list[Row] = []
     better = never = surely = tasks = 0
     for name in QUICK if options.quick else TASKS:
         try:
-            own = rows_of(name, "60 runs")
+            own = kept_rows(name, "60 runs", options.folder)
         except BadData as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
