@@ -60,6 +60,32 @@ def test_tanh_with_unit_weights_saturates_and_its_gradients_explode():
     assert [layer.predicted_gradient_factor for layer in layers] == pytest.approx([8.7] * 10, rel=0.04)
 
 
+@pytest.mark.parametrize(("width", "depth"), [(64, 50), (256, 20), (1024, 5)])
+def test_tanh_with_unit_weights_at_other_widths(width, depth):
+    layers = tw.signal(task(deep(nn.Tanh, width, depth, std=1.0), width)).layers[:-1]
+    second = layers[-1].second_moment
+    share = math.erfc(math.atanh(0.97) / math.sqrt(width * second) / math.sqrt(2))  # of a normal distribution
+    assert np.mean([layer.saturated for layer in layers[1:]]) == pytest.approx(share, abs=0.03)
+    grown = geometric([layer.gradient_factor for layer in layers[1:]])
+    assert grown == pytest.approx(geometric([layer.predicted_gradient_factor for layer in layers[1:]]), rel=0.15)
+    assert grown > math.sqrt(width) / 3, "they explode"
+
+
+@pytest.mark.parametrize(("width", "depth", "within"), [(64, 5, 0.3), (256, 10, 0.15), (1024, 8, 0.1)])
+def test_sigmoid_layers_at_other_widths(width, depth, within):
+    layers = tw.signal(task(deep(nn.Sigmoid, width, depth), width)).layers[1:-1]
+    assert geometric([layer.gradient_factor for layer in layers]) == pytest.approx(1 / 48, rel=within)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(64, 50), (256, 20), (1024, 5)])
+def test_orthogonal_layers_keep_lengths_and_zeros_give_nothing(width, depth):
+    net = deep(nn.Identity, width, depth)
+    layers = tw.signal(task(net, width), tw.Recipe("sgd", lr=0.1, init="orthogonal")).layers[:-1]
+    assert [layer.factor for layer in layers] == pytest.approx([1] * depth, rel=1e-3)
+    dead = tw.signal(task(deep(nn.ReLU, width, depth), width), tw.Recipe("sgd", lr=0.1, init="zeros")).layers[:-1]
+    assert all(layer.second_moment == 0 and layer.dead == 1 and layer.gradient_norm == 0 for layer in dead)
+
+
 def test_sigmoid_layers_at_the_default_shrink_the_squared_gradient():
     layers = tw.signal(task(deep(nn.Sigmoid, 512, 10), 512)).layers[:-1]
     squares = [layer.gradient_norm**2 for layer in layers[1:]]
