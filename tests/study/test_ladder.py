@@ -49,6 +49,17 @@ def test_rates_that_follow_a_border_leave_the_seconds_of_the_finals():
     assert {len(f.results) for f in findings.finalists} == {10}
 
 
+def test_as_many_as_the_seconds_allow_are_prepared_side_by_side():
+    w = world()
+    findings = play(w, entrants(12), "60s", step_seconds=1e-3)
+    order = [(job.phase, job.entrant) for job in w.jobs]
+    names = list(dict.fromkeys(name for phase, name in order if phase == "probe"))
+    first_rate = order.index(("rate", names[0]))
+    assert 2 <= len(names) < 11 and all(order.index(("probe", name)) < first_rate for name in names[:2])
+    assert set(findings.not_tried) == {e.name for e in entrants(12)} - {"baseline", *names}
+    assert all(len(f.results) >= 2 for f in findings.finalists)
+
+
 def test_finals_use_fresh_seeds_shared_by_all_and_nothing_else_is_judged():
     w = world(gains={"e0": 5.0})
     findings = play(w, entrants(3))

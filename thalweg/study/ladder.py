@@ -48,10 +48,10 @@ def protocol(
         ready.append((yield from _prepare(waiting.pop(0), DEPTHS[0], scale, purse, 0)))  # tells what a run costs
     depths = _depths(waiting, len(ready), scale, purse, seeds)
     depth, count = _affordable(waiting, len(ready), scale, purse, seeds, depths)
-    if count == len(waiting) and purse.budget.kind in ("none", "seconds"):
-        finals = len(field) * (len(seeds) if seeds else depth.finals)
-        ready += yield from _together([_prepare(e, depth, scale, purse, finals) for e in waiting])
-        waiting = []
+    if count > 1 and purse.budget.kind in ("none", "seconds"):  # side by side, so that programs are full
+        finals = (len(ready) + count) * (len(seeds) if seeds else depth.finals)
+        ready += yield from _together([_prepare(e, depth, scale, purse, finals) for e in waiting[:count]])
+        waiting = waiting[count:]
     while waiting:
         depth, count = _affordable(waiting, len(ready), scale, purse, seeds, depths)
         if not count and len(ready) > 1:
