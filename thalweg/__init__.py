@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import errors, experiments, features, inits, loop, norms, optim, rules, schedules, seeds
+    from . import (
+        curvature,
+        diagnosis,
+        errors,
+        experiments,
+        features,
+        inits,
+        loop,
+        norms,
+        optim,
+        rules,
+        schedules,
+        seeds,
+    )
     from .minimization import MinimizeResult, minimize
     from .propagation import Signal, signal
     from .recipe import Recipe
@@ -29,6 +42,8 @@ _HOME = {
     "Trace": "run",
     "Verdict": "study",
     "compare": "study",
+    "curvature": "",
+    "diagnosis": "",
     "errors": "",
     "experiments": "",
     "features": "",
@@ -57,6 +72,8 @@ __all__ = [
     "Verdict",
     "__version__",
     "compare",
+    "curvature",
+    "diagnosis",
     "errors",
     "experiments",
     "features",
