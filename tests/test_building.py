@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from networks import mlp
+from networks import Residual, mlp
 from torch import nn
 
 import thalweg as tw
@@ -23,7 +23,7 @@ def test_a_task_supplies_the_prior_of_its_training_targets():
     assert model.bias.exp().tolist() == pytest.approx([0.9, 0.1], abs=1e-6)
 
 
-def test_the_rates_of_mup_come_with_the_model_unless_steps_follow_the_gradients_size():
+def test_the_rates_of_mup_come_with_the_model():
     net = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 3))
     recipe = tw.Recipe("adam", lr=0.1, init="mup(64)", groups={"4.weight": {"lr_scale": 3.0}})
     recipe.initialize(net, torch.randn(8, 4))
@@ -36,8 +36,25 @@ def test_the_rates_of_mup_come_with_the_model_unless_steps_follow_the_gradients_
     assert rates["4.weight"] == pytest.approx(0.1 * 64 / 256)
     optimizer, _ = recipe.build(copy.deepcopy(net), 10)
     assert len(optimizer.param_groups) == 3
-    [group] = recipe.but(optimizer="momentum").parameter_groups(net)
-    assert group["lr"] == 0.1
+    plain = {n: g["lr"] for g in recipe.but(optimizer="momentum").parameter_groups(net) for n in g["param_names"]}
+    assert plain == pytest.approx(
+        {"0.weight": 0.1, "0.bias": 0.1, "2.weight": 0.1, "2.bias": 0.4, "4.weight": 0.1 * 64 / 256, "4.bias": 0.1}
+    )
+    decayed = recipe.but(groups={"*": {"weight_decay": 0.5}}).parameter_groups(net)
+    assert {g["lr"] for g in decayed} == {0.1, 0.025} and all(g["weight_decay"] == 0.5 for g in decayed)
+
+
+def test_an_initialization_that_fails_leaves_the_weights(toy):
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    before = copy.deepcopy(net.state_dict())
+    for init in ("fixup", "he_normal+zero_residual", "he_normal+output_bias"):
+        with pytest.raises(BadOption):
+            tw.Recipe("sgd", lr=0.1, init=init).initialize(net, torch.randn(8, 4))
+        assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    residual = Residual()
+    residual.n2.requires_grad_(False)
+    tw.Recipe("sgd", lr=0.1, init="zero_residual").initialize(residual, torch.randn(8, 1, 6, 6))
+    assert (residual.n2.weight == 1).all()
 
 
 def test_what_is_frozen_keeps_its_weights():

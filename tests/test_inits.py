@@ -132,6 +132,36 @@ def test_recurrent_gates_are_orthogonal_each_and_all_biases_zero(make, gates):
     assert len(done.rows) == sum("weight" in n for n, _ in net.named_parameters())
 
 
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell])
+def test_every_matrix_of_a_recurrent_layer_has_its_own_fan(make):
+    net = OverTime(make(4, 5, **({"batch_first": True} if issubclass(make, nn.RNNBase) else {})))
+    done = initialize(net, "lecun_normal", torch.randn(2, 3, 4))
+    assert sorted(row.fan for row in done.rows) == [4, 5, 5]
+
+
+def test_sums_of_different_inputs_are_no_residual_branches():
+    class Three(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Embedding(9, 6) for _ in range(3))
+            self.head = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(self.a(x[:, 0]) + self.b(x[:, 1]) + self.c(x[:, 2]))
+
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c, self.head = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(self.a(x) + self.b(x) + self.c(x))
+
+    for net, x in ((Three(), torch.randint(9, (7, 3))), (Beside(), torch.randn(7, 4))):
+        with pytest.raises(BadOption, match="none was found"):
+            initialize(net, "zero_residual", x)
+
+
 def test_gains():
     assert inits.gain("leaky_relu", (0.2,)) == pytest.approx(math.sqrt(2 / 1.04))
     z = np.random.default_rng(0).normal(size=400_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from . import groups, inits, norms, trial
 from .batch import Batch, make_batch, map_leaves
-from .errors import BadOption
+from .errors import BadData, BadOption
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -69,7 +70,10 @@ def sample(task: Task) -> Batch:
         data = task.prepare()
         size = data.batch_size if data.train.fixed_batches else max(int(data.batch_size), ROWS)
         size = min(size, data.train.rows or size)
-        task._memory["sample"] = next(iter(data.train.training(size, [task.seed]))).of(0)
+        first = next(iter(data.train.training(size, [task.seed])), None) or next(data.train.batches(size), None)
+        if first is None:
+            raise BadData("the training data give no batch", "give at least one row")
+        task._memory["sample"] = first.of(0)
     found: Batch = task._memory["sample"]
     return found
 
@@ -112,14 +116,22 @@ def apply(
     except BaseException:
         swap.undo()
         raise
-    setattr(model, MARK, (recipe.norm, recipe.init, done.groups))
+    setattr(model, MARK, (recipe.norm, recipe.init, done.groups, done.groups_by_size))
     return [swap.then(lambda: delattr(model, MARK)), done]
 
 
-def rates(model: nn.Module, recipe: Recipe) -> dict[str, dict[str, float]]:
-    """The groups that go with a model's weights (``mup``): none for optimizers whose steps follow the gradient's size."""
+def rates(model: nn.Module, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The rates that go with a model's weights (``mup``), with what the recipe's groups say of them beside the rate."""
     mark = getattr(model, MARK, None)
-    return {} if mark is None or recipe.optimizer in BY_SIZE else mark[2]
+    if mark is None:
+        return {}
+    own: dict[str, dict[str, Any]] = {}
+    for name, _ in model.named_parameters():
+        rate = mark[3 if recipe.optimizer in BY_SIZE else 2].get(name.replace("_orig_mod.", ""))
+        said = next((o for pattern, o in recipe.groups.items() if fnmatch.fnmatchcase(name, pattern)), {})
+        if rate is not None and not {"lr", "lr_scale"} & said.keys():
+            own[name] = said | rate
+    return own
 
 
 def apply_to_inputs(

@@ -11,10 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in evaluation mode; afterwards each module is in the mode that it was in."""
+def evaluating(model: nn.Module, now: bool = True) -> Iterator[None]:
+    """Inside, the model is in evaluation mode, if ``now``; afterwards each module is in the mode that it was in."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    if now:
+        model.eval()
     try:
         yield
     finally:

@@ -238,7 +238,7 @@ class Recipe:
             model,
             lr=self.lr,
             layer_decay=self.layer_decay,
-            patterns=self.groups | {k: v for k, v in building.rates(model, self).items() if k not in self.groups},
+            patterns=building.rates(model, self) | self.groups,
             freeze=self.freeze,
             owner="Recipe",
         )

@@ -28,6 +28,7 @@ ACTIVATIONS = {
     "relu", "leaky_relu", "elu", "gelu", "silu", "mish", "tanh", "sigmoid", "hardtanh", "hardswish", "hardsigmoid",
     "softplus", "_softmax", "_prelu_kernel", "sin", "cos", "abs", "threshold", "log_sigmoid_forward", "rrelu_with_noise",
 }  # fmt: skip
+PARTS = {"select", "slice", "index", "index_select", "gather", "narrow", "split", "split_with_sizes", "unbind", "chunk"}
 TURNS = {"t", "transpose", "permute", "numpy_T", "adjoint"}
 RECURRENT = {"mkldnn_rnn_layer", "_cudnn_rnn", "lstm", "gru", "rnn_tanh", "rnn_relu", "_thnn_fused_lstm_cell"}
 
@@ -83,7 +84,8 @@ class Layer:
 class _Trail:
     """What is known of a tensor: the layers it comes from with none between, all that it rests on, its parameter.
 
-    ``source``: the last of `SOURCES` that it depends on; ``turned``: whether it is the parameter transposed.
+    ``source``: the last of `SOURCES` that it depends on; ``turned``: whether it is the parameter transposed; ``starts``: the
+    tensors of the batch, or parts of them, that it comes from.
     """
 
     direct: frozenset[str] = frozenset()
@@ -91,6 +93,7 @@ class _Trail:
     parameter: str | None = None
     source: int = FIXED
     turned: bool = False
+    starts: frozenset[int] = frozenset()
 
 
 class Looking(TorchDispatchMode):
@@ -146,7 +149,7 @@ class Looking(TorchDispatchMode):
 
     def trail(self, x: Tensor) -> _Trail:
         """What is known of a tensor; one that nobody has made belongs to the batch."""
-        return self.trails.get(id(x), _Trail(source=BATCH))
+        return self.trails.get(id(x), _Trail(source=BATCH, starts=frozenset([id(x)])))
 
     def look(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and say what its result comes from."""
@@ -177,7 +180,14 @@ class Looking(TorchDispatchMode):
             self.settle(direct, activation=name.lstrip("_"), numbers=_numbers(name, args), done=True)
         elif name == "add" and len(given) > 1:
             self.add(given, trails, direct, out)
-        self.mark(out, _Trail(direct, rests, None, source))
+        starts = frozenset[int]().union(*(t.starts for t in trails))
+        for x in leaves(out):
+            self.mark(
+                x,
+                _Trail(
+                    direct, rests, None, source, starts=frozenset([id(x)]) if name in PARTS and not rests else starts
+                ),
+            )
         return out
 
     def mark(self, out: Any, trail: _Trail) -> None:
@@ -207,12 +217,14 @@ class Looking(TorchDispatchMode):
                 continue
             owner, calculated, _ = weight.partition("parametrizations.")
             owner = owner.rstrip(".") if calculated else weight.rpartition(".")[0]
-            module = self.modules.get(owner)
-            kind = "recurrent" if isinstance(module, nn.RNNBase | nn.RNNCellBase) else own.kind
+            module, fans = self.modules.get(owner), own.fans
+            kind, hidden = own.kind, 0
+            if isinstance(module, nn.RNNBase | nn.RNNCellBase):  # each gate has a matrix of its own
+                kind, hidden = "recurrent", int(module.hidden_size)
+                fans = int(module._parameters[weight.rpartition(".")[2]].shape[-1]), hidden  # type: ignore[union-attr]
             self.layers[weight] = Layer(
-                weight, owner, kind, shape, tuple(sorted(direct)), own.bias, fans=own.fans, last=own.last,
-                hidden=int(getattr(module, "hidden_size", 0)),
-            )  # fmt: skip
+                weight, owner, kind, shape, tuple(sorted(direct)), own.bias, fans=fans, last=own.last, hidden=hidden
+            )
         return frozenset(own.weights)
 
     def settle(self, direct: Iterable[str], done: bool = False, **seen: Any) -> None:
@@ -242,6 +254,10 @@ class Looking(TorchDispatchMode):
             return
         if len(alone[0]) == len(alone[1]) or not (around.all or around.source == BATCH):
             return
+        if not a.all & b.all and not a.starts & b.starts:
+            return  # of different inputs
+        if alone[1 - longer] and len(branch.direct - around.direct) >= len(alone[longer]):
+            return  # layers side by side are no branch
         for weight in branch.direct - around.direct:
             self.layers[weight].branch = self.layers[weight].norm or weight
         for weight in alone[longer]:

@@ -55,7 +55,7 @@ def spectral_density(product: Product, n: int, *, most: int = 40, probes: int = 
     """
     runs = [lanczos(product, start_vector(n, seed + i), most, vectors=False) for i in range(probes)]
     low, high = min(float(r.values_k[0]) for r in runs), max(float(r.values_k[-1]) for r in runs)
-    width = max(high - low, 1e-12 * max(abs(high), abs(low), 1e-300)) / 60
+    width = max(high - low, 1e-12 * max(abs(high), abs(low), 1.0)) / 60
     at = np.linspace(low - 4 * width, high + 4 * width, POINTS)
     total = np.zeros(POINTS)
     for run in runs:
@@ -137,7 +137,7 @@ def gradient_noise(gradients: Tensor, rows: int) -> Noise:
     ‖g‖² is the mean of gᵢᵀgⱼ over pairs of different batches, a U-statistic; tr Σ = b · (mean ‖gᵢ‖² − ‖g‖²).
 
     Args:
-        gradients: (B, n), of the batches' mean losses, B ≥ 3.
+        gradients: (B, n), of the batches' mean losses; the error is known from B = 3 on, ‖g‖² from 2 on.
         rows: of each batch.
 
     Example:
@@ -154,7 +154,7 @@ def gradient_noise(gradients: Tensor, rows: int) -> Noise:
 
     def squared(total: float, diagonal: Tensor) -> float:
         n = len(diagonal)
-        return (total - float(diagonal.sum())) / (n * (n - 1))
+        return (total - float(diagonal.sum())) / (n * (n - 1)) if n > 1 else math.nan
 
     value = squared(whole, own)
     left_out = []

@@ -5,6 +5,7 @@ Legend: n size of the matrix, k products. All arithmetic on vectors is in float6
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from ..errors import BadTask
 
 Product = Callable[[Tensor], Tensor]
 Floats = npt.NDArray[np.float64]
@@ -57,6 +60,9 @@ def lanczos(
     Stops after ``most`` products, when the space is used up, or when the ``ends`` outermost Ritz values of both sides have
     bounds below ``tolerance`` × the largest magnitude. Holds k vectors of n float64 numbers.
 
+    Raises:
+        BadTask: a product is not finite.
+
     Args:
         product: v → A v, of a vector of n numbers.
         start: of n numbers, of length one.
@@ -75,6 +81,8 @@ def lanczos(
     for k in range(min(most, n)):
         w = product(basis[k].to(start)).detach().reshape(-1).double().cpu()
         diagonal.append(float(w @ basis[k]))
+        if not math.isfinite(diagonal[-1]):
+            raise BadTask("curvature: a product is not finite", "look at the loss and its gradient first")
         known = basis[: k + 1]
         for _ in range(2):  # once leaves what rounding put back
             w = w - known.T @ (known @ w)

@@ -47,11 +47,12 @@ def limit(optimizer: str, options: Mapping[str, Any]) -> float:
     if name in EMA:
         beta = float(options.get("betas", (0.9, 0.999))[0])
         return 2 * (1 + beta) / (1 - beta)
-    if name not in PLAIN or (name == "sgd" and options.get("dampening")):
+    if name not in PLAIN:
         raise BadOption(f"curvature: the stability limit of {optimizer} has no closed form", HINT)
     momentum = float(options.get("momentum", 0.9 if name in ("momentum", "nesterov") else 0.0) or 0.0)
     ahead = name == "nesterov" or bool(options.get("nesterov"))
-    return 2 * (1 + momentum) / (1 + 2 * momentum if ahead else 1)
+    damped = 1 - float(options.get("dampening", 0.0) or 0.0) if momentum else 1.0
+    return 2 * (1 + momentum) / (1 + 2 * momentum if ahead else 1) / damped
 
 
 def _averaged(state: Mapping[str, Any], group: Mapping[str, Any], key: str) -> Tensor:
@@ -82,11 +83,12 @@ DENOMINATORS["adamw"] = DENOMINATORS["adam"]
 
 
 def denominators(optimizer: Optimizer, parameters: Sequence[Tensor] | None = None) -> Tensor:
-    """D, by what each coordinate's gradient is divided in a step, over its group's rate where rates differ; (n,).
+    """D, by what each coordinate's gradient is divided in a step at the largest rate; (n,).
 
     Args:
-        optimizer: ours or torch's, after a step. Rates: D · (first group's rate / own rate).
-        parameters: in whose order; None: the optimizer's. One that it does not have stands still.
+        optimizer: ours or torch's, after a step. Where rates differ: D · (largest rate / own rate).
+        parameters: in whose order; None: the optimizer's. One that it does not have, or that never got a gradient, stands
+            still: D is infinite.
 
     Raises:
         BadOption: not one whose limit is known, or it has not made a step.
@@ -103,13 +105,16 @@ def denominators(optimizer: Optimizer, parameters: Sequence[Tensor] | None = Non
     if name not in EMA | PLAIN:
         raise BadOption(f"curvature: the denominators of {type(optimizer).__name__} are not known", HINT)
     of, found = DENOMINATORS.get(name), dict[Tensor, Tensor]()
-    first = float(optimizer.param_groups[0]["lr"])
+    first = max(float(group["lr"]) for group in optimizer.param_groups)
+    if of is not None and not any(optimizer.state.values()):
+        raise BadOption("curvature: the optimizer has no state yet", "make a step first")
     for group in optimizer.param_groups:
         own = float(group["lr"])
         for p in (p for p in group["params"] if p.requires_grad):
-            if of is not None and not optimizer.state.get(p):
-                raise BadOption("curvature: the optimizer has no state yet", "make a step first")
-            one = torch.ones_like(p) if of is None else of(optimizer.state[p], group)
+            if of is None:
+                one = torch.ones_like(p)
+            else:
+                one = of(optimizer.state[p], group) if optimizer.state.get(p) else torch.full_like(p, float("inf"))
             scale = first / own if own > 0 else float("inf")
             found[p] = one.detach().double().cpu().reshape(-1) * scale
     still = [torch.full((p.numel(),), float("inf"), dtype=torch.float64) for p in parameters or ()]
@@ -124,9 +129,9 @@ def preconditioned(product: Product, denominators_n: Tensor) -> Product:
         denominators_n: D > 0; a coordinate with an infinite one stands still.
 
     Example:
-        >>> product = preconditioned(lambda v: 8 * v, torch.tensor([2.0, 4.0]))
+        >>> product = preconditioned(lambda v: 8 * v, torch.tensor([4.0, 16.0]))
         >>> product(torch.ones(2)).tolist()
-        [4.0, 2.0]
+        [2.0, 0.5]
     """
     root = denominators_n.clamp(min=torch.finfo(denominators_n.dtype).tiny).rsqrt()
     return lambda v: root * product(root * v)

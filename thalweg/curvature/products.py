@@ -38,8 +38,9 @@ def hessian_product(loss: Tensor, params: Sequence[Tensor]) -> Callable[[Sequenc
     used = [(g, i) for i, g in enumerate(gradients) if g is not None and g.requires_grad]
 
     def product(vector: Sequence[Tensor]) -> list[Tensor]:
-        total = sum(((g * vector[i]).sum() for g, i in used), start=loss.new_zeros(()))
-        if not total.requires_grad:
+        with torch.enable_grad():
+            total = sum(((g * vector[i]).sum() for g, i in used), start=loss.new_zeros(()))
+        if not used:
             return [torch.zeros_like(p) for p in params]
         found = torch.autograd.grad(total, params, retain_graph=True, allow_unused=True)
         return [torch.zeros_like(p) if h is None else h.detach() for h, p in zip(found, params, strict=True)]

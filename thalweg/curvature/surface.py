@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..batch import Batch, make_batch, map_leaves
+from .. import trial
+from ..batch import Batch, leaves, make_batch, map_leaves
 from ..errors import BadTask
 from ..modes import evaluating
 from ..seeds import Stream
+from ..task import DTYPES
 from .lanczos import start_vector
 from .products import buffers_kept, gauss_newton_product, hessian_product
 
@@ -40,7 +44,8 @@ class Surface:
         task: gives the loss; its weight decay is an optimizer's affair and not in it.
         model: where on the surface; its parameters that require a gradient are the coordinates.
         batches: what the loss is the mean over, rows weighted equally.
-        training: whether dropout draws (the same numbers each time) and batch norm goes by each batch; else evaluation mode.
+        training: whether dropout draws (the same numbers each time) and batch norm goes by each batch: each module in the
+            mode that it is in, all of them where the model is in evaluation mode; else evaluation mode.
         double: whether a copy in float64 is looked at; the model itself is left alone.
 
     Attributes:
@@ -67,27 +72,37 @@ class Surface:
         self.task, self.training, self.notes = task, training, list[str]()
         self.model, self.batches = model, list(batches)
         if double:
-            self.model, self.batches = self._doubled()
+            self._double()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         if not self.parameters:
             raise BadTask("curvature: no parameter requires a gradient", "unfreeze some")
         self.sizes = [p.numel() for p in self.parameters]
         self.n, self.rows = sum(self.sizes), sum(batch.rows for batch in self.batches)
+        if any(p.is_complex() for p in self.parameters):
+            raise BadTask("curvature: complex parameters have no Hessian of this kind", "leave them out")
         least = max(torch.finfo(p.dtype).eps for p in self.parameters)
+        if task.precision != "float32":
+            least = max(least, torch.finfo(DTYPES[task.precision]).eps)
         self.floor = 8 * least * self.n**0.5 if least < 1e-10 else min(0.1, 32 * least * (1 + self.n**0.25))
         self._twice = True
 
-    def _doubled(self) -> tuple[nn.Module, list[Batch]]:
-        try:
-            twin = copy.deepcopy(self.model).double()
-        except Exception as error:
-            self.notes.append(f"In the model's own precision: it cannot be copied ({type(error).__name__}).")
-            return self.model, self.batches
-
+    def _double(self) -> None:
         def wide(x: Tensor) -> Tensor:
             return x.double() if x.is_floating_point() else x
 
-        return twin, [make_batch(map_leaves(wide, batch.raw)) for batch in self.batches]
+        before = self.task, self.model, self.batches
+        try:
+            task, data = replace(self.task, precision="float32"), self.task.prepare()
+            loss = data.fit.loss
+            own = copy.deepcopy(loss).double() if isinstance(loss, nn.Module) else loss
+            task._memory.update(self.task._memory, prepared=replace(data, fit=replace(data.fit, loss=own)))
+            self.task, self.model = task, copy.deepcopy(self.model).double()
+            self.batches = [make_batch(map_leaves(wide, batch.raw)) for batch in self.batches]
+            with self._still(), torch.no_grad():
+                self._loss(self.batches[0])
+        except Exception as error:
+            self.task, self.model, self.batches = before
+            self.notes.append(f"In the model's own precision, not float64: {type(error).__name__}: {error}"[:160])
 
     @property
     def memory(self) -> int:
@@ -102,7 +117,8 @@ class Surface:
 
     def deterministic(self) -> bool:
         """Whether the loss is the same twice."""
-        return self.loss() == self.loss()
+        first, again = self.loss(), self.loss()
+        return first == again or (math.isnan(first) and math.isnan(again))
 
     def gradient(self) -> Tensor:
         """Of the mean loss, (n,)."""
@@ -141,8 +157,12 @@ class Surface:
     def _lost(self, product: Product) -> str:
         """Whose curvature differentiating twice does not see: an operator may give a gradient that it claims is constant."""
         v = start_vector(self.n, 0)
-        parts = torch.split(product(v), self.sizes)
-        flat = [i for i, part in enumerate(parts) if not part.any()]
+        with self._still():
+            slopes = torch.autograd.grad(
+                self._loss(self.batches[0]), self.parameters, create_graph=True, allow_unused=True
+            )
+        product(v)
+        flat = [i for i, g in enumerate(slopes) if g is not None and not g.requires_grad]
         if not flat:
             return ""
         near, nearer = (torch.split(self._differences(v, share), self.sizes) for share in (1.0, 0.5))
@@ -159,14 +179,18 @@ class Surface:
         """The function v → G v, G = JᵀH_L J: the loss's curvature in the outputs alone, never negative for convex losses.
 
         Raises:
-            BadTask: the loss is not a function of an output that the task knows.
+            BadTask: the loss is not a function of one output.
         """
+        hidden = BadTask("curvature: the loss is not a function of one output alone", "use hessian")
+        with self._still(), torch.no_grad():
+            if self.task.batch_loss is not None or len(leaves(trial.call(self.model, self._fresh(0).inputs))) != 1:
+                raise hidden
 
         def product(batch: Batch) -> Callable[[Sequence[Tensor]], list[Tensor]]:
             fresh = make_batch(map_leaves(torch.clone, batch.raw))
             loss, output = self.task.loss_and_output(self.model, fresh)
             if not isinstance(output, Tensor) or not output.requires_grad:
-                raise BadTask("curvature: the task's loss hides the model's output", "use hessian, or give loss=")
+                raise hidden
             return gauss_newton_product(loss.reshape(()), output, self.parameters)
 
         return self._product(product)
@@ -213,6 +237,9 @@ class Surface:
         fresh = make_batch(map_leaves(torch.clone, batch.raw))  # for models that write into their inputs
         return self.task.loss_of(self.model, fresh)
 
+    def _fresh(self, k: int) -> Batch:
+        return make_batch(map_leaves(torch.clone, self.batches[k].raw))
+
     def _mean(self, of: Callable[[Batch], Sequence[Tensor | None]]) -> Tensor:
         total = torch.zeros(self.n, dtype=torch.float64)
         for batch in self.batches:
@@ -228,9 +255,10 @@ class Surface:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             stack.enter_context(_without_onednn())
-            stack.enter_context(evaluating(self.model))
             stack.enter_context(buffers_kept(self.model))
-            if self.training:
+            training = self.model.training
+            stack.enter_context(evaluating(self.model, not self.training))
+            if self.training and not training:
                 self.model.train()
             yield
 
@@ -270,7 +298,7 @@ def _without_onednn() -> Iterator[None]:
 
 
 def batches_of(task: Task, count: int, seed: int = 0, rows: int | None = None) -> list[Batch]:
-    """Some training batches in a random order: other seeds, other batches.
+    """Some training batches in the order of training: other seeds, other batches, where the task shuffles.
 
     Args:
         task: its training data, in batches of its own size.
@@ -281,7 +309,7 @@ def batches_of(task: Task, count: int, seed: int = 0, rows: int | None = None) -
     Example:
         >>> import thalweg
         >>> [batch.rows for batch in batches_of(thalweg.Task.load("digits"), 3)]
-        [32, 32, 32]
+        [64, 64, 64]
     """
     data = task.prepare()
     size = data.batch_size if data.train.fixed_batches or rows is None else rows

@@ -158,4 +158,4 @@ def _unit(x: Tensor) -> Tensor:
 def _white(x: Tensor) -> float:
     """How far the covariance is from the identity."""
     centred = x - x.mean(0)
-    return float((centred.T @ centred / len(x) - torch.eye(x.shape[1], dtype=x.dtype)).abs().max())
+    return float((centred.T @ centred / len(x) - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)).abs().max())

@@ -223,12 +223,20 @@ def _built(
 
 
 def rows_of(feed: Feed) -> Tensor:
-    """The inputs of a feed, in order: up to `ROWS`, and about `NUMBERS` numbers."""
+    """The inputs of a feed, in order; where it has more than `ROWS`, or `NUMBERS` numbers, so many in a random order."""
+    found, whole = _rows(feed, None)
+    return found if whole else _rows(feed, 0)[0]
+
+
+def _rows(feed: Feed, seed: int | None) -> tuple[Tensor, bool]:
     parts: list[Tensor] = []
-    for batch in feed.batches(1024):
+    batches = feed.batches(1024, seed=seed)
+    for batch in batches:
         if not isinstance(batch.inputs, Tensor):
             raise BadData("features: the model's inputs are not one tensor", "transform them in the data set")
         parts.append(batch.inputs)
         if sum(map(len, parts)) >= ROWS or sum(part.numel() for part in parts) >= NUMBERS:
             break
-    return torch.cat(parts)
+    whole = next(batches, None) is None
+    batches.close()
+    return torch.cat(parts), whole

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..modes import batch_statistics
 from ..seeds import stream
 from ..wiring import Layer, Looking, wiring
 from .schemes import FANS, SCHEMES, gain, read, shown
+from .weights import Weights
 
 Forward = Callable[[nn.Module], Any]
 Prior = Callable[[int], "Tensor | None"]
@@ -44,12 +45,14 @@ class Initialization:
     Attributes:
         rows: a line a weight.
         notes: what else was done, and what could not be.
-        groups: the rates by name pattern that go with the weights (``mup``); for ``Recipe(groups=...)``.
+        groups: the rates by name that go with the weights (``mup``); for ``Recipe(groups=...)``.
+        groups_by_size: the same for optimizers whose steps are as long as the gradient says: SGD and momentum.
     """
 
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
+    groups_by_size: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
@@ -62,46 +65,6 @@ class Initialization:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
-
-
-class Weights:
-    """A model's weights by their full names: where one is calculated from parameters, what is calculated."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.named = model, dict(model.named_parameters(remove_duplicate=False))
-
-    def trained(self, name: str) -> bool:
-        """Whether it is to be trained, and so may be changed."""
-        return self.named[name].requires_grad
-
-    def read(self, name: str) -> Tensor:
-        """The weight that acts."""
-        owner, calculated, rest = name.partition("parametrizations.")
-        if not calculated:
-            return self.named[name].detach()
-        weight: Tensor = getattr(self.model.get_submodule(owner.rstrip(".")), rest.partition(".")[0])
-        return weight.detach().clone()
-
-    @contextmanager
-    def writing(self, name: str) -> Iterator[Tensor]:
-        """Inside, a weight to write into."""
-        weight = self.read(name)
-        yield weight
-        owner, calculated, rest = name.partition("parametrizations.")
-        if calculated:
-            setattr(self.model.get_submodule(owner.rstrip(".")), rest.partition(".")[0], weight)
-
-    def unbias(self, layer: Layer) -> None:
-        """Set a layer's bias to zero; a recurrent layer has several."""
-        own = {layer.bias} | {n for n in self.named if layer.kind == "recurrent" and n.startswith(f"{layer.name}.bias")}
-        for name in own - {None}:
-            if self.trained(str(name)):
-                self.named[str(name)].zero_()
-
-    def scale(self, name: str, factor: float) -> None:
-        """Multiply a weight."""
-        with self.writing(name) as weight:
-            weight.mul_(factor)
 
 
 def initialize(
@@ -137,15 +100,15 @@ def initialize(
     weights = Weights(model)
     notes: list[str] = []
     how = SCHEMES[name]
-    with torch.no_grad(), nullcontext() if seed is None else stream(seed, "init"):
-        drawn = [layer for layer in layers if weights.trained(layer.weight)]
+    drawn = [layer for layer in layers if weights.trained(layer.weight)]
+    with torch.no_grad(), weights.all_or_nothing(), nullcontext() if seed is None else stream(seed, "init"):
         for layer in drawn if name != "torch" else ():
             if layer.kind != "embedding" or how.everything:
                 with weights.writing(layer.weight) as weight:
                     how.fill(weight, layer, _gain(layer), argument)
                 weights.unbias(layer)
         for step, _ in after:
-            notes += _STEPS[step](_Built(model, drawn, weights, forward, prior))
+            notes += _STEPS[step](_Built(model, layers, weights, forward, prior))
     scaled = ("lsuv", None) in after
     rows = [
         _row(layer, weights.read(layer.weight), name, argument, scaled)
@@ -153,11 +116,29 @@ def initialize(
         else Row(layer.name, layer.kind, "frozen", layer.fans[0], None, None, _std(weights.read(layer.weight)))
         for layer in layers
     ]
-    rates = {}
-    if name == "mup":
-        inner = [layer for layer in drawn if layer.inputs and layer.kind != "embedding"]
-        rates = {layer.weight: {"lr_scale": argument / layer.fans[0]} for layer in inner}
-    return Initialization(rows, notes, rates)
+    if name != "mup":
+        return Initialization(rows, notes)
+    return Initialization(rows, notes, *_mup_rates(drawn, weights, float(argument)))
+
+
+def _mup_rates(
+    layers: Sequence[Layer], weights: Weights, base: float
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """By name, for optimizers that divide by the gradient's size, and for those that do not; 1 at the base width.
+
+    Source: G. Yang et al., arXiv 2203.03466, table 3.
+    """
+    inner = [layer for layer in layers if layer.inputs and layer.kind != "embedding"]
+    adaptive = {layer.weight: {"lr_scale": base / layer.fans[0]} for layer in inner}
+    by_size = {layer.weight: {"lr_scale": base / layer.fans[0]} for layer in inner if layer.output}
+    for layer in layers:
+        if layer not in inner:
+            by_size[layer.weight] = {"lr_scale": layer.fans[1] / base}
+        norm = (layer.norm or "").rpartition(".")[0]
+        for vector in (layer.bias, *(f"{norm}.{part}" for part in ("weight", "bias"))):
+            if not layer.output and vector in weights.named and weights.trained(vector):
+                by_size[vector] = {"lr_scale": weights.named[vector].numel() / base}
+    return adaptive, by_size
 
 
 def _gain(layer: Layer) -> float:
@@ -206,7 +187,8 @@ def output_prior(kind: str, targets: Tensor, outputs: int) -> Tensor | None:
     """
     if kind in ("classification", "language-model"):
         counts = torch.bincount(targets[targets >= 0].long().flatten(), minlength=outputs).double()
-        return (counts.clamp(min=0.5) / counts.sum()).log().float() if len(counts) == outputs else None
+        fits = len(counts) == outputs and float(counts.sum()) > 0
+        return (counts.clamp(min=0.5) / counts.sum()).log().float() if fits else None
     values = targets.double().reshape(len(targets), -1)
     if values.shape[1] != outputs or kind not in ("binary", "regression"):
         return None
@@ -236,9 +218,12 @@ class _Built:
 def _zero_residual(built: _Built) -> list[str]:
     """What scales the end of a residual branch, a normalization's or its own weight, is zero."""
     ends = built.ends("zero_residual")
-    for layer in ends:
-        built.weights.scale(str(layer.branch), 0.0)
-    return [f"Zero, so that residual branches add nothing at first: {', '.join(str(end.branch) for end in ends)}."]
+    zero = [str(layer.branch) for layer in ends if built.weights.trained(str(layer.branch))]
+    for name in zero:
+        built.weights.scale(name, 0.0)
+    kept = [str(layer.branch) for layer in ends if str(layer.branch) not in zero]
+    said = [f"Frozen, and so not zero: {', '.join(kept)}."] if kept else []
+    return [*said, *([f"Zero, so that residual branches add nothing at first: {', '.join(zero)}."] if zero else [])]
 
 
 def _fixup(built: _Built) -> list[str]:
@@ -247,10 +232,12 @@ def _fixup(built: _Built) -> list[str]:
     blocks = {layer.block for layer in built.layers if layer.block is not None}
     for layer in built.layers:
         own = [other for other in built.layers if other.block == layer.block]
+        if not built.weights.trained(layer.weight):
+            continue
         if layer in ends or (layer.output and layer.block is None):
             built.weights.scale(layer.weight, 0.0)
         elif layer.block is not None:
-            built.weights.scale(layer.weight, len(blocks) ** (-1 / (2 * len(own) - 2)))
+            built.weights.scale(layer.weight, len(blocks) ** (-1 / max(1, 2 * len(own) - 2)))
     return [f"Fixup of {len(blocks)} residual branches; its scalar biases and multipliers are not added."]
 
 
@@ -296,6 +283,8 @@ def _output_bias(built: _Built) -> list[str]:
         what = f"there are {len(outputs)}" if len(outputs) != 1 else f"{outputs[0].name} has none of its own"
         raise BadOption(f"init: output_bias needs one output layer with a bias; {what}", "leave output_bias out")
     bias = built.weights.named[outputs[0].bias]
+    if not bias.requires_grad:
+        raise BadOption(f"init: output_bias would change {outputs[0].bias}, which is frozen", "leave output_bias out")
     prior = built.prior(bias.numel())
     if prior is None:
         raise BadOption(

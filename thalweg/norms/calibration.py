@@ -40,7 +40,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], forward: Forward | Non
     Args:
         model: its batch norms get new ``running_mean``, ``running_var`` and ``num_batches_tracked``.
         batches: as a ``DataLoader`` gives them: tensors, tuples of inputs and targets, or dictionaries; those of one row
-            are left out.
+            are left out where others have more.
         forward: runs the model on a batch, ``forward(model, batch)``; None: it is called with the batch's inputs.
         most: batches that are used.
 
@@ -68,7 +68,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], forward: Forward | Non
         done = False
         try:
             with torch.no_grad():
-                for batch in itertools.islice(filter(_enough, batches), most):
+                for batch in itertools.islice(_enough(batches), most):
                     run(model, batch)
                     counted += 1
             done = counted > 0
@@ -83,10 +83,14 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], forward: Forward | Non
     return counted
 
 
-def _enough(batch: Any) -> bool:
-    """Whether a batch has rows enough for statistics: the last one of a loader may have one."""
-    found = leaves(batch.raw if isinstance(batch, Batch) else batch)
-    return not found or found[0].ndim == 0 or len(found[0]) > 1
+def _enough(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches but for those of one row where others have more: the last one of a loader may have one."""
+    most = 0
+    for batch in batches:
+        rows = max((len(x) for x in leaves(batch.raw if isinstance(batch, Batch) else batch) if x.ndim), default=0)
+        most = max(most, rows)
+        if rows != 1 or most == 1:
+            yield batch
 
 
 def running(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
@@ -196,7 +200,7 @@ def gap(model: nn.Module, batches: Iterable[Any], loss: Forward, most: int = BAT
         True
     """
     norms = dict(running(model))
-    data = list(itertools.islice(filter(_enough, batches), most))
+    data = list(itertools.islice(_enough(batches), most))
     if not norms:
         raise BadData("gap: the model has no batch norm with running statistics", "ask only of models that have some")
     if len(data) < 2:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import fusion
 
-from .rewriting import Forward, Rewriting, apart
+from .rewriting import Forward, Rewriting, apart, channels
 
 FUSED = 1e-5  # relative difference of the outputs of a model and its fused form
 
@@ -39,12 +39,12 @@ def fuse(model: nn.Module, forward: Forward) -> nn.Module:
         norm = work.modules.get(name) if layer.norm else None
         if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
             continue
+        if not isinstance(module, nn.Linear | _ConvNd) or channels(module) != norm.num_features:
+            continue
         if isinstance(module, nn.Linear):
             new: nn.Module = fusion.fuse_linear_bn_eval(module, norm)
-        elif isinstance(module, _ConvNd):
-            new = fusion.fuse_conv_bn_eval(module, norm, transpose=module.transposed)
         else:
-            continue
+            new = fusion.fuse_conv_bn_eval(module, norm, transpose=module.transposed)
         had, before = len(work.undo), work.forward
         if name == f"{layer.name}.norm".lstrip("."):  # put in by `swap`
             delattr(new, "norm")
@@ -53,7 +53,7 @@ def fuse(model: nn.Module, forward: Forward) -> nn.Module:
             work.exchange(name, norm, nn.Identity())
         work.exchange(layer.name, module, new)
         with torch.no_grad():
-            wrong = apart(work.before, before(twin)) >= FUSED
+            wrong = not apart(work.before, before(twin)) < FUSED
         if wrong:
             while len(work.undo) > had:
                 work.undo.pop()()

@@ -104,14 +104,26 @@ class Rewriting:
             if known and name in self.shapes and "parametrizations." not in name:
                 yield name, module
 
+    def _with_norms(self) -> list[Any]:
+        """The model's output, and that of every normalization layer: what is multiplied by zero behind it shows there."""
+        seen: list[Any] = []
+        norms = [m for m in self.model.modules() if isinstance(m, KNOWN)]
+        handles = [m.register_forward_hook(lambda _m, _a, out: seen.append(out)) for m in norms]
+        try:
+            return [self.forward(self.model), *seen]
+        finally:
+            for handle in handles:
+                handle.remove()
+
     def exchange(self, name: str, old: nn.Module, new: nn.Module) -> None:
         """Put a module in the place of another, wherever that is used."""
-        first = next(self.model.parameters())
-        new.to(first.device, first.dtype).train(old.training)
+        place = _place(old, self.model)
+        (new.to(*place) if place else new).train(old.training)
+        then = _place(new, self.model)
 
         def back(parent: nn.Module, key: str) -> None:
-            now = next(self.model.parameters())
-            setattr(parent, key, old.to(now.device, now.dtype).train(new.training))
+            now = _place(new, self.model)
+            setattr(parent, key, (old.to(*now) if now and now != then else old).train(new.training))
 
         for parent in list(self.model.modules()):
             for key, child in list(parent._modules.items()):
@@ -149,6 +161,7 @@ class Rewriting:
             return  # it is calculated already
         if sum(p is weight for _, p in self.model.named_parameters(remove_duplicate=False)) > 1:
             raise BadTask(f"norm: {layer.weight} is shared with another layer", "leave norm=keep")
+        order = list(module._parameters)
         parametrize.register_parametrization(module, own, WeightNorm())
 
         def back() -> None:  # the same parameter as before, with what was learned
@@ -158,6 +171,8 @@ class Rewriting:
             with torch.no_grad():
                 weight.data = value.to(weight.dtype)
             module.register_parameter(own, weight)
+            for name in order:  # what is found by its number, as an optimizer's state, finds it there
+                module._parameters[name] = module._parameters.pop(name)
 
         self.undo.append(back)
         self.placed.append((layer.weight, "weight norm"))
@@ -183,10 +198,10 @@ class Rewriting:
                 continue
             own = module.bias
             with torch.no_grad(), batch_statistics(self.model), evaluating(self.model):
-                kept, without = own.clone(), self.forward(self.model)
+                kept, without = own.clone(), self._with_norms()
                 try:
                     own.add_(torch.linspace(-1, 1, own.numel(), device=own.device, dtype=own.dtype).sin().flip(0))
-                    shifted = self.forward(self.model)
+                    shifted = self._with_norms()
                 finally:
                     own.copy_(kept)
             if apart(without, shifted) < SAME:
@@ -209,3 +224,15 @@ def apart(a: Any, b: Any) -> float:
     pairs = list(zip(leaves(a), leaves(b), strict=True))
     size = max((float(x.abs().max()) for x, _ in pairs if x.is_floating_point() and x.numel()), default=0.0)
     return max((float((x - y).abs().max()) for x, y in pairs if x.is_floating_point()), default=0.0) / (size or 1.0)
+
+
+def channels(module: nn.Module) -> int:
+    """What a linear layer or a convolution gives."""
+    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)  # type: ignore[arg-type]
+
+
+def _place(*modules: nn.Module) -> tuple[torch.device, torch.dtype] | None:
+    """Device and dtype of the first number with a fraction that one of the modules has."""
+    tensors = (x for module in modules for x in (*module.parameters(), *module.buffers()) if x.is_floating_point())
+    first = next(tensors, None)
+    return None if first is None else (first.device, first.dtype)

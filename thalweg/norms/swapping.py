@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from ..batch import leaves
 from ..errors import BadOption, BadTask
 from .kinds import CENTRED, make, read
-from .rewriting import Forward, Rewriting, Undo
+from .rewriting import Forward, Rewriting, Undo, channels
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _change(work: Rewriting, kind: str, groups: int | None) -> None:
             centred = not isinstance(old, nn.LayerNorm | nn.RMSNorm) and before is not None and before.bias is None
             module = work.modules.get(before.name) if before is not None else None
             if centred and isinstance(module, nn.Linear | _ConvNd) and module.bias is None:
-                work.bias(before.name if before else "", module.weight.new_zeros(_channels(module)))
+                work.bias(before.name if before else "", module.weight.new_zeros(channels(module)))
             continue
         shape = work.shapes[name][0]
         try:
@@ -139,10 +139,6 @@ def _change(work: Rewriting, kind: str, groups: int | None) -> None:
                 raise BadOption(f"norm: {layer.name}: {error.message}", error.hint) from None
     if kind in CENTRED:
         work.drop_biases([layer.name for layer in inner if layer.norm or not norms])
-
-
-def _channels(module: nn.Module) -> int:
-    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)  # type: ignore[arg-type]
 
 
 def _channels_last(name: str, old: nn.Module, shape: Sequence[int]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .. import rules
+from .. import inits, rules
 from ..building import changes
 from ..recipe import Recipe
 
@@ -184,13 +184,13 @@ def _optimizer(recipe: Recipe) -> str:
     """The lines that make ``optimizer`` and ``schedule`` for ``model``."""
     chosen = {name: getattr(recipe, name) for name in ("groups", "freeze", "layer_decay") if getattr(recipe, name)}
     call = _call("thalweg.Recipe", optimizer=recipe.optimizer, lr=recipe.lr, **chosen)
-    grouped = bool(chosen) or recipe.init.startswith("mup")
+    grouped = bool(chosen) or inits.read(recipe.init)[0][0] == "mup"
     groups = f"groups = {call}.parameter_groups(model)\n" if grouped else ""
     made = optimizer_call(recipe, "groups" if grouped else "model.parameters()")
     given = "inputs, targets" if "output_bias" in recipe.init else "inputs"
     shape = f"# before: {_shape(recipe)}.initialize(model, {given})\n" if changes(recipe) else ""
-    note = shape + ("# evaluate inside `with optimizer.averaged():`\n" if _averages(recipe) else "")
-    return f"{groups}{note}optimizer = {made}\nschedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)"
+    note = "# evaluate inside `with optimizer.averaged():`\n" if _averages(recipe) else ""
+    return f"{shape}{groups}{note}optimizer = {made}\nschedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)"
 
 
 def _head(factor: str, code: str) -> str:

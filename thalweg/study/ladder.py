@@ -16,7 +16,7 @@ from . import rates as rate_choice
 from .jobs import Depth, Finalist, Findings, Job, Result, Scale, contenders, winner
 from .plan import Arguments, Entrant, Purse
 from .planning import nominal_level
-from .tuning import SELECTION_SEED, STEP, mean, rounded, tune
+from .tuning import SELECTION_SEED, STEP, affordable, mean, rounded, tune
 
 FINAL_SEED = 1000  # the first seed of the finals
 LOOKS = 3
@@ -112,10 +112,10 @@ def _prepare(
         search = tune if entrant.space is None else halving.halve
         return (yield from search(entrant, depth, scale, purse, reserve))
     found, scale = Finalist(entrant, entrant.recipe), scale.of(entrant.recipe)
-    if purse.left >= purse.price(scale.steps, scale.rows):
-        phase = "baseline" if entrant.baseline else "rate"
-        job = Job.of(phase, entrant, entrant.recipe, SELECTION_SEED, scale.steps)
-        results = list((yield [job]).values())
+    phase = "baseline" if entrant.baseline else "rate"
+    jobs = affordable([Job.of(phase, entrant, entrant.recipe, SELECTION_SEED, scale.steps)], scale, purse)
+    if jobs:
+        results = list((yield jobs).values())
         found.tried[entrant.recipe.lr or 0.0] = results
         found.select = mean(results)
     return found

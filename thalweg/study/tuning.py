@@ -115,6 +115,8 @@ def affordable(jobs: Sequence[Job], scale: Scale, purse: Purse, reserve: int = 0
 
     Their price is promised until they are done, so that others that ask in the same round see less.
     """
+    if not jobs:
+        return []
     price = purse.price(jobs[0].steps, scale.rows)
     room = purse.left - (reserve * purse.price(scale.steps, scale.rows) if reserve else 0.0)
     paid = list(jobs[: max(0, math.floor(room / price))] if 0 < price and room < math.inf else jobs)
