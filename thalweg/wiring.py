@@ -181,13 +181,9 @@ class Looking(TorchDispatchMode):
         elif name == "add" and len(given) > 1:
             self.add(given, trails, direct, out)
         starts = frozenset[int]().union(*(t.starts for t in trails))
+        part = name in PARTS and not rests
         for x in leaves(out):
-            self.mark(
-                x,
-                _Trail(
-                    direct, rests, None, source, starts=frozenset([id(x)]) if name in PARTS and not rests else starts
-                ),
-            )
+            self.mark(x, _Trail(direct, rests, None, source, starts=frozenset([id(x)]) if part else starts))
         return out
 
     def mark(self, out: Any, trail: _Trail) -> None:
