@@ -131,3 +131,9 @@ def test_train_says_what_was_done_to_the_model(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "0.norm: BatchNorm1d(32)" in said and "output  he_normal" in said
     assert "BatchNorm1d(32)" in (tmp_path / "run" / "built.txt").read_text()
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 1.0])
+def test_zeros_stay_at_chance(rate):
+    run = tw.train("digits", tw.Recipe("sgd", lr=rate, init="zeros"), quiet=True)
+    assert run.outcome.status == "finished" and run.final["accuracy"] < 0.15, "only the output's bias learns"
