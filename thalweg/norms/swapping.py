@@ -69,6 +69,7 @@ def swap(model: nn.Module, how: str, forward: Forward) -> Swap:
         BadTask: a layer cannot be rewritten, or the changed model fails; the model is as before.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> done = swap(net, "batch", lambda m: m(torch.randn(5, 4)))
         >>> print(done)
