@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import thalweg as tw
+
 
 class Residual(nn.Module):
     """Convolutions, batch norm and a residual branch, with functions instead of modules for the non-linearities."""
@@ -64,6 +66,30 @@ class Tied(nn.Module):
 
     def forward(self, x):
         return self.head(self.layer(self.token(x) + self.place))
+
+
+class Point(nn.Module):
+    """A place on a surface in a few dimensions."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor(at, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.theta
+
+
+def task_at(function, at):
+    """The task whose loss is a function of a point's coordinates, whatever the rows."""
+    return tw.Task(
+        model=lambda: Point(at), train=torch.zeros(64, 1), batch_loss=lambda m, b: function(*m(b)), batch_size=4, steps=1,
+        metric="loss",
+    )  # fmt: skip
+
+
+def himmelblau(x, y):
+    """Four minima, four saddles, a maximum."""
+    return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
 
 def plain_cnn():

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from networks import himmelblau, task_at
 from torch import nn
 
 import thalweg as tw
@@ -43,32 +44,14 @@ def test_sharpness_of_quadratic_deep_and_what_it_leaves_alone():
     assert all(p.grad is None for p in model.parameters())
 
 
-class Point(nn.Module):
-    """A place on a surface in a few dimensions."""
-
-    def __init__(self, at):
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor(at, dtype=torch.float64))
-
-    def forward(self, x):
-        return self.theta
-
-
 def surface_of(function, at):
-    task = tw.Task(
-        model=lambda: Point(at), train=torch.zeros(8, 1), batch_loss=lambda m, b: function(*m(b)), batch_size=4, steps=1,
-        metric="loss",
-    )  # fmt: skip
+    task = task_at(function, at)
     return Surface(task, task.build(0), batches_of(task, 2))
 
 
 def spectrum(surface, product=None, most=None):
     found = lanczos(product or surface.hessian(), start_vector(surface.n, 0), most or surface.n)
     return found.values_k
-
-
-def himmelblau(x, y):
-    return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
 
 A, B, C, D, X, Y = (

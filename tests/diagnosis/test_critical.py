@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from networks import himmelblau, task_at
 from torch import nn
 
 import thalweg as tw
@@ -12,25 +13,9 @@ from thalweg.curvature import batches_of
 from thalweg.diagnosis import locate
 
 
-class Point(nn.Module):
-    def __init__(self, at):
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor(at, dtype=torch.float64))
-
-    def forward(self, x):
-        return self.theta
-
-
 def place_of(function, at, **options):
-    task = tw.Task(
-        model=lambda: Point(at), train=torch.zeros(64, 1), batch_loss=lambda m, b: function(*m(b)), batch_size=4, steps=1,
-        metric="loss",
-    )  # fmt: skip
+    task = task_at(function, at)
     return locate(task, task.build(0), **options)
-
-
-def himmelblau(x, y):
-    return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
 
 MINIMA = (
