@@ -109,6 +109,7 @@ def test_the_note_on_kept_weights_comes_only_with_their_initialization(monkeypat
     from their_code import ResNet, train_loader, valid_loader
 
     import thalweg as tw
+    from thalweg.study.case import case_of
 
     model = ResNet()
     if drawn_by_itself:  # as torch's layers draw their weights
@@ -118,5 +119,5 @@ def test_the_note_on_kept_weights_comes_only_with_their_initialization(monkeypat
     notes = " ".join(tw.Task(model=model, train=train_loader, valid=valid_loader).prepare().notes)
     assert ("seeds vary the order only" in notes) == (not drawn_by_itself)
     assert ("redrawn for each seed" in notes) == drawn_by_itself
-    factory = tw.Task(model=ResNet, train=train_loader, valid=valid_loader).prepare()
-    assert not factory.model_fixed and "order only" not in " ".join(factory.notes)
+    factory = case_of(tw.Task(model=ResNet, train=train_loader, valid=valid_loader))
+    assert not factory.fixed_weights and "order only" not in " ".join(factory.notes)

@@ -20,7 +20,9 @@ from thalweg.data import Halves, Tensors
 from thalweg.errors import BadData, BadOption, BadTask
 from thalweg.fresh import kept_because, ks_p_value, redraw
 from thalweg.loader import Loader
+from thalweg.prepared import fixed_weights
 from thalweg.seeds import RandomState
+from thalweg.study.case import case_of
 from thalweg.task import Task
 
 G = torch.Generator().manual_seed(0)
@@ -297,7 +299,7 @@ def test_a_model_that_writes_into_its_inputs_does_not_change_the_data():
 def test_factories_are_repeatable():
     task = make()
     assert same_weights(task.build(3), task.build(3)) and not same_weights(task.build(3), task.build(4))
-    assert not task.prepare().model_fixed
+    assert not fixed_weights(task)
     assert make(model=lambda width=3: net(width)).build(0, width=5).out_features == 5
 
 
@@ -305,7 +307,7 @@ def test_a_factory_that_gives_the_same_module_twice():
     one = net()
     task = make(model=lambda: one)
     with pytest.raises(BadTask, match="same module twice"):
-        task.prepare()
+        task.prepare(), task.build(0)
 
 
 def test_a_factory_of_fixed_weights_is_said():
@@ -314,8 +316,8 @@ def test_a_factory_of_fixed_weights_is_said():
         nn.init.ones_(model.weight), nn.init.zeros_(model.bias)
         return model
 
-    prepared = make(model=ones).prepare()
-    assert prepared.model_fixed and any("seeds vary the order only" in note for note in prepared.notes)
+    case = case_of(make(model=ones))
+    assert case.fixed_weights and any("seeds vary the order only" in note for note in case.notes)
 
 
 class Attention(nn.Module):
@@ -423,11 +425,11 @@ def test_other_models_are_kept(name):
 def test_what_was_decided_about_the_module_is_said():
     torch.manual_seed(0)
     model = net()
-    prepared = make(model=model).prepare()
-    assert not prepared.model_fixed and any("redrawn for each seed" in note for note in prepared.notes)
+    task = make(model=model)
+    assert not fixed_weights(task) and any("redrawn for each seed" in note for note in task.prepare().notes)
     nn.init.zeros_(model.weight)
-    prepared = make(model=model).prepare()
-    assert prepared.model_fixed and any("seeds vary the order only" in note for note in prepared.notes)
+    task = make(model=model)
+    assert fixed_weights(task) and any("seeds vary the order only" in note for note in task.prepare().notes)
     with pytest.raises(BadTask, match="takes no arguments"):
         make(model=model).build(0, width=3)
 

@@ -15,6 +15,7 @@ from torch import nn
 from thalweg import tasks
 from thalweg.errors import BadData, BadOption
 from thalweg.order import order
+from thalweg.prepared import fixed_weights
 from thalweg.readers import read_images
 from thalweg.tasks.quadratic import hessian, rotation, rows
 
@@ -82,7 +83,7 @@ def test_sizes_and_budgets(built, name):
     model = task.build(0)
     task.loss_of(model, batch).backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
-    assert p.model_fixed == (name == "quadratic-deep")
+    assert fixed_weights(task) == (name == "quadratic-deep")
     values = task.evaluate(model, p.select)
     assert np.isfinite(values[p.metric])
 

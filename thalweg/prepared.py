@@ -57,7 +57,6 @@ class Prepared:
         target_sd: standard deviation of the training targets of a regression, or None.
         judge_rows: rows of ``judge``.
         device: where model and batches lie.
-        model_fixed: whether all seeds start from the same weights, so that they vary the order only.
         structure: names and shapes of the parameters.
     """
 
@@ -79,7 +78,6 @@ class Prepared:
     target_sd: float | None
     judge_rows: int
     device: torch.device
-    model_fixed: bool
     structure: dict[str, tuple[int, ...]]
 
     @property
@@ -132,7 +130,8 @@ def prepare(task: Task) -> Prepared:
         structure = {name: tuple(p.shape) for name, p in model.named_parameters()}
         if not structure:
             raise BadTask("the model has no parameters", "register them as nn.Parameter or as submodules")
-        fixed = _is_fixed(task, model, notes)
+        if isinstance(task.model, nn.Module):
+            notes.append(_of_module(task))
         targets = train.target_sample(1000)
         loss = copy.deepcopy(task.loss).to(device) if isinstance(task.loss, nn.Module) else task.loss
         given = map_leaves(Tensor.clone, batch.inputs)
@@ -164,7 +163,7 @@ def prepare(task: Task) -> Prepared:
         metric=metric, direction=direction, batch_size=batch_size, batches_per_epoch=batches, steps_per_epoch=per_epoch,
         steps=steps, epochs=epochs or (math.ceil(steps / per_epoch) if per_epoch else 1),
         by_epochs=task.steps is None, notes=tuple(notes), target_sd=spread, judge_rows=feeds["judge"].count(),
-        device=device, model_fixed=fixed, structure=structure,
+        device=device, structure=structure,
     )  # fmt: skip
 
 
@@ -190,22 +189,27 @@ def _few(feed: Feed, batch_size: int) -> Batch:
     return found
 
 
-def _is_fixed(task: Task, model: nn.Module, notes: list[str]) -> bool:
+def _of_module(task: Task) -> str:
+    why = task._kept()
+    if why is None:
+        return "The module's weights are fresh: they are redrawn for each seed."
+    return f"The module's weights are kept as they are ({why}): seeds vary the order only."
+
+
+def fixed_weights(task: Task) -> bool:
+    """Whether all seeds start from the same weights, so that they vary the order only; found once."""
+    if "fixed" not in task._memory:
+        task._memory["fixed"] = _same_start(task)
+    return bool(task._memory["fixed"])
+
+
+def _same_start(task: Task) -> bool:
     if isinstance(task.model, nn.Module):
-        why = task._kept()
-        if why is None:
-            notes.append("The module's weights are fresh: they are redrawn for each seed.")
-        else:
-            notes.append(f"The module's weights are kept as they are ({why}): seeds vary the order only.")
-        return why is not None
-    parameters = list(model.parameters())
-    if sum(p.numel() for p in parameters) > COMPARED_PARAMETERS:
+        return task._kept() is not None
+    if task.prepare().parameters > COMPARED_PARAMETERS:
         return False
-    other = list(task.build(task.seed + 1).parameters())
-    equal = len(other) == len(parameters) and all(torch.equal(a, b) for a, b in zip(parameters, other, strict=True))
-    if equal:
-        notes.append("The factory gives every seed the same weights: seeds vary the order only.")
-    return equal
+    one, other = (list(task.build(task.seed + k).parameters()) for k in range(2))
+    return len(other) == len(one) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _checksum(feed: Feed | None) -> list[Any] | None:
@@ -246,7 +250,7 @@ def fingerprint(task: Task, prepared: Prepared) -> str:
 def _module_text(task: Task) -> str:
     """The model's modules with their settings, and the numbers of weights that are kept."""
     model = task.build(task.seed)
-    return digest(model) if task.prepare().model_fixed else hashlib.blake2b(repr(model).encode()).hexdigest()
+    return digest(model) if fixed_weights(task) else hashlib.blake2b(repr(model).encode()).hexdigest()
 
 
 def load(where: str) -> Task:

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .. import prepared
 from ..errors import BadTask
 from ..fresh import looks_trained
 from ..task import Task
+
+SAME = "The factory gives every seed the same weights: seeds vary the order only."
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def case_of(task: Task, source: str | None = None) -> Case:
     Raises:
         BadTask: the metric that decides has no value on the validation data.
     """
-    data = task.prepare()
+    data, fixed = task.prepare(), prepared.fixed_weights(task)
     untrained = task.build(task.seed)
     for split in ("select", "judge"):
         if math.isnan(task.evaluate(untrained, getattr(data, split))[data.metric]):
@@ -56,10 +59,10 @@ def case_of(task: Task, source: str | None = None) -> Case:
         rows=int(data.batch_size) * task.accumulate,
         judge_rows=data.judge_rows,
         target_sd=data.target_sd or 1.0,
-        fixed_weights=data.model_fixed,
+        fixed_weights=fixed,
         device=data.device.type,
-        notes=tuple(data.notes),
+        notes=(*data.notes, *([SAME] if fixed and not task._given else [])),
         task=task,
         source=source,
-        pretrained=data.model_fixed and looks_trained(task.build(task.seed)),
+        pretrained=fixed and looks_trained(task.build(task.seed)),
     )
