@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         schedules,
         seeds,
     )
+    from .diagnosis import Diagnosis, Finding, diagnose
     from .minimization import MinimizeResult, minimize
     from .propagation import Signal, signal
     from .recipe import Recipe
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .training import train
 
 _HOME = {
+    "Diagnosis": "diagnosis",
+    "Finding": "diagnosis",
     "MinimizeResult": "minimization",
     "Outcome": "run",
     "Recipe": "recipe",
@@ -43,6 +46,7 @@ _HOME = {
     "Verdict": "study",
     "compare": "study",
     "curvature": "",
+    "diagnose": "diagnosis",
     "diagnosis": "",
     "errors": "",
     "experiments": "",
@@ -60,6 +64,8 @@ _HOME = {
 }
 
 __all__ = [
+    "Diagnosis",
+    "Finding",
     "MinimizeResult",
     "Outcome",
     "Recipe",
@@ -73,6 +79,7 @@ __all__ = [
     "__version__",
     "compare",
     "curvature",
+    "diagnose",
     "diagnosis",
     "errors",
     "experiments",

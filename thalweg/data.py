@@ -321,4 +321,5 @@ def _check_finite(column: Tensor, what: str) -> None:
         raise BadData(
             f"{what}: {int(bad.sum())} numbers are NaN or infinite, the first in row {int(bad.any(1).nonzero()[0])}",
             "remove those rows or fill the gaps (csv files: empty cells are filled and marked)",
+            "input-non-finite",
         )

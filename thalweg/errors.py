@@ -24,13 +24,14 @@ class ThalwegError(Exception):
     Args:
         message: the fact, in a sentence or two.
         hint: what to do about it.
+        finding: code of the finding that it is to `thalweg.diagnose`; None: it is none.
     """
 
     code = "error"
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, finding: str | None = None) -> None:
         super().__init__(message, hint)
-        self.message, self.hint = message, hint
+        self.message, self.hint, self.finding = message, hint, finding
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}"

@@ -194,7 +194,8 @@ def _failed(
 
 def _check_inputs(batch: Batch | Several, step: int) -> None:
     if any(x.is_floating_point() and not x.isfinite().all() for x in leaves(batch.inputs)):
-        raise BadData(f"the inputs of the batch of step {step} hold NaN or inf", "clean the data, or drop such rows")
+        said = f"the inputs of the batch of step {step} hold NaN or inf"
+        raise BadData(said, "clean the data, or drop such rows", "input-non-finite")
 
 
 def _read(

@@ -42,3 +42,16 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 def _train(module: nn.Module, _args: Any) -> None:
     module.training = True
+
+
+@contextmanager
+def not_in_place(model: nn.Module) -> Iterator[None]:
+    """Inside, non-linearities leave what they take as it is."""
+    modules: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False) is True]
+    for module in modules:
+        module.inplace = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.inplace = True

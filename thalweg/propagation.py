@@ -6,8 +6,7 @@ The prediction is that of `thalweg.mean_field`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from .console import columns
 from .errors import COUNT, Allowed, check
 from .inits import Weights
 from .mean_field import theory
-from .modes import batch_statistics, evaluating
+from .modes import batch_statistics, evaluating, not_in_place
 from .recipe import Recipe
 from .seeds import stream
 from .wiring import Layer, Looking
@@ -46,6 +45,7 @@ class LayerSignal:
         mean: of the activations, that is, of what the non-linearity gives.
         std: of the activations.
         second_moment: their mean square.
+        spread: root mean square over units of the standard deviation over rows: what tells one row from another.
         histogram: counts of `BINS` bins of equal width, and the first one's lower and the last one's upper end.
         dead: share of ReLU units that give 0 on every row; None for others.
         saturated: share of activations at the flat ends: |tanh| > .97, a sigmoid below .03 or above .97; None for others.
@@ -64,6 +64,7 @@ class LayerSignal:
     mean: float
     std: float
     second_moment: float
+    spread: float
     histogram: tuple[tuple[int, ...], float, float]
     dead: float | None
     saturated: float | None
@@ -197,7 +198,7 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
         task._memory.update(memory)
     with stream(seed, "dropout"):
         solo = Solo(task, recipe, seed, loop.horizon(task, recipe))
-        layers, loss, rows = _look(task, solo.model, recipe)
+        first = look(task, solo.model, recipe)
         later: tuple[LayerSignal, ...] = ()
         updates = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed=seed)
         for _, batches in zip(range(steps), updates, strict=False):
@@ -205,13 +206,14 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
                 solo.backward(solo.forward(batch), share)
             solo.step()
         if steps:
-            later = _look(task, solo.model, recipe)[0]
-    return Signal(layers, later, steps, loss, rows)
+            later = look(task, solo.model, recipe).layers
+    return replace(first, later=later, steps=steps)
 
 
-def _look(task: Task, model: nn.Module, recipe: Recipe) -> tuple[tuple[LayerSignal, ...], float, int]:
+def look(task: Task, model: nn.Module, recipe: Recipe) -> Signal:
+    """The report of a model as it is; its gradients are gone afterwards."""
     batch, listening = building.sample(task), _Listening(model)
-    with evaluating(model), batch_statistics(model), _not_in_place(model), torch.enable_grad():
+    with evaluating(model), batch_statistics(model), not_in_place(model), torch.enable_grad():
         losses: list[Tensor] = []
         listening.during(lambda m: losses.append(task.loss_of(m, building.fresh(batch))))
         loss = losses[-1]
@@ -224,7 +226,7 @@ def _look(task: Task, model: nn.Module, recipe: Recipe) -> tuple[tuple[LayerSign
     found = tuple(_measure(layer, listening, weights, ratios) for layer in listening.layers.values())
     for parameter in model.parameters():
         parameter.grad = None
-    return found, float(loss.detach()), batch.rows
+    return Signal(found, (), 0, float(loss.detach()), batch.rows)
 
 
 def _updates(model: nn.Module, recipe: Recipe) -> dict[str, float]:
@@ -272,6 +274,7 @@ def _measure(layer: Layer, seen: _Listening, weights: Weights, ratios: dict[str,
         mean=float(values.mean()),
         std=float(values.std(correction=0)),
         second_moment=after,
+        spread=math.sqrt(float(values.var(0, correction=0).mean())),
         histogram=(tuple(counts), *span),
         dead=float((units == 0).all(0).float().mean()) if activation == "relu" else None,
         saturated=float(((values < low) | (values > high)).float().mean()) if flat else None,
@@ -329,16 +332,3 @@ def effective_rank(x: Tensor) -> float:
     shares = values / values.sum()
     shares = shares[shares > 0]
     return float((-(shares * shares.log()).sum()).exp()) if shares.numel() else 0.0
-
-
-@contextmanager
-def _not_in_place(model: nn.Module) -> Iterator[None]:
-    """Inside, non-linearities leave what they take as it is."""
-    modules: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False) is True]
-    for module in modules:
-        module.inplace = False
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.inplace = True

@@ -224,6 +224,7 @@ def try_out(model: nn.Module, batch: Batch, targets: Tensor | None, loss: Any, b
             raise BadTask(
                 f"label {int(strange[0])} does not fit the model's {classes} classes (0 to {classes - 1})",
                 "widen the model's last layer or renumber the labels from 0",
+                "label-range",
             )
         kind, classes = ("other", None) if len(strange) else (kind, classes)
     chosen = LOSSES.get(kind) if loss is None else loss
@@ -300,7 +301,9 @@ def check_scalar(value: Any, what: str, batch: Batch) -> None:
         raise BadTask(f"{what} gave {got} for {batch.rows} rows, not one number", "return the mean over the batch")
     if torch.is_grad_enabled() and not value.requires_grad:
         raise BadTask(
-            f"{what} does not depend on the model's parameters", "compute it with torch operations, without detach()"
+            f"{what} does not depend on the model's parameters",
+            "compute it with torch operations, without detach()",
+            "graph-detached",
         )
 
 

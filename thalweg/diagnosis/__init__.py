@@ -1,5 +1,20 @@
-"""Why a model does not train, and what helps."""
+"""Diagnosis: where a model is, why it does not train, and what helps."""
 
 from .critical import Escape, Place, locate
+from .diagnosed import Diagnosis
+from .diagnosing import diagnose
+from .findings import CODES, FAMILIES, Evidence, Finding, Outcome, Remedy
 
-__all__ = ["Escape", "Place", "locate"]
+__all__ = [
+    "CODES",
+    "FAMILIES",
+    "Diagnosis",
+    "Escape",
+    "Evidence",
+    "Finding",
+    "Outcome",
+    "Place",
+    "Remedy",
+    "diagnose",
+    "locate",
+]

@@ -24,8 +24,7 @@ from ..wiring import wiring
 if TYPE_CHECKING:
     from ..task import Task
 
-BATCHES = 8  # of the diagnostic set, and as many fresh ones
-PRODUCTS = 40  # of Lanczos's iteration, at most
+BATCHES, PRODUCTS = 8, 40
 SURE = 3.0  # standard errors
 REACH = tuple(10.0**k for k in np.linspace(-4, 1, 11))  # lengths of the line search, over the parameters' own length
 RADII = (1e-3, 3e-3, 1e-2)  # at which negative curvature must persist on piecewise-linear networks, of the same length
@@ -97,10 +96,10 @@ class Place:
 class _Ground:
     """The diagnostic batches, fresh ones, and what has been measured on them."""
 
-    def __init__(self, task: Task, model: nn.Module, seed: int, training: bool, double: bool) -> None:
+    def __init__(self, task: Task, model: nn.Module, seed: int, training: bool, double: bool, batches: int) -> None:
         self.task, self.model = task, model
-        known = batches_of(task, 2 * BATCHES, seed)
-        half = max(1, min(BATCHES, len(known) // 2))
+        known = batches_of(task, 2 * batches, seed)
+        half = max(1, min(batches, len(known) // 2))
         own, fresh = (known[:half], known[half : 2 * half]) if len(known) > 1 else (known, known)
         self.own = Surface(task, model, own, training=training, double=double)
         twin = self.own.model if double else model
@@ -127,7 +126,7 @@ class _Ground:
 
 def locate(
     task: Task, model: nn.Module, *, lr: float | None = None, reference: float | None = None, training: bool = False,
-    double: bool = False, seed: int = 0,
+    double: bool = False, seed: int = 0, batches: int = BATCHES, products: int = PRODUCTS,
 ) -> Place:  # fmt: skip
     """Where on the loss surface a model is.
 
@@ -141,6 +140,8 @@ def locate(
         training: whether dropout and batch norm act as in training.
         double: whether a copy in float64 is looked at.
         seed: of the batches and directions.
+        batches: of the diagnostic set, and as many fresh ones.
+        products: of Lanczos's iteration, at most.
 
     Returns:
         The verdict with its evidence. ``local-minimum`` speaks of the directions that were probed only.
@@ -157,7 +158,7 @@ def locate(
     Source: saddles: Y. Dauphin et al., arXiv 1406.2572; the bound of a Ritz value: B. Parlett, The Symmetric Eigenvalue
     Problem, 1980.
     """
-    ground = _Ground(task, model, seed, training, double)
+    ground = _Ground(task, model, seed, training, double, batches)
     own = ground.own
     notes = [f"Measured in {'training' if training else 'evaluation'} mode, without weight decay, on {own.rows} rows."]
     if not own.deterministic():
@@ -177,7 +178,7 @@ def locate(
             "not-critical", f"The gradient ‖g‖ = {math.sqrt(noise.squared):.3g} is surely not zero: it is still descending.",
             loss, noise, nan, nan, math.nan, None, ground.evaluations, tuple(notes),
         )  # fmt: skip
-    found = lanczos(product, start_vector(own.n, seed), PRODUCTS, tolerance=1e-3, ends=1)
+    found = lanczos(product, start_vector(own.n, seed), products, tolerance=1e-3, ends=1)
     ground.evaluations += 2 * found.products * len(own.batches)
     low, high = float(found.values_k[0]), float(found.values_k[-1])
     below, above = float(found.bounds_k[0]), float(found.bounds_k[-1])

@@ -1,0 +1,179 @@
+"""What a diagnosis says, and the trial of its remedies over paired seeds."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from .. import loop
+from ..console import duration
+from ..errors import BadOption
+from ..seeds import RandomState
+from ..stacked import Entry, TooLarge
+from ..study.statistics import mean_interval
+from .findings import SEVERITIES, Finding, Outcome
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+    from ..task import Task
+
+SHOWN = 5
+WIDTH = 80
+SEEDS = 5
+BUDGET = 6000  # gradient evaluations that a trial takes at most
+FRESH = 1000  # the first seed of a trial: those of the diagnosis had a part in choosing the remedy
+
+
+@dataclass
+class Diagnosis:
+    """What was found, how, and at which cost.
+
+    Attributes:
+        task: that was looked at.
+        recipe: the same.
+        findings: the gravest first.
+        measured: what experiments were made.
+        not_measured: what was not, and why.
+        cost: ``gradient_evaluations`` and ``seconds``.
+
+    Example:
+        >>> import thalweg
+        >>> diagnosis = thalweg.diagnose("digits")
+        >>> [f.code for f in diagnosis.findings if f.severity == "error"]
+        []
+    """
+
+    task: Task
+    recipe: Recipe
+    findings: list[Finding]
+    measured: tuple[str, ...]
+    not_measured: tuple[dict[str, str], ...]
+    cost: dict[str, float]
+    seed: int = 0
+    model: nn.Module | None = field(default=None, repr=False)
+
+    @property
+    def trouble(self) -> bool:
+        """Whether there is an error or a warning."""
+        return any(f.severity != "note" for f in self.findings)
+
+    def verify(self, which: int | str = 0, *, seeds: int = SEEDS, budget: int = BUDGET) -> Finding:
+        """Train with and without a finding's remedy over fresh paired seeds; its ``outcome`` says what that did.
+
+        Args:
+            which: the finding: its number in the list, or its code.
+            seeds: pairs of runs.
+            budget: gradient evaluations that all of them may take; runs are shortened to fit.
+
+        Returns:
+            The finding with its outcome, which takes the old one's place in ``findings``.
+
+        Raises:
+            BadOption: there is no such finding, or its remedy is a line of code that cannot be changed from here.
+
+        Example:
+            >>> import thalweg
+            >>> diagnosis = thalweg.diagnose("digits", thalweg.Recipe("adamw", lr=3.0))
+            >>> diagnosis.verify(seeds=3).outcome.helps
+            True
+        """
+        k = self._number(which)
+        finding = self.findings[k]
+        changed = finding.remedy.applied(self.task, self.recipe) if finding.remedy is not None else None
+        if changed is None:
+            said = finding.remedy.text if finding.remedy is not None else "nothing"
+            raise BadOption(f"verify: the remedy of {finding.code} is a line of code", f"change it by hand: {said}")
+        state = RandomState.capture()
+        try:
+            steps = [
+                min(loop.horizon(*pair), max(8, budget // (2 * seeds))) for pair in ((self.task, self.recipe), changed)
+            ]
+            before = _losses(self.task, self.recipe, seeds, steps[0])
+            after = _losses(*changed, seeds, steps[1])
+        finally:
+            state.restore()
+        top = _untrained(self.task)
+        before, after = (np.minimum(np.nan_to_num(x, nan=np.inf), top) for x in (before, after))
+        low, high = mean_interval(after - before)
+        outcome = Outcome(float(before.mean()), float(after.mean()), (float(low), float(high)), seeds)
+        self.findings[k] = finding.but(outcome=outcome)
+        return self.findings[k]
+
+    def _number(self, which: int | str) -> int:
+        if isinstance(which, str):
+            places = [k for k, f in enumerate(self.findings) if f.code == which]
+            which = places[0] if places else -1
+        if not 0 <= which < len(self.findings):
+            raise BadOption(
+                "verify: there is no such finding", f"one of {', '.join(f.code for f in self.findings) or 'none'}"
+            )
+        return which
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys that programs read."""
+        return {
+            "findings": [f.as_dict() for f in self.findings],
+            "measured": list(self.measured),
+            "not_measured": [dict(x) for x in self.not_measured],
+            "cost": dict(self.cost),
+        }
+
+    def __str__(self) -> str:
+        counts = [(s, sum(f.severity == s for f in self.findings)) for s in SEVERITIES]
+        said = ", ".join(f"{n} {s}{'s' if n > 1 else ''}" for s, n in counts if n) or "No trouble found"
+        cost = f"{self.cost['gradient_evaluations']} gradient evaluations, {duration(self.cost['seconds'])}"
+        lines = [f"{self.task.name} · {self.recipe}", f"{said} · {cost}"]
+        for finding in self.findings[:SHOWN]:
+            lines += ["", *shown(finding)]
+        if len(self.findings) > SHOWN:
+            lines += ["", f"and {len(self.findings) - SHOWN} more: --json lists all"]
+        reasons: dict[str, list[str]] = {}
+        for one in self.not_measured:
+            reasons.setdefault(one["why"], []).append(one["what"])
+        for why, whats in reasons.items():
+            lines += ["", *textwrap.wrap(f"Not measured: {', '.join(whats)}: {why}.", WIDTH, subsequent_indent="  ")]
+        return "\n".join(lines)
+
+
+def shown(finding: Finding) -> list[str]:
+    """A finding in lines of at most 80 columns."""
+    lines = [f"{finding.severity:8s}{finding.code}" + (f"   {finding.where}" if finding.where else "")]
+    body = [finding.sentence]
+    body += [", ".join(f"{name} {value}" for name, value in finding.evidence.items())] if finding.evidence else []
+    body += [f"try: {finding.remedy.text}"] if finding.remedy else []
+    body += [f"tried: {finding.outcome}"] if finding.outcome else []
+    for text in body:
+        lines += textwrap.wrap(text, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return [line[:WIDTH] for line in lines]
+
+
+def _losses(task: Task, recipe: Recipe, seeds: int, steps: int) -> Any:
+    """The loss on validation rows at the end of a run, a seed each; infinite for one that diverged."""
+    entries = [Entry(recipe, FRESH + k, steps) for k in range(seeds)]
+    try:
+        runs, _ = loop.run_cohort(task, entries, [1] * seeds)
+    except TooLarge:
+        runs = [loop.run(task, recipe, e.seed, steps=steps, evaluations=1)[0] for e in entries]
+    if any(run.outcome.reason == "interrupted" for run in runs):
+        raise KeyboardInterrupt
+    name = _measure(task)
+    return np.array([run.final.get(name, math.inf) if run.outcome.status == "finished" else math.inf for run in runs])
+
+
+def _untrained(task: Task) -> float:
+    """The loss before training, which a run that diverged does not undercut."""
+    found = task.evaluate(task.build(FRESH), task.prepare().select)[_measure(task)]
+    return found if math.isfinite(found) else 1e30
+
+
+def _measure(task: Task) -> str:
+    """What is the same number with and without a change of the loss."""
+    data = task.prepare()
+    if data.kind in ("classification", "binary"):
+        return "nll"
+    return "mse" if "mse" in data.metrics else "loss"

@@ -1,0 +1,324 @@
+"""What is measured of a task under a recipe: each thing once, when it is asked for, and what it costs.
+
+Legend: n steps of a miniature run, B held batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import building, loop, propagation, trial
+from ..batch import Batch
+from ..curvature import batches_of
+from ..data import Feed
+from ..errors import BadTask
+from ..modes import batch_statistics, evaluating
+from ..seeds import stream
+from ..wiring import Layer, wiring
+from .miniature import Floats, Mini, cost, error, play
+
+if TYPE_CHECKING:
+    from ..prepared import Prepared
+    from ..recipe import Recipe
+    from ..task import Task
+
+HELD = 4  # batches on which miniature runs are judged
+SHARE = 6  # a miniature run takes this part of the budget
+FEWEST, MOST = 8, 40  # steps of it
+SURE = 3.0  # standard errors
+MATERIAL = 0.25  # of the way down from the start to the best that was seen, that a difference must be to count
+ROWS = 2000  # that data checks look at
+
+
+class NotMeasured(Exception):  # a result, not a failure
+    """Why a probe says nothing."""
+
+
+class Examination:
+    """A task, a recipe, perhaps a trained model, and all that has been measured of them.
+
+    Args:
+        task: what is trained.
+        recipe: how; its rate is known.
+        model: where training is; None: before its start.
+        budget: gradient evaluations, of a batch each.
+        seed: of weights, order and draws.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, model: nn.Module | None, budget: int, seed: int = 0) -> None:
+        self.task, self.recipe, self.budget, self.seed = task, recipe, budget, seed
+        self.given = None if model is None else copy.deepcopy(model)
+        self.spent, self.measured = 0, list[str]()
+        self._minis: dict[tuple[str, int, int], Mini] = {}
+
+    def pay(self, evaluations: int, what: str) -> None:
+        """Take gradient evaluations from the budget.
+
+        Raises:
+            NotMeasured: there are not as many left.
+        """
+        if self.spent + evaluations > self.budget:
+            raise NotMeasured(f"{what} takes {evaluations} gradient evaluations, {self.budget - self.spent} are left")
+        self.spent += evaluations
+        if what not in self.measured:
+            self.measured.append(what)
+
+    @cached_property
+    def data(self) -> Prepared:
+        """What the task consists of."""
+        return self.task.prepare()
+
+    @property
+    def trained(self) -> bool:
+        """Whether a model was given that has been trained."""
+        return self.given is not None
+
+    @cached_property
+    def start(self) -> nn.Module:
+        """The model that training starts from, or goes on from; not to be changed."""
+        if self.given is not None:
+            return self.given.to(self.data.device)
+        return building.build(self.task, self.recipe, self.seed).train()
+
+    def copy(self, model: nn.Module | None = None) -> nn.Module:
+        """A model to play with: one like ``model``, else like `start`."""
+        return copy.deepcopy(self.start if model is None else model)
+
+    @cached_property
+    def steps(self) -> int:
+        """N."""
+        return max(FEWEST, min(MOST, self.budget // SHARE))
+
+    @cached_property
+    def horizon(self) -> int:
+        """Updates of a full run."""
+        return loop.horizon(self.task, self.recipe)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """Some training rows."""
+        return building.sample(self.task)
+
+    @cached_property
+    def held(self) -> list[Batch]:
+        """Training batches on which miniature runs are judged."""
+        return batches_of(self.task, HELD, self.seed + 7919)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """How the model is wired."""
+        model = self.copy()
+        return wiring(model, lambda m: building.outputs(self.task, m, self.batch))
+
+    @cached_property
+    def signal(self) -> propagation.Signal:
+        """What every layer gives and which gradient it gets, at `start`."""
+        self.pay(1, "signal")
+        with stream(self.seed, "dropout"):
+            return propagation.look(self.task, self.copy(), self.recipe)
+
+    @cached_property
+    def gradients(self) -> dict[str, Tensor | None]:
+        """Of the loss on `batch`, by parameter that requires one."""
+        self.pay(1, "gradient")
+        model = self.copy()
+        with evaluating(model), batch_statistics(model), torch.enable_grad(), stream(self.seed, "dropout"):
+            loss = self.task.loss_of(model, building.fresh(self.batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+        return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+
+    def output(self, model: nn.Module | None = None, batch: Batch | None = None) -> Tensor:
+        """What a model gives on a batch in evaluation mode.
+
+        Raises:
+            NotMeasured: it gives no tensor with a row for each row.
+        """
+        model, batch = model or self.copy(), batch or self.batch
+        with torch.no_grad(), evaluating(model), stream(self.seed, "evaluation"), self.task._autocast():
+            try:
+                found = trial.output_tensor(trial.call(model, building.fresh(batch).inputs))
+            except Exception as error:
+                raise NotMeasured(f"the model does not run on its inputs alone: {error}") from error
+        if not isinstance(found, Tensor) or found.ndim == 0 or len(found) != batch.rows:
+            raise NotMeasured("the model does not give a row for each row of its inputs")
+        return found.detach().float()
+
+    def loss(self, model: nn.Module, batch: Batch) -> float:
+        """Dropout off, batch norm by the batch; infinite where the model or the loss fail on it."""
+        with torch.no_grad(), evaluating(model), batch_statistics(model), stream(self.seed, "evaluation"):
+            try:
+                found = float(self.task.loss_of(model, building.fresh(batch)))
+            except (RuntimeError, ValueError):
+                return math.inf
+        return found if math.isfinite(found) else math.inf
+
+    def scores(self, model: nn.Module) -> Floats:
+        """The loss on each held batch."""
+        return np.array([self.loss(model, batch) for batch in self.held])
+
+    @cached_property
+    def first(self) -> Floats:
+        """The scores of `start`."""
+        return self.scores(self.copy())
+
+    @cached_property
+    def null(self) -> float:
+        """The loss of the best constant output, that is, without looking at the inputs.
+
+        Raises:
+            NotMeasured: the loss is not a function of outputs and targets.
+        """
+        fit, kind, targets = self.data.fit, self.kind, self.targets
+        if fit.loss is None or targets is None:
+            raise NotMeasured("the loss is not a function of outputs and targets")
+        shape = self.output().shape
+        if kind in ("classification", "language-model") and self.classes:
+            counts = torch.bincount(targets[targets >= 0].long().flatten(), minlength=self.classes).float()
+            constant = ((counts + 0.5) / (counts + 0.5).sum()).log()
+            last = shape[-1] == self.classes
+            view = constant if last else constant.reshape(-1, *([1] * (len(shape) - 2)))
+        elif kind == "binary":
+            view = torch.logit(targets.float().mean().clamp(1e-3, 1 - 1e-3))
+        elif kind == "regression":
+            view = targets.float().mean(0) if targets.shape[1:] == shape[1:] else targets.float().mean()
+        else:
+            raise NotMeasured(f"what a constant output is for a task of kind {kind} is not known")
+        losses = []
+        for batch in self.held:
+            assert batch.targets is not None
+            wanted = (batch.rows, *shape[1:])
+            try:
+                losses.append(float(fit.loss(view.to(batch.targets.device).expand(wanted).contiguous(), batch.targets)))
+            except (RuntimeError, ValueError) as error:
+                raise NotMeasured(f"the loss does not take constant outputs: {error}") from error
+        return float(np.mean(losses))
+
+    @cached_property
+    def _seen(self) -> tuple[str, int | None]:
+        known = self.targets
+        try:
+            return trial.kind_of(self.output(), self.batch.targets, known)
+        except NotMeasured:
+            return "other", None
+
+    @property
+    def kind(self) -> str:
+        """As the task's, by outputs and targets alone where it has a loss of its own."""
+        return self.data.kind if self.data.kind != "other" else self._seen[0]
+
+    @property
+    def classes(self) -> int | None:
+        """How many, or None."""
+        return self.data.classes or self._seen[1]
+
+    @cached_property
+    def targets(self) -> Tensor | None:
+        """Of some thousand training rows, in training's order."""
+        found = self.data.train.target_sample(ROWS, seed=self.seed)
+        return None if found is None else found.detach().cpu()
+
+    def rows(self, feed: Feed, most: int = ROWS) -> tuple[Tensor, Tensor | None]:
+        """Inputs (rows, numbers) and targets of a feed, in its order, at most so many.
+
+        Raises:
+            NotMeasured: the inputs are more than one tensor of numbers, or of different sizes.
+        """
+        inputs, targets, count = list[Tensor](), list[Tensor](), 0
+        with contextlib.closing(feed.batches(feed.batch_size or 256)) as batches:
+            for batch in batches:
+                if not isinstance(batch.inputs, Tensor):
+                    raise NotMeasured("the inputs are more than one tensor")
+                inputs.append(batch.inputs.detach().cpu())
+                if isinstance(batch.targets, Tensor):
+                    targets.append(batch.targets.detach().cpu())
+                count += batch.rows
+                if count >= most:
+                    break
+        if not inputs or len({x.shape[1:] for x in inputs}) > 1 or len({y.shape[1:] for y in targets}) > 1:
+            raise NotMeasured("the rows differ in size")
+        x = torch.cat(inputs)[:most]
+        return x, torch.cat(targets)[:most] if targets else None
+
+    def mini(
+        self, recipe: Recipe | None = None, task: Task | None = None, what: str = "short run", steps: int | None = None
+    ) -> Mini:
+        """A full run in miniature, by another recipe or on a changed task if given.
+
+        Raises:
+            NotMeasured: the budget does not reach, or a given model is not one of the recipe's.
+        """
+        recipe, task = recipe or self.recipe, task or self.task
+        steps = min(steps or self.steps, self.horizon)
+        key = (recipe.id, id(task), steps)
+        if key not in self._minis:
+            self.pay(cost(task, recipe, steps), what)
+            judge = self if task is self.task else Examination(task, recipe, None, 0, self.seed)
+            try:
+                self._minis[key] = play(task, recipe, self.seed, steps, self.given, judge.scores)
+            except RuntimeError as failed:
+                if self.given is None:
+                    raise
+                raise NotMeasured("the given model is not one that the recipe makes") from failed
+        return self._minis[key]
+
+    @property
+    def base(self) -> Mini:
+        """The miniature run of the recipe itself."""
+        return self.mini()
+
+    @cached_property
+    def learns(self) -> bool:
+        """Whether the miniature run ends surely below its start, and below what a constant output reaches."""
+        if self.base.outcome.status == "diverged":
+            return False
+        fall = self.first - self.base.scores
+        sure = float(fall.mean()) > SURE * error(fall)
+        with contextlib.suppress(NotMeasured):
+            return sure and self.base.end < self.null - 0.02 * abs(self.null)
+        return sure and self.base.end < 0.9 * float(self.first.mean())
+
+    @cached_property
+    def generalizes(self) -> bool:
+        """Whether the miniature run beats a constant output on validation rows."""
+        if self.base.outcome.status == "diverged":
+            return False
+        with contextlib.closing(self.data.select.batches(self.data.select.batch_size or 256)) as batches:
+            few = [batch for _, batch in zip(range(HELD), batches, strict=False)]
+        found = float(np.mean([self.loss(self.base.model, batch) for batch in few]))
+        try:
+            return found < self.null - 0.02 * abs(self.null)
+        except NotMeasured:
+            before = float(np.mean([self.loss(self.copy(), batch) for batch in few]))
+            return found < 0.95 * before
+
+    def better(self, other: Mini, than: Mini | None = None) -> bool:
+        """Whether one miniature run ends surely and materially lower than another, the recipe's own if not said."""
+        than = than or self.base
+        if not np.isfinite(other.scores).all():
+            return False
+        if not np.isfinite(than.scores).all():
+            return other.end < float(self.first.mean())
+        gain = than.scores - other.scores
+        top = max(than.end, min(float(self.first.mean()), self._top))
+        return float(gain.mean()) > SURE * error(gain) and float(gain.mean()) > MATERIAL * (top - other.end)
+
+    @property
+    def _top(self) -> float:
+        with contextlib.suppress(NotMeasured):
+            return self.null
+        return math.inf
+
+    def severity(self) -> str:
+        """Of a trouble that is there: ``error`` where the miniature run learns nothing, else ``warning``."""
+        try:
+            return "warning" if self.learns else "error"
+        except (NotMeasured, BadTask):
+            return "warning"

@@ -1,0 +1,76 @@
+"""The probes: one file a trouble, or a few that are told apart by one measurement; in the order in which they are run.
+
+Each has ``CODES`` and ``look(exam)``, which gives findings; `NotMeasured` says why it cannot tell.
+"""
+
+from types import ModuleType
+
+from . import (
+    adam_options,
+    attention_saturated,
+    batch_mixing,
+    batch_norm,
+    clipped_always,
+    constant_output,
+    dead_units,
+    depth,
+    fit,
+    initial_loss,
+    input_scale,
+    label_imbalance,
+    label_range,
+    labels_shuffled,
+    leakage,
+    learning_rate,
+    linear_network,
+    loss_ascends,
+    loss_is_summed,
+    modes,
+    momentum,
+    non_finite,
+    not_shuffled,
+    output_activation,
+    place,
+    rounding,
+    saturated_units,
+    schedule,
+    symmetric_units,
+    weight_decay_dominates,
+    without_gradient,
+)
+
+TABLE: tuple[ModuleType, ...] = (
+    label_range,
+    leakage,
+    not_shuffled,
+    label_imbalance,
+    loss_is_summed,
+    without_gradient,
+    output_activation,
+    batch_mixing,
+    linear_network,
+    attention_saturated,
+    modes,
+    batch_norm,
+    loss_ascends,
+    momentum,
+    labels_shuffled,
+    dead_units,
+    symmetric_units,
+    saturated_units,
+    depth,
+    input_scale,
+    clipped_always,
+    weight_decay_dominates,
+    schedule,
+    adam_options,
+    initial_loss,
+    rounding,
+    non_finite,
+    constant_output,
+    learning_rate,
+    place,
+    fit,
+)
+
+__all__ = ["TABLE"]

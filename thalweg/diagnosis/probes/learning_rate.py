@@ -1,0 +1,153 @@
+"""A rate that is far off: short runs at others, and what curvature says of it.
+
+A whole run at rate η goes, in the time of gradient flow, as far as n steps at η·N/n. A rate is too low where that is less
+than what n steps at a higher rate reach.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...errors import BadOption
+from ..examination import Examination, NotMeasured
+from ..findings import Evidence, Finding, Remedy
+from ..miniature import Mini
+
+CODES = ("lr-too-high", "lr-too-low", "lr-unstable", "edge-of-stability")
+LAST = "roots"  # a consequence of what lies nearer to the root
+UP = (10.0, 100.0, 1000.0)
+DOWN = (0.1, 0.01, 0.001)
+NEAR = (0.8, 1.5)  # of the stability limit
+PRODUCTS = 12  # of Lanczos's iteration
+
+
+def look(exam: Examination) -> Iterator[Finding]:
+    """Higher rates where the run is calm, lower ones where it is not; for full batches the limit itself."""
+    assert exam.recipe.lr is not None
+    unstable = yield from _stability(exam)
+    if unstable:
+        return
+    base = exam.base
+    restless = base.outcome.status == "diverged" or not exam.learns or _restless(base)
+    best: tuple[float, Mini] = (1.0, base)
+    if restless:
+        best = _ladder(exam, DOWN)
+    if best[0] < 1:
+        lr = exam.recipe.lr * best[0]
+        how = "diverges" if base.outcome.status == "diverged" else f"ends at loss {base.end:.3g}"
+        yield Finding(
+            CODES[0], exam.severity(), "recipe",
+            f"At rate {exam.recipe.lr:.3g} a short run {how}; at {lr:.3g} it ends at {best[1].end:.3g}.",
+            {"loss": Evidence(_finite(base.end)), f"loss at {lr:.3g}": Evidence(best[1].end)}, 0.95,
+            Remedy(f"lr={lr:.3g}", {"lr": lr}),
+        )  # fmt: skip
+        return
+    reach = exam.horizon / exam.steps
+    whole = exam.mini(exam.recipe.but(lr=exam.recipe.lr * reach), what="short runs at other rates")
+    if base.end == 0 or not _stays(exam, whole):
+        return
+    factor, best_run = _ladder(exam, tuple(reach * up for up in UP), (reach, whole))
+    if factor > reach:
+        lr = exam.recipe.lr * factor
+        yield Finding(
+            CODES[1], exam.severity(), "recipe",
+            f"At rate {exam.recipe.lr:.3g} the whole run of {exam.horizon} steps goes about as far as {exam.steps} steps at "
+            f"{exam.recipe.lr * reach:.3g}, which end at loss {whole.end:.3g}; at {lr:.3g} they end at {best_run.end:.3g}.",
+            {"better rate over this one": Evidence(factor, reach), "loss": Evidence(whole.end)}, 0.94,
+            Remedy(f"lr={lr:.3g}", {"lr": lr}),
+        )  # fmt: skip
+
+
+def _stays(exam: Examination, run: Mini) -> bool:
+    """Whether a run ends surely finite and calm, and has not learned: less than half of what is known to be possible."""
+    if run.outcome.status == "diverged" or not np.isfinite(run.scores).all():
+        return False
+    try:
+        return run.end > 0.75 * exam.null
+    except NotMeasured:
+        return run.end > 0.75 * float(exam.first.mean())
+
+
+def _finite(x: float) -> float:
+    return x if math.isfinite(x) else math.inf
+
+
+def _restless(run: Mini) -> bool:
+    """Whether the second half's losses rise, or rise above the first ones again and again."""
+    losses = np.array(run.trace.loss)
+    half = len(losses) // 2
+    return bool(losses[half:].mean() > losses[: max(1, half)].mean() or losses[half:].max() > 1.5 * losses[:3].mean())
+
+
+def _ladder(exam: Examination, factors: tuple[float, ...], start: tuple[float, Mini] | None = None) -> tuple[float, Mini]:
+    """The factor of the rate whose short run ends lowest, going on as long as it gets better."""
+    assert exam.recipe.lr is not None
+    best, first = start or (1.0, exam.base), True
+    for factor in factors:
+        try:
+            run = exam.mini(exam.recipe.but(lr=exam.recipe.lr * factor), what="short runs at other rates")
+        except NotMeasured:
+            if first:
+                raise
+            break
+        if exam.better(run, best[1]):
+            best = factor, run
+        elif factor > 1 or best[0] != 1.0:
+            break
+        first = False
+    return best
+
+
+def _stability(exam: Examination):  # type: ignore[no-untyped-def]
+    """For gradient descent over all rows: the largest eigenvalue against the limit of the optimizer."""
+    from ...curvature import Surface, lanczos, limit, start_vector
+    from ...data import CHUNK
+
+    size = exam.recipe.batch_size or exam.data.batch_size
+    rows = exam.data.train.rows
+    full = size == "full" or (rows is not None and int(size) >= rows)
+    if not full or exam.recipe.optimizer not in ("sgd", "momentum", "nesterov"):
+        return False
+    try:
+        bound = limit(exam.recipe.optimizer, exam.recipe.options)
+    except BadOption:
+        return False
+    assert exam.recipe.lr is not None
+    rate = exam.recipe.lr * max(exam.recipe.multiplier(exam.horizon)(k) for k in range(exam.horizon))
+    batches = [batch.of(0) for batch in exam.data.train.training("full", [exam.seed])]
+    base = exam.base
+    model = exam.copy() if base.outcome.status == "diverged" or base.end > float(exam.first.mean()) else base.model
+    surface = Surface(exam.task, model, batches, training=True)
+    exam.pay(2 * PRODUCTS * len(batches), "curvature of the whole training set")
+    found = lanczos(surface.hessian(), start_vector(surface.n, exam.seed), PRODUCTS, vectors=False)
+    top, bounds = float(found.values_k[-1]), float(found.bounds_k[-1])
+    evidence = {
+        "rate times sharpness": Evidence(rate * top, bound, rate * bounds),
+        "sharpness": Evidence(top, None, bounds),
+    }
+    assert CHUNK
+    losses = np.array(base.trace.loss)
+    rises = (
+        base.outcome.status == "diverged"
+        or losses[-1] > losses[len(losses) // 2] > losses[0] * 0.5
+        or losses[-1] > losses[0]
+    )
+    if rate * (top - bounds) > bound and rises:
+        lr = 0.5 * bound / top
+        yield Finding(
+            CODES[2], "error", "recipe",
+            f"Rate times sharpness is {rate * top:.3g}, above the limit {bound:.3g} of {exam.recipe.optimizer}, and the loss rises.",
+            evidence, 0.97, Remedy(f"lr={lr:.3g}", {"lr": lr}),
+        )  # fmt: skip
+        return True
+    if NEAR[0] * bound < rate * top < NEAR[1] * bound and exam.learns:
+        yield Finding(
+            CODES[3], "note", "recipe",
+            f"Rate times sharpness is {rate * top:.3g}, at the limit {bound:.3g}, while the loss falls: the edge of stability, where "
+            "gradient descent trains well.",
+            evidence, 0.9,
+        )  # fmt: skip
+    return False

@@ -1,0 +1,61 @@
+"""Where on the surface a model is that does not get on, or that was trained: saddle, minimum, plateau, noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..critical import Place, locate
+from ..examination import SURE, Examination, NotMeasured
+from ..findings import Evidence, Finding, Remedy
+from ..miniature import error
+
+CODES = ("saddle-point", "local-minimum", "plateau", "noise-floor", "ill-conditioned", "not-critical")
+LAST = "any"  # asked where nothing else was found
+BATCHES, PRODUCTS = 2, 10
+KAPPA = 1e4
+
+
+def look(exam: Examination) -> Iterator[Finding]:
+    """`locate` on few batches: where a model was given, or a short run from the start stays where it is."""
+    if not exam.trained and _moves(exam):
+        raise NotMeasured("training gets on")
+    left = exam.budget - exam.spent
+    batches = BATCHES if left < 160 else 2 * BATCHES
+    exam.pay(min(left, 2 * batches * (PRODUCTS + 6)), "place on the surface")
+    if left < batches * PRODUCTS:
+        raise NotMeasured(f"takes {2 * batches * (PRODUCTS + 6)} gradient evaluations, {left} are left")
+    reference = math.nan
+    try:
+        reference = exam.null
+    except NotMeasured:
+        pass
+    place = locate(
+        exam.task, exam.copy(), lr=exam.recipe.lr, reference=reference if math.isfinite(reference) else None,
+        batches=batches, products=PRODUCTS, seed=exam.seed,
+    )  # fmt: skip
+    yield from _said(exam, place)
+
+
+def _moves(exam: Examination) -> bool:
+    """Whether a short run surely takes the loss down by anything that counts."""
+    if exam.base.outcome.status == "diverged":
+        return True
+    fall = exam.first - exam.base.scores
+    return bool(fall.mean() > max(SURE * error(fall), 1e-3 * abs(float(exam.first.mean()))))
+
+
+def _said(exam: Examination, place: Place) -> Iterator[Finding]:
+    evidence = {
+        "squared gradient": Evidence(place.gradient.squared, None, place.gradient.error),
+        "lowest eigenvalue": Evidence(place.ends[0], -place.tau, place.bounds[0]),
+        "highest eigenvalue": Evidence(place.ends[1], place.tau, place.bounds[1]),
+    }
+    if place.code in ("saddle-point", "plateau"):
+        yield Finding(
+            place.code, exam.severity() if place.code == "plateau" or place.escape else "note", "parameters", place.sentence,
+            evidence, 0.9, Remedy("start from random weights, or move along the direction of negative curvature",
+                                  {"init": "he_normal"} if not exam.trained else None),
+        )  # fmt: skip
+    elif exam.trained and place.code in ("local-minimum", "not-critical"):
+        yield Finding(place.code, "note", "parameters", place.sentence, evidence, 0.85)
