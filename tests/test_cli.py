@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thalweg.cli import main, recipe_of
+from thalweg.arguments import recipe_of
+from thalweg.cli import main
 from thalweg.recipe import Recipe
 
 TASK = """

@@ -28,7 +28,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "constant-output",
     ),
     "initialization": (
-        "symmetric-units", "dead-units", "saturated-units", "exploding-signal", "vanishing-signal", "exploding-gradient",
+        "symmetric-units", "exploding-signal", "vanishing-signal", "saturated-units", "dead-units", "exploding-gradient",
         "vanishing-gradient", "initial-loss",
     ),
     "normalization": ("batchnorm-small-batch", "batchnorm-stale", "batchnorm-gap", "eval-not-deterministic"),
