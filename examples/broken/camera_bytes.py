@@ -1,7 +1,4 @@
-"""Recognize digits in grey pictures of one byte a pixel, as a camera gives them, with plain SGD.
-
-thalweg train examples/broken/camera_bytes.py:task
-"""
+"""Recognize digits in grey pictures of one byte a pixel, as a camera gives them, with plain SGD."""
 
 import torch
 from torch import nn

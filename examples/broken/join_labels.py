@@ -1,7 +1,4 @@
-"""Join a table of pictures and a table of labels by their ids, and train a classifier on the result.
-
-thalweg train examples/broken/join_labels.py:task
-"""
+"""Join a table of pictures and a table of labels by their ids, and train a classifier on the result."""
 
 import torch
 from torch import nn

@@ -1,7 +1,4 @@
-"""Get a classifier of spirals trained in a few epochs with SGD and momentum.
-
-thalweg train examples/broken/quick_training.py:task
-"""
+"""Get a classifier of spirals trained in a few epochs with SGD and momentum."""
 
 import math
 

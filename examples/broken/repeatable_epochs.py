@@ -1,7 +1,4 @@
-"""Train on pictures that lie in one folder per class, every epoch the same, so that runs can be compared.
-
-thalweg train examples/broken/repeatable_epochs.py:task
-"""
+"""Train on pictures that lie in one folder per class, every epoch the same, so that runs can be compared."""
 
 import torch
 from torch import nn

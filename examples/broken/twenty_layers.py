@@ -1,7 +1,4 @@
-"""Recognize digits with twenty layers of tanh, whose weights are drawn by hand from a normal distribution.
-
-thalweg train examples/broken/twenty_layers.py:task
-"""
+"""Recognize digits with twenty layers of tanh, whose weights are drawn by hand from a normal distribution."""
 
 from torch import nn
 

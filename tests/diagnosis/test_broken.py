@@ -69,7 +69,7 @@ def test_the_table_lists_the_files_and_they_say_nothing_of_the_fault():
     assert sum("thalweg" not in text for text in texts.values()) == 5
     for name, text in texts.items():
         words = set(re.findall(r"[a-z]+", text.lower()))
-        assert not words & {"bug", "fault", "broken_", "wrong", "missing", "forgotten", "mistake"}, name
+        assert not words & {"bug", "fault", "broken", "wrong", "missing", "forgotten", "mistake"}, name
         assert re.match(r'"""[A-Z].*\.\n', text) and text.count(FAULTS[name].wrong) == 1, name
 
 
@@ -81,7 +81,7 @@ def test_it_trains_badly_and_mended_well(path):
     assert good > GOOD and accuracy(text, path) < good - GAP
 
 
-@pytest.mark.skipif("--signal" in str(main), reason="the command")
+@pytest.mark.skipif(not hasattr(tw, "diagnose"), reason="diagnose does not exist yet")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_first_finding_is_right(path, capsys):
     assert main(["diagnose", str(path), "--json"]) == 1
