@@ -40,7 +40,7 @@ FAULTS = {
         {"training-in-eval-mode"}, "    for x, y in loader:", "    model.train()\n    for x, y in loader:"
     ),
     "decaying_rate": Fault({"schedule-collapsed"}, "        scheduler.step()", "    scheduler.step()"),
-    "camera_bytes": Fault({"input-scale"}, "as_bytes(images).float()", "as_bytes(images).float() / 255"),
+    "scanned_bytes": Fault({"input-scale"}, "scanned(images).float()", "scanned(images).float() / 127.5 - 1"),
     "twenty_layers": Fault(
         {"saturated-units", "exploding-gradient"},
         "nn.init.normal_(layer.weight, mean=0.0, std=1.0)",
