@@ -15,7 +15,7 @@ from thalweg.cli import main
 
 FOLDER = Path(__file__).parents[2] / "examples" / "broken"
 GOOD = 0.9  # accuracy, mended
-GAP = 0.15  # broken, it is lower by so much at least
+GAP = 0.3  # broken, it is lower by so much at least
 
 
 class Fault(NamedTuple):
@@ -70,7 +70,7 @@ def test_the_table_lists_the_files_and_they_say_nothing_of_the_fault():
     for name, text in texts.items():
         words = set(re.findall(r"[a-z]+", text.lower()))
         assert not words & {"bug", "fault", "broken", "wrong", "missing", "forgotten", "mistake"}, name
-        assert re.match(r'"""[A-Z].*\.\n', text) and text.count(FAULTS[name].wrong) == 1, name
+        assert re.match(r'"""[A-Z].*\."""\n', text) and text.count(FAULTS[name].wrong) == 1, name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
