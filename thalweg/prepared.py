@@ -1,16 +1,12 @@
-"""A task made ready: its feeds, what was inferred, and what has to be said about it; and tasks of files."""
+"""A task made ready: its feeds, what was inferred, and what has to be said about it."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
 import json
 import math
-import sys
-import traceback
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +15,7 @@ from torch import Tensor, nn
 from thalweg.batch import Batch, leaves, map_leaves, pack, same
 from thalweg.data import Feed, Tensors
 from thalweg.device import find_device
-from thalweg.errors import BadTask, unknown
+from thalweg.errors import BadTask
 from thalweg.identity import digest
 from thalweg.metrics import Metric, choose
 from thalweg.seeds import stream
@@ -251,69 +247,3 @@ def _module_text(task: Task) -> str:
     """The model's modules with their settings, and the numbers of weights that are kept."""
     model = task.build(task.seed)
     return digest(model) if fixed_weights(task) else hashlib.blake2b(repr(model).encode()).hexdigest()
-
-
-def load(where: str) -> Task:
-    """The task of ``"path/to/file.py:name"``, or a built-in one by its name.
-
-    The file is imported with its folder on the path; ``name`` (default: ``task``) is a `Task` or a function without
-    arguments that gives one.
-
-    Raises:
-        BadTask: no such file or name, the file fails, or the name is not a task.
-        BadOption: no built-in task of this name.
-
-    Example:
-        >>> load("digits").name
-        'digits'
-    """
-    from thalweg.task import Task
-
-    if ".py" not in where:
-        from thalweg import tasks
-
-        return tasks.load(where)
-    text, _, name = where.rpartition(":") if not where.endswith(".py") else (where, "", "task")
-    path = Path(text).expanduser().resolve()
-    if not path.is_file():
-        raise BadTask(f"no file {path}", "give path/to/file.py:name, or the name of a built-in task")
-    names = _run_file(path)
-    if name not in names:
-        error = unknown(path.name, "name", name, [key for key in names if not key.startswith("_")] or ["nothing"])
-        raise BadTask(error.message, error.hint)
-    found = names[name]
-    if not isinstance(found, Task) and callable(found) and not isinstance(found, type):
-        try:
-            found = found()
-        except Exception as error:
-            raise _blame_file(path, error) from error
-    if not isinstance(found, Task):
-        raise BadTask(
-            f"{path.name}: {name} is a {type(found).__name__}, not a Task", "let it be a Task or a function giving one"
-        )
-    return found
-
-
-def _run_file(path: Path) -> dict[str, Any]:
-    name = f"thalweg_task_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise BadTask(f"{path} cannot be imported", "give a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # classes of the file can then be pickled for workers
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)
-        raise _blame_file(path, error) from error
-    finally:
-        sys.path.remove(str(path.parent))
-    return vars(module)
-
-
-def _blame_file(path: Path, error: BaseException) -> BadTask:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    text = traceback.format_exception_only(error)[-1].strip()
-    return BadTask(f"{path.name} failed at line {line or '?'}: {text}", f"run it by hand: python {path}")

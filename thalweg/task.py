@@ -140,8 +140,8 @@ class Task:
 
     @staticmethod
     def load(where: str) -> Task:
-        """The task of ``"path/to/file.py:name"``, or a built-in one by its name; see `thalweg.prepared.load`."""
-        from thalweg.prepared import load
+        """The task of ``"path/to/file.py:name"``, or a built-in one by its name; see `thalweg.task_files.load`."""
+        from thalweg.task_files import load
 
         return load(where)
 

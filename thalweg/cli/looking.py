@@ -14,33 +14,45 @@ from .app import Json, Quiet, app, show
 
 @app.command
 def diagnose(
-    task: str,
-    *,
-    signal: Annotated[bool, Parameter(negative="")] = False,
+    *task: str,
     recipe: str | None = None,
+    model: Path | None = None,
+    budget: int = 200,
+    verify: Annotated[bool, Parameter(negative="")] = False,
+    signal: Annotated[bool, Parameter(negative="")] = False,
     steps: int = 0,
     json_: Json = False,
 ) -> int:
-    """What every layer of a task's model gives and which gradient it gets, against theory.
+    """Why does it not train, and what helps? Exits with 1 where there is trouble.
 
     Args:
-        task: name of a built-in task, or path/to/file.py:task.
-        signal: the report of the layers: the one that there is so far.
-        recipe: whose init and norm make the model: a .toml file, or e.g. adamw,lr=3e-4,init=he_normal,norm=batch.
-        steps: also after so many updates.
+        task: name of a built-in task, path/to/file.py:task, or a training script, which is run for some steps and watched;
+            several: one after the other.
+        recipe: a .toml file, or e.g. adamw,lr=3e-4; nothing: the file's own "recipe", else AdamW at 1e-3.
+        model: weights of a trained model (.safetensors): where is it, and what is the matter with it?
+        budget: gradient evaluations that the experiments may take.
+        verify: try the first finding's remedy over paired seeds.
+        signal: only what every layer gives and which gradient it gets, against theory.
+        steps: with --signal, also after so many updates; of a script, how many are watched.
         json_: one JSON document on standard output.
     """
-    from ..propagation import signal as report
-    from ..task import Task
+    from .. import task_files
+    from ..diagnosis import commands
 
-    if not signal:
-        raise BadOption("diagnose: say what to look at", "thalweg diagnose --signal TASK")
-    found = report(Task.load(task), recipe_of(recipe), steps=steps)
-    if json_:
-        show(found.as_dict())
+    if not task:
+        raise BadOption("diagnose: name a task", "thalweg diagnose digits, or thalweg diagnose path/to/file.py")
+    if signal:
+        from ..propagation import signal as report
+
+        found: Any = [report(task_files.load(name), recipe_of(recipe), steps=steps) for name in task]
     else:
-        print(found)
-    return 0
+        asked = {"recipe": recipe_of(recipe), "model": model, "budget": budget, "verify": verify, "steps": steps}
+        found = [commands.diagnose(name, **asked) for name in task]
+    if json_:
+        show(found[0].as_dict() if len(found) == 1 else {"diagnoses": [f.as_dict() for f in found]})
+    else:
+        print("\n\n".join(map(str, found)))
+    return int(not signal and any(f.trouble for f in found))
 
 
 @app.command

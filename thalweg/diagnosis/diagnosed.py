@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from .. import loop
 from ..console import duration
@@ -34,8 +33,7 @@ class Diagnosis:
     """What was found, how, and at which cost.
 
     Attributes:
-        task: that was looked at.
-        recipe: the same.
+        title: what was looked at.
         findings: the gravest first.
         measured: what experiments were made.
         not_measured: what was not, and why.
@@ -48,14 +46,12 @@ class Diagnosis:
         []
     """
 
-    task: Task
-    recipe: Recipe
+    title: str
     findings: list[Finding]
     measured: tuple[str, ...]
     not_measured: tuple[dict[str, str], ...]
     cost: dict[str, float]
-    seed: int = 0
-    model: nn.Module | None = field(default=None, repr=False)
+    subject: tuple[Task, Recipe] | None = field(default=None, repr=False)
 
     @property
     def trouble(self) -> bool:
@@ -83,9 +79,8 @@ class Diagnosis:
             True
         """
         k = self._number(which)
-        finding = self.findings[k]
-        changed = finding.remedy.applied(self.task, self.recipe) if finding.remedy is not None else None
-        if changed is None:
+        finding, changed = self.findings[k], self.changed(k)
+        if changed is None or self.subject is None:
             said = finding.remedy.text if finding.remedy is not None else "nothing"
             raise BadOption(f"verify: the remedy of {finding.code} is a line of code", f"change it by hand: {said}")
         state = RandomState.capture()
@@ -97,12 +92,16 @@ class Diagnosis:
             after = _losses(*changed, seeds, steps[1])
         finally:
             state.restore()
-        top = _untrained(self.task)
         before, after = (np.minimum(np.nan_to_num(x, nan=np.inf), top) for x in (before, after))
         low, high = mean_interval(after - before)
         outcome = Outcome(float(before.mean()), float(after.mean()), (float(low), float(high)), seeds)
         self.findings[k] = finding.but(outcome=outcome)
         return self.findings[k]
+
+    def changed(self, which: int) -> tuple[Task, Recipe] | None:
+        """The task and the recipe with a finding's remedy; None where that is a line of code to be changed by hand."""
+        remedy = self.findings[which].remedy
+        return None if remedy is None or self.subject is None else remedy.applied(*self.subject)
 
     def _number(self, which: int | str) -> int:
         if isinstance(which, str):
@@ -127,7 +126,7 @@ class Diagnosis:
         counts = [(s, sum(f.severity == s for f in self.findings)) for s in SEVERITIES]
         said = ", ".join(f"{n} {s}{'s' if n > 1 else ''}" for s, n in counts if n) or "No trouble found"
         cost = f"{self.cost['gradient_evaluations']} gradient evaluations, {duration(self.cost['seconds'])}"
-        lines = [f"{self.task.name} · {self.recipe}", f"{said} · {cost}"]
+        lines = [*textwrap.wrap(self.title, WIDTH), f"{said} · {cost}"]
         for finding in self.findings[:SHOWN]:
             lines += ["", *shown(finding)]
         if len(self.findings) > SHOWN:

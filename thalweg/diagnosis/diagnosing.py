@@ -99,7 +99,8 @@ def _examined(task: Task, recipe: Recipe, model: nn.Module | None, budget: int, 
         found.append(_refused(error))
         missing += [{"what": c, "why": "the data do not pass"} for c in CODES if c != error.finding]
     cost = {"gradient_evaluations": exam.spent, "seconds": time.perf_counter() - started}
-    return Diagnosis(task, recipe, ranked(found), tuple(exam.measured), tuple(missing), cost, seed, model)
+    title = f"{task.name} · {recipe}"
+    return Diagnosis(title, ranked(found), tuple(exam.measured), tuple(missing), cost, (task, recipe))
 
 
 def _after(found: list[Finding], last: str) -> list[str]:
