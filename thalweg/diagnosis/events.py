@@ -48,8 +48,8 @@ def listening(listener: Listener) -> Iterator[None]:
     """Tell a listener. The two methods of torch are replaced while there is one, and are then as they were."""
     if not _listeners:
         _originals.update(backward=Tensor.backward, scale=torch.amp.GradScaler.scale)
-        Tensor.backward = _backward  # type: ignore[assignment, method-assign]
-        torch.amp.GradScaler.scale = _scale  # type: ignore[assignment, method-assign]
+        Tensor.backward = _backward  # type: ignore[method-assign]
+        torch.amp.GradScaler.scale = _scale  # type: ignore[method-assign]
     _listeners.append(listener)
     try:
         yield

@@ -24,10 +24,11 @@ DECOUPLED = {"AdamW", "NAdamW", "Lion", "StableAdamW", "Adan", "AdEMAMix", "MARS
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:
     """The norm of each tensor, in float32."""
+    if not tensors:
+        return []
     dense = [t.coalesce().values() if t.is_sparse else t for t in tensors]
     found = torch._foreach_norm(dense, 2, dtype=torch.float32)
-    device = found[0].device if found else None
-    values: list[float] = torch.stack([n.to(device) for n in found]).tolist() if found else []
+    values: list[float] = torch.stack([n.to(found[0].device) for n in found]).tolist()
     return values
 
 
@@ -77,7 +78,7 @@ class Followed:
     def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self.look is not None or self.unchecked is not None:
             with self.watch.looking():
-                self._before_step(len(args) > 1 and args[1] is not None or kwargs.get("closure") is not None)
+                self._before_step((len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None)
 
     def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self.look is not None:

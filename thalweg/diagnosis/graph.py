@@ -70,7 +70,8 @@ def children(node: Any) -> list[Any]:
 
 def nodes_of(root: Tensor) -> list[Any]:
     """All nodes behind a loss, in the order of the forward pass; leaves last."""
-    seen, stack = {}, [root.grad_fn]
+    seen: dict[Any, None] = {}
+    stack = [root.grad_fn]
     while stack and len(seen) < NODES:
         node = stack.pop()
         if node is not None and node not in seen:
@@ -223,7 +224,7 @@ def _loss(root: Tensor, scene: Scene) -> None:
         scene.non_negative = bool(behind) and behind[0].name().startswith("LogSoftmax")
         if target is not None and output is not None and target.dim() == 1:
             scene.classes = output.shape[1]
-            values, counts = target.unique(return_counts=True)
+            values, counts = torch.unique(target, return_counts=True)
             scene.labels = dict(zip(values.tolist(), counts.tolist(), strict=True))
     elif kind.startswith("BinaryCrossEntropy"):
         scene.non_negative = target is not None and bool(((target >= 0) & (target <= 1)).all())

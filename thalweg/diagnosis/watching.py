@@ -140,7 +140,9 @@ class Watch:
         said += sorted({reason for scene in scenes if scene is not None for reason in scene.opaque})
         known = [scene for scene in scenes if scene is not None]
         if known and not any(scene.loss for scene in known):
-            said.append("The loss is no function of torch that is known: its sign, its sum and its targets are not seen.")
+            said.append(
+                "The loss is no function of torch that is known: its sign, its sum and its targets are not seen."
+            )
         elif known and not any(scene.labels for scene in known):
             said.append("No class labels are seen, so not whether the rows are shuffled.")
         if len(records) > 1:
@@ -271,7 +273,11 @@ class Watch:
         step = max((each.record.steps for each in self.followed), default=0)
         self.name_parameters()
         parameters = [p for model in self.models for p in model.parameters() if p.is_floating_point()]
-        bad = [p for p, size in zip(parameters, norms([p.detach() for p in parameters]), strict=True) if not math.isfinite(size)]
+        bad = [
+            p
+            for p, size in zip(parameters, norms([p.detach() for p in parameters]), strict=True)
+            if not math.isfinite(size)
+        ]
         if bad:
             self.break_at("parameter", self.names.get(id(bad[0]), ""), step)
         else:

@@ -104,7 +104,9 @@ def vanishing(record: Record) -> Iterator[Finding]:
             "nothing.",
             {"decades": Evidence(decades, DECADES), "layers": Evidence(layers)},
             0.9,
-            Remedy("initialize by the non-linearity: nn.init.kaiming_normal_(layer.weight); or normalize", {"init": "he"}),
+            Remedy(
+                "initialize by the non-linearity: nn.init.kaiming_normal_(layer.weight); or normalize", {"init": "he"}
+            ),
         )
 
 

@@ -52,7 +52,13 @@ def without_gradient(record: Record) -> Iterator[Finding]:
             modules(names),
             f"{len(names)} parameters ({numbers:,} numbers) of the optimizer never got a gradient: the loss does not depend "
             "on them.",
-            {"parameters": Evidence(len(names), 0), "numbers": Evidence(numbers), "looks": Evidence(len(looks), PATIENT)},
+            {
+                "parameters": Evidence(len(names), 0),
+                "numbers": Evidence(numbers),
+                "looks": Evidence(len(looks), PATIENT),
+            },
             0.9,
-            Remedy("use the module in forward() and let no .detach(), .item() or no_grad() lie behind it; or take it out"),
+            Remedy(
+                "use the module in forward() and let no .detach(), .item() or no_grad() lie behind it; or take it out"
+            ),
         )

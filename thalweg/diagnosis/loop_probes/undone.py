@@ -27,5 +27,7 @@ def undone(record: Record) -> Iterator[Finding]:
             "parameters.",
             {"kept": Evidence(statistics.median(kept), KEPT), "share": Evidence(gone, 0.9)},
             0.97,
-            Remedy("call model.load_state_dict(...) (or copy averaged weights in) outside of the loop, or swap them back"),
+            Remedy(
+                "call model.load_state_dict(...) (or copy averaged weights in) outside of the loop, or swap them back"
+            ),
         )
