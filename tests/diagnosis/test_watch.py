@@ -11,6 +11,7 @@ from torch import nn
 
 import thalweg as tw
 from thalweg import errors
+from thalweg.diagnosis.script import run_script
 from thalweg.diagnosis.watching import watch
 
 STEPS = 60
@@ -85,20 +86,13 @@ def restored():
 
 
 def scheduled(make, **given):
-    held = []
-
-    def step(net, opt, i):
-        if not held:
-            held.append(make(opt))
-        held[0].step()
-
-    return loop(after=step, **given)
+    net = mlp()
+    opt = torch.optim.SGD(net.parameters(), 0.1)
+    schedule = make(opt)
+    return loop(net, opt, after=lambda net, opt, i: schedule.step(), **given)
 
 
 def nan_row():
-    def poison(out, y):
-        return F.cross_entropy(out, y)
-
     net = mlp()
     opt = torch.optim.SGD(net.parameters(), 0.1)
     with watch(net, opt) as seen:
@@ -106,7 +100,7 @@ def nan_row():
             if i == 37:
                 x[3, 2] = torch.nan
             opt.zero_grad()
-            poison(net(x), y).backward()
+            F.cross_entropy(net(x), y).backward()
             opt.step()
     assert seen.findings[0].where == "0, step 37, batch 37" and "batch itself" in seen.findings[0].sentence
     return seen
@@ -140,29 +134,21 @@ def saturated():
 
 
 def constant():
-    net = nn.Sequential(nn.Linear(16, 8), nn.Identity(), nn.Linear(8, 4))
-    nn.init.zeros_(net[0].weight)
-    nn.init.zeros_(net[2].weight)
-    return loop(net, lambda net: torch.optim.SGD([net[2].bias, net[0].bias], 0.1), loss=constant_loss(net))
-
-
-def constant_loss(net):
-    for p in (net[0].weight, net[2].weight):
-        p.requires_grad_(False)
-    return F.cross_entropy
+    net = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 4))
+    for layer in net:
+        nn.init.zeros_(layer.weight).requires_grad_(False)
+    return loop(net)
 
 
 def half(scale):
-    net = mlp().half()
-
-    def loss(out, y):
-        return F.cross_entropy(out.float(), y) * scale
-
-    opt = torch.optim.SGD(net.parameters(), 1.0)
+    net = mlp()
+    opt = torch.optim.SGD(net.parameters(), 0.1)
     with watch(net, opt, share=1.0) as seen:
         for x, y in batches():
             opt.zero_grad()
-            loss(net(x.half()), y).backward()
+            with torch.autocast("cpu", dtype=torch.float16):
+                out = net(x)
+            (F.cross_entropy(out.float(), y) * scale).backward()
             opt.step()
     return seen
 
@@ -208,13 +194,13 @@ FAULTS = {
     "lr-too-high": lambda: loop(opt=sgd(lr=100.0)),
     "non-finite (in a row)": nan_row,
     "non-finite (log of zero)": log_of_nothing,
-    "gradient-underflow": lambda: half(1e-4),
+    "gradient-underflow": lambda: half(1e-5),
     "update-lost-in-rounding": bfloat,
     "dead-units": biases_off,
     "saturated-units": saturated,
     "vanishing-gradient": lambda: loop(deep(0.3), sgd(lr=0.01)),
     "exploding-gradient": lambda: loop(
-        nn.Sequential(*(m if isinstance(m, nn.Linear) else nn.Identity() for m in deep(2.0))), sgd(lr=1e-12)
+        nn.Sequential(*(m if isinstance(m, nn.Linear) else nn.Identity() for m in deep(3.0))), sgd(lr=1e-12)
     ),
     "constant-output": constant,
     "not-shuffled": lambda: loop(order=lambda y: y.argsort(stable=True), size=64, n=10),
@@ -292,10 +278,7 @@ def tied():
 
 
 def sparse():
-    net = nn.Sequential(nn.Embedding(50, 8, sparse=True), nn.Linear(8, 4))
-    return tokens(net, [torch.optim.SparseAdam(net[0].parameters()), torch.optim.Adam(net[1].parameters())][0:2][0]) if (
-        False
-    ) else two_optimizers(net)
+    return two_optimizers(nn.Sequential(nn.Embedding(50, 8, sparse=True), nn.Linear(8, 4)))
 
 
 def two_optimizers(net=None):
@@ -392,7 +375,10 @@ def scaler():
 
 def gan():
     torch.manual_seed(0)
-    make, judge = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 16)), nn.Sequential(nn.Linear(16, 8), nn.LeakyReLU(), nn.Linear(8, 1))
+    make, judge = (
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 16)),
+        nn.Sequential(nn.Linear(16, 8), nn.LeakyReLU(), nn.Linear(8, 1)),
+    )
     maker, judging = torch.optim.Adam(make.parameters(), 1e-3), torch.optim.Adam(judge.parameters(), 1e-3)
     one, zero = torch.ones(32, 1), torch.zeros(32, 1)
     with watch([make, judge], [maker, judging], share=1.0) as seen:
@@ -446,7 +432,7 @@ CONTROLS = {
     "summed loss with Adam": lambda: loop(opt=adam(), loss=lambda out, y: F.cross_entropy(out, y, reduction="sum")),
     "deep tanh": lambda: loop(deep(1.0), sgd(lr=0.05)),
     "batch of one": lambda: loop(opt=sgd(lr=0.01), size=1),
-    "float16, scaled": lambda: half(1.0),
+    "float16": lambda: half(1.0),
     "regression": lambda: loop(loss=lambda out, y: F.mse_loss(out[:, 0], y.float())),
 }
 
@@ -582,3 +568,98 @@ def test_few_steps_are_looked_at():
 def test_something_else_is_refused(model, optimizer):
     with pytest.raises((errors.BadOption, TypeError)):
         watch(model, optimizer)
+
+
+SCRIPT = """
+import torch, torch.nn as nn, torch.nn.functional as F
+print("to standard error")
+torch.manual_seed(0)
+x = torch.randn(512, 16); y = (x[:, :4]).argmax(1)
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(16, 32), nn.Linear(32, 4)
+    def forward(self, x):
+        return self.head(F.relu(self.body(x)))
+def main():
+    net, criterion = Net(), nn.CrossEntropyLoss()
+    opt = torch.optim.Adam(net.parameters(), lr=1e-3)
+    {after}
+    for epoch in range(1000):
+        net.train()
+        for i in range(0, 512, 32):
+            try:
+                {zero}
+                loss = criterion(net(x[i:i + 32]), y[i:i + 32])
+                loss.backward()
+                opt.step()
+            except Exception:
+                pass
+        net.eval()
+        with torch.no_grad():
+            net(x)
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "zero", "codes"),
+    [
+        ("pass", "opt.zero_grad()", []),
+        ("pass", "pass", ["gradients-accumulate"]),
+        ("net.head = nn.Linear(32, 4)", "opt.zero_grad()", ["parameters-not-in-optimizer"]),
+        ("net = Net()", "net.zero_grad()", ["parameters-not-in-optimizer"]),
+    ],
+)
+def test_a_script_is_run_as_it_is(tmp_path, capsys, after, zero, codes):
+    path = tmp_path / "train.py"
+    path.write_text(SCRIPT.replace("{after}", after).replace("{zero}", zero), encoding="utf-8")
+    init = torch.optim.Optimizer.__init__
+    found, not_seen, steps = run_script(path, steps=40)
+    assert [f.code for f in found if f.severity != "note"] == codes and steps == 40 and not_seen
+    if codes == ["parameters-not-in-optimizer"] and "head" in after:
+        assert found[0].where == "head"
+    out, err = capsys.readouterr()
+    assert out == "" and "to standard error" in err
+    assert torch.optim.Optimizer.__init__ is init and not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def test_a_script_with_two_networks(tmp_path):
+    path = tmp_path / "gan.py"
+    path.write_text(GAN, encoding="utf-8")
+    found, not_seen, steps = run_script(path, steps=60)
+    assert not [f for f in found if f.severity != "note"] and steps == 60
+    assert any("several optimizers" in said for said in not_seen)
+
+
+def test_a_script_that_fails_or_takes_long(tmp_path):
+    path = tmp_path / "fails.py"
+    path.write_text("1 / 0", encoding="utf-8")
+    with pytest.raises(errors.BadTask, match="ZeroDivisionError"):
+        run_script(path)
+    with pytest.raises(errors.BadTask, match="no script"):
+        run_script(tmp_path / "none.py")
+    path.write_text(SCRIPT.replace("{after}", "pass").replace("{zero}", "opt.zero_grad()"), encoding="utf-8")
+    assert run_script(path, steps=10**6, seconds=0.5)[2] > 5
+
+
+GAN = """
+import torch
+from torch import nn
+import torch.nn.functional as F
+torch.manual_seed(0)
+real = torch.randn(32, 16)
+make = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 16))
+judge = nn.Sequential(nn.Linear(16, 8), nn.LeakyReLU(), nn.Linear(8, 1))
+a, b = torch.optim.Adam(make.parameters(), 1e-3), torch.optim.Adam(judge.parameters(), 1e-3)
+while True:
+    fake = make(torch.randn(32, 4))
+    b.zero_grad()
+    loss = F.softplus(-judge(real)).mean() + F.softplus(judge(fake.detach())).mean()
+    loss.backward()
+    b.step()
+    a.zero_grad()
+    F.softplus(-judge(fake)).mean().backward()
+    a.step()
+"""

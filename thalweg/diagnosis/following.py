@@ -85,8 +85,8 @@ class Followed:
             with self.watch.looking():
                 self._after_step()
         self.closing = False
-        self.watch.close_step(self.record.steps)
         self.record.steps += 1
+        self.watch.close_step(self.record.steps - 1)
         if self.record.steps >= self.next_look:
             with self.watch.looking():
                 self.begin()
@@ -95,7 +95,6 @@ class Followed:
 
     def begin(self) -> None:
         """Begin a look."""
-        self.watch.name_parameters()
         self.look = Look(self.record.steps)
         self._ended = self._norm()
         self._clear = self._ended == 0
@@ -115,6 +114,7 @@ class Followed:
         if not self._clear:
             self._clear = self._norm() != self._ended
         if self._passes == 0:
+            self.watch.name_parameters()
             look.evaluating = not self.watch.training()
             look.loss = value
             look.scene = graph.read(root, self.watch.names)

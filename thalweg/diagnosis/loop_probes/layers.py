@@ -56,9 +56,11 @@ def saturated_units(record: Record) -> Iterator[Finding]:
 
 
 def constant_output(record: Record) -> Iterator[Finding]:
-    """The output is the same for every row, not only at the start, and no dead layer explains it."""
+    """The output is the same for every row, not only at the start, and no trouble of a layer explains it."""
     seen = [look.scene.constant for look in record.seen if look.scene is not None and look.scene.constant is not None]
-    explained = any(float(zero.float().mean()) > 0.95 for zero in record.dead.values())
+    explained = (
+        any(float(zero.float().mean()) > 0.95 for zero in record.dead.values()) or _across(record, 1) is not None
+    )
     if len(seen) >= LOOKS and all(seen[1:]) and not explained:
         yield Finding(
             "constant-output",
