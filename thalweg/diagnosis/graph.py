@@ -34,6 +34,7 @@ class Scene:
         reached: identities of the parameters in it.
         depth: names (weight, bias or None) of the layers with weights, in the order of the forward pass.
         dead: where → units of a ReLU that are zero on every row.
+        rows: how many those are.
         saturated: where → share of the numbers of a tanh or sigmoid that are within 1 % of its end.
         channel_values: where → values a channel of a batch norm in training mode.
         normalized: whether there is any normalization.
@@ -50,6 +51,7 @@ class Scene:
     reached: set[int] = field(default_factory=set)
     depth: list[tuple[str, str | None]] = field(default_factory=list)
     dead: dict[str, Tensor] = field(default_factory=dict)
+    rows: int = 0
     saturated: dict[str, float] = field(default_factory=dict)
     channel_values: dict[str, int] = field(default_factory=dict)
     normalized: bool = False
@@ -146,7 +148,9 @@ def read(root: Tensor, names: Mapping[int, str]) -> Scene:
             result = saved(node, "result")
             if result is not None and result.dim() > 1:
                 where = f"the ReLU after {owner(node, names) or 'the input'}"
-                zero = _units_where_all(_some(result) == 0)
+                result = _some(result)
+                zero = _units_where_all(result == 0)
+                scene.rows = result.shape[0]
                 known = scene.dead.get(where)
                 scene.dead[where] = zero if known is None or known.shape != zero.shape else known & zero
                 scene.half |= result.dtype == torch.float16

@@ -8,12 +8,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from .graph import Scene
 
 FIRST = 10  # losses that are kept from the start, and looks
 RECENT = 32  # losses and looks that are kept from the end
+LAST = 5  # looks that a unit must be dead in
+ROWS = 100  # that it must be dead on: one that is on at one of twenty is then missed at one of 170
 
 
 class Losses:
@@ -176,8 +179,6 @@ class Record:
         regularized: modules that act otherwise in training mode (dropout, batch norm with weights).
         stochastic: whether updates are rounded at random.
         scaled: whether a GradScaler scales the loss.
-        dead: where → units that were zero on every row of every look; where they were seen.
-        rows: looks that `dead` rests on.
         fell: the step from which the rate was below a thousandth of its largest, and stayed there; None: it is not.
         top: the largest rate seen, and whether it was above the one before at the last look.
         broken: the first number that was not finite.
@@ -195,8 +196,6 @@ class Record:
     regularized: list[str] = field(default_factory=list)
     stochastic: bool = False
     scaled: bool = False
-    dead: dict[str, Tensor] = field(default_factory=dict)
-    rows: int = 0
     fell: int | None = None
     top: float = 0.0
     broken: Broken | None = None
@@ -205,11 +204,6 @@ class Record:
         """One more look."""
         (self.early if len(self.early) < FIRST else self.looks).append(look)
         self._follow_rate(look)
-        if look.scene is not None:
-            self.rows += 1
-            for where, zero in look.scene.dead.items():
-                known = self.dead.get(where)
-                self.dead[where] = zero if known is None or known.shape != zero.shape else known & zero
 
     def _follow_rate(self, look: Look) -> None:
         self.top = max(self.top, look.rate)
@@ -227,6 +221,15 @@ class Record:
     def settled(self) -> list[Look]:
         """Those whose rate is at least half of the largest: without a warm-up's start and a schedule's end."""
         return [look for look in self.seen if look.rate >= 0.5 * self.top]
+
+    def dead(self) -> dict[str, Tensor]:
+        """Where → units of a ReLU that were zero on every row of the last looks; where enough rows were seen."""
+        scenes = [look.scene for look in self.seen[-LAST:] if look.scene is not None]
+        if len(scenes) < LAST or sum(scene.rows for scene in scenes) < ROWS:
+            return {}
+        masks = {where: [scene.dead[where] for scene in scenes if where in scene.dead] for where in scenes[-1].dead}
+        alike = {k: v for k, v in masks.items() if len(v) == LAST and len({each.shape for each in v}) == 1}
+        return {where: torch.stack(each).all(0) for where, each in alike.items()}
 
     @property
     def warming(self) -> bool:

@@ -80,7 +80,7 @@ class _Watch(Watch):
     @contextlib.contextmanager
     def noticing(self) -> Iterator[None]:
         """While the script runs: which optimizers it makes, and which networks it calls."""
-        handle = register_module_forward_pre_hook(self._notice)  # type: ignore[no-untyped-call]
+        handle = register_module_forward_pre_hook(self._notice)
         try:
             with optimizers_made(self.follow):
                 yield

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..findings import Evidence, Finding, Remedy
-from ..record import Look, Record, share
+from ..record import LAST, Look, Record, share
 
 LOOKS = 5
 DEAD = 0.5  # of the units of a layer
@@ -19,18 +19,16 @@ STRAIGHT = 0.9  # correlation of the log with depth
 
 
 def dead_units(record: Record) -> Iterator[Finding]:
-    """Units of a ReLU that were zero on every row of every look."""
-    if record.rows < LOOKS:
-        return
-    for where, zero in record.dead.items():
+    """Units of a ReLU that were zero on every row of the last looks."""
+    for where, zero in record.dead().items():
         part = float(zero.float().mean())
         if part > DEAD:
             yield Finding(
                 "dead-units",
                 "error" if part > 0.95 else "warning",
                 where,
-                f"{part:.0%} of {zero.numel()} units were zero for every row in {record.rows} looks: they get no gradient.",
-                {"dead": Evidence(part, DEAD), "looks": Evidence(record.rows, LOOKS)},
+                f"{part:.0%} of {zero.numel()} units are zero for every row of the last {LAST} looks: they get no gradient.",
+                {"dead": Evidence(part, DEAD), "units": Evidence(zero.numel())},
                 0.9,
                 Remedy("a lower learning rate, biases that start at zero, or nn.LeakyReLU"),
             )
@@ -59,7 +57,7 @@ def constant_output(record: Record) -> Iterator[Finding]:
     """The output is the same for every row, not only at the start, and no trouble of a layer explains it."""
     seen = [look.scene.constant for look in record.seen if look.scene is not None and look.scene.constant is not None]
     explained = (
-        any(float(zero.float().mean()) > 0.95 for zero in record.dead.values()) or _across(record, 1) is not None
+        any(float(zero.float().mean()) > 0.95 for zero in record.dead().values()) or _across(record, 1) is not None
     )
     if len(seen) >= LOOKS and all(seen[1:]) and not explained:
         yield Finding(

@@ -9,7 +9,7 @@ from ..findings import Evidence, Finding, Remedy
 from ..record import Record
 
 SUBNORMAL = 2.0**-21  # eight times the smallest number of float16
-ZEROS = 0.3
+ZEROS = 0.1
 LOST = 0.5
 
 SAYS = {
