@@ -28,15 +28,15 @@ def mlp(*between):
     return nn.Sequential(nn.Linear(16, 32), *between, nn.ReLU(), nn.Linear(32, 4))
 
 
-def batches(n=STEPS, size=32, order=None):
+def batches(n=STEPS, size=32, order=None, cast=torch.float32):
     x, y = data()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1)) if order is None else order(y)
     for i in range(n):
         rows = order[torch.arange(i * size, (i + 1) * size) % len(x)]
-        yield x[rows], y[rows]
+        yield x[rows].to(cast), y[rows]
 
 
-def loop(net=None, opt=None, seen=None, *, loss=F.cross_entropy, before=None, after=None, clear=True, n=STEPS, **given):
+def loop(net=None, opt=None, *, loss=F.cross_entropy, before=None, after=None, clear=True, n=STEPS, **given):
     """The loop of the tutorials, with something in it between the backward pass and the step, or after the step."""
     net = net if net is not None else mlp()
     opt = opt(net) if callable(opt) else opt if opt is not None else torch.optim.SGD(net.parameters(), 0.1)
@@ -85,8 +85,15 @@ def restored():
     return loop(net, after=lambda net, opt, i: net.load_state_dict(state))
 
 
-def scheduled(make, **given):
+def zero_head():
     net = mlp()
+    nn.init.zeros_(net[-1].weight)
+    nn.init.zeros_(net[-1].bias)
+    return net
+
+
+def scheduled(make, net=None, **given):
+    net = net if net is not None else mlp()
     opt = torch.optim.SGD(net.parameters(), 0.1)
     schedule = make(opt)
     return loop(net, opt, after=lambda net, opt, i: schedule.step(), **given)
@@ -153,15 +160,10 @@ def half(scale):
     return seen
 
 
-def bfloat():
+def bfloat(lr):
     net = mlp().bfloat16()
-    opt = torch.optim.AdamW(net.parameters(), 1e-6, weight_decay=0)
-    with watch(net, opt, share=1.0) as seen:
-        for x, y in batches():
-            opt.zero_grad()
-            F.cross_entropy(net(x.bfloat16()).float(), y).backward()
-            opt.step()
-    return seen
+    opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=0)
+    return loop(net, opt, loss=lambda out, y: F.cross_entropy(out.float(), y), cast=torch.bfloat16)
 
 
 def per_batch(opt):
@@ -195,7 +197,7 @@ FAULTS = {
     "non-finite (in a row)": nan_row,
     "non-finite (log of zero)": log_of_nothing,
     "gradient-underflow": lambda: half(1e-5),
-    "update-lost-in-rounding": bfloat,
+    "update-lost-in-rounding": lambda: bfloat(1e-6),
     "dead-units": biases_off,
     "saturated-units": saturated,
     "vanishing-gradient": lambda: loop(deep(0.3), sgd(lr=0.01)),
@@ -403,7 +405,38 @@ def warm_up(opt):
     return torch.optim.lr_scheduler.LambdaLR(opt, lambda i: max(1e-6, min(1.0, i / 100)))
 
 
+def resumed():
+    """A model that has converged: single batches differ by orders of magnitude."""
+    net = mlp()
+    opt = torch.optim.Adam(net.parameters(), 1e-2)
+    for x, y in batches(600):
+        opt.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        opt.step()
+    return loop(net, opt)
+
+
+def clamped(net, opt, i):
+    with torch.no_grad():
+        for p in net.parameters():
+            p.clamp_(-0.1, 0.1)
+
+
+def rewards(out, y):
+    """A policy gradient, which has no sign to go by."""
+    chosen = out.log_softmax(1).gather(1, y[:, None])
+    return -(chosen * torch.randn(len(y), 1, generator=torch.Generator().manual_seed(0))).mean()
+
+
 CONTROLS = {
+    "converged": resumed,
+    "clamped": lambda: loop(after=clamped),
+    "policy gradient": lambda: loop(opt=adam(), loss=rewards),
+    "bfloat16": lambda: bfloat(1e-2),
+    "zero head in a warm-up": lambda: scheduled(warm_up, net=zero_head()),
+    "sigmoid output": lambda: loop(
+        loss=lambda out, y: F.binary_cross_entropy(out[:, 0].sigmoid(), (y > 1).float()), opt=adam(lr=1e-2)
+    ),
     "plain": loop,
     "ours": lambda: loop(opt=lambda net: tw.optim.AdamW(net.parameters(), lr=1e-3, clip_norm=1.0)),
     "accumulation": accumulation,

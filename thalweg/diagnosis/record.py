@@ -67,20 +67,23 @@ class Losses:
         return 1.4826 * statistics.median(abs(x - now) for x in self.recent) if self.recent else math.nan
 
     @property
-    def blew_up(self) -> bool:
-        """Whether the loss grew tenfold at some step and was not below its start afterwards."""
-        if not self.first or self.start <= 0:
-            return False
+    def soared(self) -> bool:
+        """Whether the last losses are all ten times the first one, and twice the usual of the start."""
         last = list(self.recent)[-5:]
-        soared = min(last) > 10 * self.start and (self.count <= FIRST or min(last) > 2 * statistics.median(self.first))
-        stays = self.count >= 2 * FIRST and self.peak > 10 * self.start and self.now > 0.98 * self.start
-        return soared or stays
+        if not self.first or self.start <= 0 or min(last) <= 10 * self.start:
+            return False
+        return self.count <= FIRST or min(last) > 2 * statistics.median(self.first)
 
     @property
     def rose(self) -> bool:
         """Whether the recent losses are above the first one by half of it and by four times their scatter."""
         above = self.now - self.start
         return self.count >= FIRST and above > 0.5 * abs(self.start) and above > 4 * self.scatter
+
+    def fell_back(self, chance: float) -> bool:
+        """Whether the loss began near that of chance, grew tenfold, and is no better than chance now."""
+        near = self.count >= 2 * FIRST and self.start > 0.5 * chance > 0
+        return near and self.peak > 10 * self.start and self.now > 0.98 * min(self.start, chance)
 
 
 @dataclass
@@ -221,6 +224,18 @@ class Record:
     def settled(self) -> list[Look]:
         """Those whose rate is at least half of the largest: without a warm-up's start and a schedule's end."""
         return [look for look in self.seen if look.rate >= 0.5 * self.top]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss grew as it does where steps are too large.
+
+        With several optimizers, and with a loss that is not known to be one to be made small, it may rise in health.
+        """
+        scenes = [look.scene for look in self.seen if look.scene is not None]
+        known = any(scene.non_negative for scene in scenes)
+        chance = math.log(max((scene.classes for scene in scenes), default=0) or 1)
+        losses = self.losses
+        return self.alone and (losses.soared or (known and losses.rose) or losses.fell_back(chance))
 
     def dead(self) -> dict[str, Tensor]:
         """Where → units of a ReLU that were zero on every row of the last looks; where enough rows were seen."""

@@ -210,10 +210,9 @@ class Watch:
             self._scaled = (id(result), root.detach(), scaler)
 
     def _count(self, value: float) -> None:
-        closing = any(each.closing for each in self.followed)
         if self._passes == 0:
             self._total = value
-        elif not closing:  # a closure evaluates the same loss again
+        elif not any(each.closing for each in self.followed):  # a closure evaluates the same loss again
             self._total += value
         self._passes += 1
 

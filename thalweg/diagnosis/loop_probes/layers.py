@@ -19,15 +19,19 @@ STRAIGHT = 0.9  # correlation of the log with depth
 
 
 def dead_units(record: Record) -> Iterator[Finding]:
-    """Units of a ReLU that were zero on every row of the last looks."""
+    """Units of a ReLU that were zero on every row of the last looks; where the loss blew up first, that comes of it."""
+    first = next((look.scene.dead for look in record.seen if look.scene is not None), {})
     for where, zero in record.dead().items():
         part = float(zero.float().mean())
         if part > DEAD:
+            died = where in first and float(first[where].float().mean()) <= DEAD
+            effect = died and record.diverged
             yield Finding(
                 "dead-units",
-                "error" if part > 0.95 else "warning",
+                "error" if part > 0.95 and not effect else "warning",
                 where,
-                f"{part:.0%} of {zero.numel()} units are zero for every row of the last {LAST} looks: they get no gradient.",
+                f"{part:.0%} of {zero.numel()} units are zero for every row of the last {LAST} looks"
+                + (", and were not at first: they died in training." if died else ": they get no gradient."),
                 {"dead": Evidence(part, DEAD), "units": Evidence(zero.numel())},
                 0.9,
                 Remedy("a lower learning rate, biases that start at zero, or nn.LeakyReLU"),
@@ -59,7 +63,7 @@ def constant_output(record: Record) -> Iterator[Finding]:
     explained = (
         any(float(zero.float().mean()) > 0.95 for zero in record.dead().values()) or _across(record, 1) is not None
     )
-    if len(seen) >= LOOKS and all(seen[1:]) and not explained:
+    if len(seen) >= LOOKS and all(seen[1:]) and not explained and not record.warming:
         yield Finding(
             "constant-output",
             "error",

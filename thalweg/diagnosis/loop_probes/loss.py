@@ -38,7 +38,7 @@ def summed(record: Record) -> Iterator[Finding]:
     if len(rows) < 2 or min(rows) < 2:
         return
     losses = record.losses
-    hurts = record.alone and (losses.broken is not None or losses.blew_up or losses.rose)
+    hurts = record.diverged or (record.alone and losses.broken is not None)
     yield Finding(
         "loss-is-summed",
         "error" if hurts else "note",

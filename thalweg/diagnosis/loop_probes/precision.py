@@ -33,13 +33,12 @@ def non_finite(record: Record) -> Iterator[Finding]:
     broken = record.broken
     if broken is None:
         return
-    diverged = record.alone and (record.losses.blew_up or record.losses.rose)
     between = "" if broken.since >= broken.step - 1 else f" (all was last seen to be finite at step {broken.since})"
     what = SAYS[broken.kind].format(where=broken.where or "the first module")
     thrown = broken.kind == "parameter" and any(look.ratio > 10 for look in record.seen)
     yield Finding(
         "non-finite",
-        "warning" if diverged or thrown else "error",
+        "warning" if record.diverged or thrown else "error",
         f"{broken.where}, step {broken.step}, batch {broken.batch}".removeprefix(", "),
         f"At step {broken.step}{between} {what}.",
         {"step": Evidence(broken.step), "batch": Evidence(broken.batch), "last_finite": Evidence(broken.since)},

@@ -35,7 +35,7 @@ def too_high(record: Record) -> Iterator[Finding]:
     if not record.alone or not losses.first or not looks:
         return
     thrown = record.broken is not None and record.broken.kind == "parameter" and max(look.ratio for look in looks) > 10
-    if not (losses.blew_up or losses.rose or thrown):
+    if not (record.diverged or thrown):
         return
     ratio = max(look.ratio for look in looks)
     broke = f", and is not finite from step {losses.broken}" if losses.broken is not None else ""
