@@ -357,9 +357,9 @@ def lbfgs():
     return seen
 
 
-def scaler():
+def scaler(make, unscale):
     net = mlp()
-    opt = torch.optim.SGD(net.parameters(), 0.1)
+    opt = make(net.parameters(), lr=0.01)
     amp = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=10)
     with watch(net, opt, share=1.0) as seen:
         for x, y in batches():
@@ -367,11 +367,13 @@ def scaler():
             with torch.autocast("cpu", dtype=torch.float16):
                 loss = F.cross_entropy(net(x), y)
             amp.scale(loss).backward()
-            amp.unscale_(opt)
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            if unscale:
+                amp.unscale_(opt)
+                torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             amp.step(opt)
             amp.update()
     assert max(seen.losses.recent) < 2 and seen.records[0].scaled
+    assert all(0 < look.norm <= 1.001 * look.left < 10 for look in seen.records[0].seen)  # both without the scale
     return seen
 
 
@@ -460,7 +462,8 @@ CONTROLS = {
     "zero branches": lambda: loop(Residual(), adam()),
     "average": average,
     "LBFGS": lbfgs,
-    "gradient scaler": scaler,
+    "gradient scaler": lambda: scaler(torch.optim.SGD, True),
+    "gradient scaler, ours": lambda: scaler(tw.optim.AdamW, False),
     "GAN": gan,
     "summed loss with Adam": lambda: loop(opt=adam(), loss=lambda out, y: F.cross_entropy(out, y, reduction="sum")),
     "deep tanh": lambda: loop(deep(1.0), sgd(lr=0.05)),

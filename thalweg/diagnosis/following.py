@@ -85,6 +85,9 @@ class Followed:
             with self.watch.looking():
                 self._after_step()
         self.closing = False
+        groups = optimizer.param_groups
+        if len(groups) == 1 and type(groups[0].get("lr")) is float:  # a tensor is read at looks alone
+            self.record.follow_rate(groups[0]["lr"], self.record.steps)
         self.record.steps += 1
         self.watch.close_step(self.record.steps - 1)
         if self.record.steps >= self.next_look:
@@ -166,7 +169,9 @@ class Followed:
         clip = getattr(self.optimizer, "clip_norm", None)
         if clip is not None:
             look.norm = min(look.norm, clip)
-        look.rate = max(float(group["lr"]) for group in self.optimizer.param_groups if "lr" in group)
+        look.rate = max(
+            (float(group["lr"]) for group in self.optimizer.param_groups if "lr" in group), default=math.nan
+        )
         look.stale = self._passes > 0 and not self._clear and self._ended > 0
         reached = look.scene.reached if look.scene is not None else set()
         zero = {id(p) for p, size in zip(having, sizes, strict=True) if size == 0}

@@ -183,7 +183,7 @@ class Record:
         stochastic: whether updates are rounded at random.
         scaled: whether a GradScaler scales the loss.
         fell: the step from which the rate was below a thousandth of its largest, and stayed there; None: it is not.
-        top: the largest rate seen, and whether it was above the one before at the last look.
+        top: the largest rate seen.
         broken: the first number that was not finite.
     """
 
@@ -206,14 +206,16 @@ class Record:
     def add(self, look: Look) -> None:
         """One more look."""
         (self.early if len(self.early) < FIRST else self.looks).append(look)
-        self._follow_rate(look)
+        self.follow_rate(look.rate, look.step)
 
-    def _follow_rate(self, look: Look) -> None:
-        self.top = max(self.top, look.rate)
-        if look.rate > 1e-3 * self.top:
+    def follow_rate(self, rate: float, step: int) -> None:
+        """The learning rate of a step."""
+        if rate > self.top:
+            self.top = rate
+        if rate > 1e-3 * self.top:
             self.fell = None
         elif self.fell is None:
-            self.fell = look.step
+            self.fell = step
 
     @property
     def seen(self) -> list[Look]:

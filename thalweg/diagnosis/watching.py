@@ -91,7 +91,7 @@ class Watch:
         self._trouble: str | None = None
 
     def __enter__(self) -> Watch:
-        self.clock = Clock(self._share)
+        self.clock, self.losses, self.followed = Clock(self._share), Losses(), []
         self._open.enter_context(listening(self))
         for optimizer in self._optimizers:
             self.follow(optimizer)

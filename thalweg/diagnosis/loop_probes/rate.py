@@ -14,7 +14,7 @@ AFTERWARDS = 20  # steps, at least
 def collapsed(record: Record) -> Iterator[Finding]:
     """The rate fell below a thousandth of its largest early, and stayed there."""
     fell, steps = record.fell, record.steps
-    if fell is None or fell > EARLY * steps or steps - fell < AFTERWARDS:
+    if fell is None or not record.top or fell > EARLY * steps or steps - fell < AFTERWARDS:
         return
     now = record.seen[-1].rate
     yield Finding(
