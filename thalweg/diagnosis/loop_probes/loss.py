@@ -24,7 +24,7 @@ def ascends(record: Record) -> Iterator[Finding]:
             "loss-ascends",
             "error",
             "loss",
-            f"The loss is a {name}, which is to be made small, and {how}.",
+            f"The loss function ({name}) is to be made small, and {how}.",
             {"loss": Evidence(looks[-1].loss, 0.0), "share": Evidence(wrong, 0.9)},
             0.98,
             Remedy("maximize=False" if record.maximizes else "take away the minus sign: loss.backward()"),

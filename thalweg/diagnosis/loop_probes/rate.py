@@ -51,5 +51,5 @@ def too_high(record: Record) -> Iterator[Finding]:
             "update_ratio": Evidence(ratio),
         },
         0.9,
-        Remedy(f"a lower learning rate: lr={record.top / 10:.1g} and below", {"lr": record.top / 10}),
+        Remedy(f"a lower learning rate: lr={record.top / 10:.3g} and below", {"lr": record.top / 10}),
     )
