@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         schedules,
         seeds,
     )
-    from .diagnosis import Diagnosis, Finding, diagnose
+    from .diagnosis import Diagnosis, Finding, Watch, diagnose, watch
     from .minimization import MinimizeResult, minimize
     from .propagation import Signal, signal
     from .recipe import Recipe
@@ -44,6 +44,7 @@ _HOME = {
     "Task": "task",
     "Trace": "run",
     "Verdict": "study",
+    "Watch": "diagnosis",
     "compare": "study",
     "curvature": "",
     "diagnose": "diagnosis",
@@ -61,6 +62,7 @@ _HOME = {
     "seeds": "",
     "signal": "propagation",
     "train": "training",
+    "watch": "diagnosis",
 }
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "Task",
     "Trace",
     "Verdict",
+    "Watch",
     "__version__",
     "compare",
     "curvature",
@@ -94,6 +97,7 @@ __all__ = [
     "seeds",
     "signal",
     "train",
+    "watch",
 ]
 
 

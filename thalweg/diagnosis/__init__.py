@@ -4,6 +4,8 @@ from .critical import Escape, Place, locate
 from .diagnosed import Diagnosis
 from .diagnosing import diagnose
 from .findings import CODES, FAMILIES, Evidence, Finding, Outcome, Remedy
+from .script import run_script
+from .watching import Watch, watch
 
 __all__ = [
     "CODES",
@@ -15,6 +17,9 @@ __all__ = [
     "Outcome",
     "Place",
     "Remedy",
+    "Watch",
     "diagnose",
     "locate",
+    "run_script",
+    "watch",
 ]

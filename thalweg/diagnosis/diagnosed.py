@@ -14,7 +14,6 @@ from ..console import duration
 from ..errors import BadOption
 from ..seeds import RandomState
 from ..stacked import Entry, TooLarge
-from ..study.statistics import mean_interval
 from .findings import SEVERITIES, Finding, Outcome
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ class Diagnosis:
             True
         """
         k = self._number(which)
+        from ..study.statistics import mean_interval
+
         finding, changed = self.findings[k], self.changed(k)
         if changed is None or self.subject is None:
             said = finding.remedy.text if finding.remedy is not None else "nothing"

@@ -222,8 +222,22 @@ class Examination:
     @cached_property
     def targets(self) -> Tensor | None:
         """Of some thousand training rows, in training's order."""
-        found = self.data.train.target_sample(ROWS, seed=self.seed)
-        return None if found is None else found.detach().cpu()
+        found: list[Tensor] = []
+        with contextlib.closing(iter(self.data.train.training(self.rows_of_batch, [self.seed]))) as batches:  # type: ignore[type-var]
+            for batch in batches:
+                targets = batch.of(0).targets
+                if not isinstance(targets, Tensor) or (found and targets.shape[1:] != found[0].shape[1:]):
+                    break
+                found.append(targets.detach().cpu())
+                if sum(map(len, found)) >= ROWS:
+                    break
+        return torch.cat(found) if found else None
+
+    @property
+    def rows_of_batch(self) -> int:
+        """Rows of a training batch."""
+        size = self.recipe.batch_size or self.data.batch_size
+        return int(self.data.train.rows or ROWS) if size == "full" else int(size)
 
     def rows(self, feed: Feed, most: int = ROWS) -> tuple[Tensor, Tensor | None]:
         """Inputs (rows, numbers) and targets of a feed, in its order, at most so many.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SCALES = 100.0  # between the largest and the smallest standard deviation of features: above, inputs are badly scaled
 OFFSET = 10.0  # of a feature's mean from zero, in its standard deviations: the same
 EXACT = 1e-5  # how near to a round number a statistic is that was made so
+FEATURES = 8  # that are looked at first
 LEAST = 20  # training rows, below which nothing is said about leaks
 
 
@@ -84,13 +85,7 @@ def look(task: Task) -> InputReport:
         >>> print(look(thalweg.Task.load("digits")).codes)
         ()
     """
-    data = task.prepare()
-    x = rows_of(data.train)
-    if not x.is_floating_point():
-        raise BadData("features: the inputs are not numbers but codes", "ask only of tasks with numbers as inputs")
-    x = x.double().flatten(1)
-    feeds = [data.select, data.judge, *([data.test] if data.test is not None else [])]
-    parts = [rows_of(feed).double().flatten(1) for feed in feeds]
+    x, parts = _parts(task)
     codes, said = [], []
     if not all(part.isfinite().all() for part in (x, *parts)):
         codes.append("input-non-finite")
@@ -123,13 +118,33 @@ def look(task: Task) -> InputReport:
     )  # fmt: skip
 
 
+def _parts(task: Task) -> tuple[Tensor, list[Tensor]]:
+    """The inputs of the training rows, and of the other splits, as rows of float64 numbers."""
+    data = task.prepare()
+    x = rows_of(data.train)
+    if not x.is_floating_point():
+        raise BadData("features: the inputs are not numbers but codes", "ask only of tasks with numbers as inputs")
+    feeds = [data.select, data.judge, *([data.test] if data.test is not None else [])]
+    return x.double().flatten(1), [rows_of(feed).double().flatten(1) for feed in feeds]
+
+
+def knows_validation(task: Task) -> str | None:
+    """What about a task's inputs shows that they were scaled with statistics that know its validation data; None: nothing.
+
+    Raises:
+        BadData: the inputs are not one tensor of numbers.
+    """
+    x, parts = _parts(task)
+    return _leak(x, [torch.cat(parts[:2]), *parts[2:]])
+
+
 def _leak(x: Tensor, parts: Sequence[Tensor]) -> str | None:
     """What about the statistics of all rows is too round to be chance; ``parts``: of validation, and perhaps of test."""
     for count in range(1, len(parts) + 1):
         whole = torch.cat([x, *parts[:count]])
-        varying = whole.std(0) > 0
-        if len(x) < LEAST or not bool(varying.any()):
+        if len(x) < LEAST or not _rounded(whole):
             continue
+        varying = whole.std(0) > 0
         if any(_all(_standard(whole, c)[varying]) and not bool(_standard(x, c)[varying].any()) for c in (0, 1)):
             return "Every feature has mean 0 and standard deviation 1 over training and other rows together"
         # What is bounded by nature, as a pixel, meets its bounds often; what was scaled does so once.
@@ -139,6 +154,13 @@ def _leak(x: Tensor, parts: Sequence[Tensor]) -> str | None:
         if 1 < whole.shape[1] <= WIDEST and _white(whole) < EXACT <= _white(x):
             return "The covariance is exactly the identity over training and other rows together"
     return None
+
+
+def _rounded(x: Tensor) -> bool:
+    """Whether the first few features that vary have a variance of 1 or span [0, 1], as all have after scaling."""
+    few = x[:, (x[0] != x[-1]) | (x[0] != x[len(x) // 2])][:, :FEATURES]
+    one = any(((few.std(0, correction=c) - 1).abs() < EXACT).all() for c in (0, 1))
+    return not few.shape[1] or bool(one) or bool(_unit(few).all())
 
 
 def _all(marks: Tensor) -> bool:

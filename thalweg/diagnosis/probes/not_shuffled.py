@@ -19,9 +19,7 @@ ALIKE = 0.25  # of the labels' variance that lies between batches, and not withi
 
 def look(exam: Examination) -> Iterator[Finding]:
     """Share of the labels' variance that lies between batches; (B - 1)/(N - 1) for rows in random order."""
-    y, rows = exam.targets, int(exam.data.batch_size)
-    if exam.recipe.batch_size is not None:
-        rows = len(y) if y is not None and exam.recipe.batch_size == "full" else int(exam.recipe.batch_size)
+    y, rows = exam.targets, exam.rows_of_batch
     if y is None or exam.kind not in ("classification", "binary", "regression") or len(y) < 4 * rows or rows < 2:
         raise NotMeasured("needs one label a row, and some batches")
     y = y[: len(y) // rows * rows]

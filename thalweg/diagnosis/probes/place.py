@@ -10,10 +10,9 @@ from ..examination import SURE, Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 from ..miniature import error
 
-CODES = ("saddle-point", "local-minimum", "plateau", "noise-floor", "ill-conditioned", "not-critical")
+CODES = ("saddle-point", "local-minimum", "plateau", "not-critical")
 LAST = "any"  # asked where nothing else was found
 BATCHES, PRODUCTS = 2, 10
-KAPPA = 1e4
 
 
 def look(exam: Examination) -> Iterator[Finding]:
