@@ -1,0 +1,105 @@
+"""Faults of the loop: in a plain loop that is watched, or in a task's loss and a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..setting import Change, Fault, Setting, codes, layers
+
+
+def own(setting: Setting, seed: int) -> Setting:
+    """A right loop of one's own."""
+    return setting.with_loop()
+
+
+def loop(**changes: object) -> Change:
+    """A loop with some lines changed."""
+    return lambda setting, seed: setting.with_loop(**changes)
+
+
+def head(model: nn.Module) -> nn.Linear:
+    """The last linear layer."""
+    found = layers(model)[-1]
+    assert isinstance(found, nn.Linear)
+    return found
+
+
+def new_head(model: nn.Module) -> None:
+    """Another last layer in the place of the first one."""
+    old = head(model)
+    new = nn.Linear(old.in_features, old.out_features)
+    for name, module in model.named_modules():
+        if module is old:
+            parent = model.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], new)
+
+
+def back(model: nn.Module, start: dict[str, Tensor]) -> None:
+    """The weights at the start again, as after loading a checkpoint in the wrong place."""
+    model.load_state_dict(start)
+
+
+def tied_back(model: nn.Module, start: dict[str, Tensor]) -> None:
+    """All layers but the last as they were."""
+    last = {id(p) for p in head(model).parameters()}
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if id(p) not in last:
+                p.copy_(start[name])
+
+
+def loss(change: Callable[[Tensor, Tensor], Tensor]) -> Change:
+    """The task's loss replaced by a function of (mean loss, output)."""
+
+    def inject(setting: Setting, seed: int) -> Setting:
+        base = setting.task.loss
+        return setting.with_task(loss=lambda output, target: change(base(output, target), output))
+
+    return inject
+
+
+def decay(setting: Setting, seed: int) -> Setting:
+    """Weight decay 1."""
+    name = {"adam": "adamw"}.get(setting.recipe.optimizer, setting.recipe.optimizer)
+    return setting.with_recipe(optimizer=name, weight_decay=1.0 if name != "adamw" else 30.0)
+
+
+def clipped(setting: Setting, seed: int) -> Setting:
+    """Gradients clipped at 1e-4."""
+    return setting.with_recipe(clip_norm=1e-4)
+
+
+NETS = ("digits", "cnn", "regression", "sequences", "residual")
+DEEP = ("digits", "cnn", "sequences", "regression")
+ACCUMULATE, CLEARED = codes("gradients-accumulate"), codes("gradients-cleared")
+OUTSIDE, COLLAPSED = codes("parameters-not-in-optimizer"), codes("schedule-collapsed")
+SUMMED = codes("loss-is-summed", "lr-too-high", "lr-unstable")
+
+
+def summed(loss: Tensor, output: Tensor) -> Tensor:
+    """The sum over the batch instead of the mean."""
+    return loss * output[..., 0].numel()
+
+
+FAULTS = [
+    Fault("no zero_grad", "loop", ACCUMULATE, NETS, loop(zero="never"), own),
+    Fault("zero_grad after backward", "loop", CLEARED, NETS, loop(zero="after backward"), own),
+    Fault("head replaced after the optimizer", "loop", OUTSIDE, NETS, loop(then=new_head), loop(before=new_head)),
+    Fault("only the head in the optimizer", "loop", OUTSIDE, NETS, loop(parameters=lambda m: list(head(m).parameters())), own),
+    Fault("only weights of one layer in the optimizer", "loop", OUTSIDE, DEEP, loop(parameters=lambda m: [layers(m)[0].weight]), own),
+    Fault("scheduler stepped per batch", "loop", COLLAPSED, NETS, loop(rate=lambda step, epoch: 0.7**step),
+          loop(rate=lambda step, epoch: 0.7 ** (step // epoch))),
+    Fault("weights loaded after each step", "loop", codes("update-undone"), NETS, loop(after=back), own),
+    Fault("all but the head put back", "loop", codes("update-undone"), DEEP, loop(after=tied_back), own),
+    Fault("eval() left on", "loop", codes("training-in-eval-mode"), ("cnn",), loop(mode="eval"), own),
+    Fault("clip at 1e-4 in the loop", "loop", codes("clipped-always"), ("digits", "residual"), loop(clip=1e-4), own),
+    Fault("loss negated in the loop", "loop", codes("loss-ascends"), ("digits", "regression"),
+          loop(loss=lambda loss, output, target: -loss(output, target)), own),
+    Fault("loss negated", "loop", codes("loss-ascends"), NETS, loss(lambda value, output: -value)),
+    Fault("sum instead of mean", "loop", SUMMED, ("digits", "residual", "linear"), loss(summed)),
+    Fault("decay dominates", "loop", codes("weight-decay-dominates"), ("digits", "residual", "regression", "sequences"), decay),
+    Fault("clip at 1e-4", "loop", codes("clipped-always"), ("digits", "residual"), clipped),
+]  # fmt: skip
