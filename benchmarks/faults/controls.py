@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .injections.initialization import both, deep, gentle, he, weights
-from .injections.loop import head, loop, own
+from .injections.initialization import deep, gentle, he, weights
+from .injections.loop import freeze, head, loop, own
 from .injections.normalization import normed, train
 from .injections.place import falling, here, linear_net
 from .injections.rate import descent, heavy_ball, recipe
-from .setting import Change, Control, Setting, each_weight, layers, unchanged
+from .setting import Change, Control, Setting, both, each_weight, layers, unchanged
 from .tasks import SYMBOLS, Residual
 
 
@@ -68,14 +68,6 @@ def _redrawn(make: object) -> nn.Module:
     model: nn.Module = make()  # type: ignore[operator]
     head(model).reset_parameters()
     return model
-
-
-def freeze(model: nn.Module) -> None:
-    """All but the head are frozen, and said to be."""
-    for p in model.parameters():
-        p.requires_grad_(False)
-    for p in head(model).parameters():
-        p.requires_grad_(True)
 
 
 def frozen_in_loop(setting: Setting, seed: int) -> Setting:
@@ -277,7 +269,7 @@ CONTROLS = [
     Control("clipping at 1", ("digits", "sequences"), recipe(clip_norm=1.0)),
     Control("decay .01", ("regression", "sequences"), recipe(weight_decay=0.01)),
     Control("Adam", ("digits", "residual"), recipe(optimizer="adam", lr=3e-3)),
-    Control("20 layers of He", ("digits", "regression"), both(deep(20), gentle(1e-3), he)),
+    Control("20 layers of He", ("digits",), both(deep(20), gentle(1e-3), he)),
     Control("SGD with a falling rate", ("linear", "wide"), falling),
     Control("batch norm in a perceptron", ("digits", "regression"), normed),
 ]  # fmt: skip

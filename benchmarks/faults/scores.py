@@ -45,6 +45,13 @@ def as_it_is(setting: Setting, seed: int) -> float:
     return error_of(_of_model(setting, setting.model), data.metric, data.direction)
 
 
+def alone(setting: Setting, seed: int) -> float:
+    """After training, with one row at a time, as in use."""
+    data = setting.task.prepare()
+    run, _ = loop.run(setting.task, setting.recipe, seed, evaluations=1)
+    return error_of(setting.task.evaluate(run.model, data.select, 1), data.metric, data.direction)
+
+
 def flattery(setting: Setting, seed: int) -> float:
     """After training: how much smaller the error on the validation data is than on the test data."""
     data = setting.task.prepare()
@@ -55,7 +62,7 @@ def flattery(setting: Setting, seed: int) -> float:
 
 
 MEASURES: dict[str, Callable[[Setting, int], float]] = {
-    "trained": trained, "as it is": as_it_is, "flattery": flattery,
+    "trained": trained, "as it is": as_it_is, "alone": alone, "flattery": flattery,
 }  # fmt: skip
 
 

@@ -62,6 +62,17 @@ def unchanged(setting: Setting, seed: int) -> Setting:
     return setting
 
 
+def both(*changes: Change) -> Change:
+    """One after the other."""
+
+    def inject(setting: Setting, seed: int) -> Setting:
+        for change in changes:
+            setting = change(setting, seed)
+        return setting
+
+    return inject
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something that goes wrong.

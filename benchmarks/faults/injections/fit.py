@@ -27,27 +27,26 @@ def widths(*inner: int) -> Change:
     return inject
 
 
-def memorizing(setting: Setting, seed: int) -> Setting:
-    """Noisy targets of few rows, a wide network, many passes."""
-    x, y = setting.task.train
-    x, y = x[:200], y[:200].clone()
-    random = torch.Generator().manual_seed(seed)
-    if y.is_floating_point():
-        y = y + 0.7 * torch.randn(y.shape, generator=random)
-    else:
-        wrong = torch.rand(len(y), generator=random) < 0.3
-        y[wrong] = torch.randint(10, (int(wrong.sum()),), generator=random)
-    wide = widths(256, 256)(setting, seed)
-    return wide.with_task(train=(x, y), epochs=None, steps=600).with_recipe(lr=1e-3)
+def memorizing(rows: int) -> Change:
+    """Noisy targets of so many rows, a wide network, many passes."""
 
+    def inject(setting: Setting, seed: int) -> Setting:
+        x, y = setting.task.train
+        x, y = x[:rows], y[:rows].clone()
+        random = torch.Generator().manual_seed(seed)
+        if y.is_floating_point():
+            y = y + 0.7 * torch.randn(y.shape, generator=random)
+        else:
+            wrong = torch.rand(len(y), generator=random) < 0.3
+            y[wrong] = torch.randint(10, (int(wrong.sum()),), generator=random)
+        wide = widths(256, 256)(setting, seed)
+        return wide.with_task(train=(x, y), epochs=None, steps=250).with_recipe(lr=1e-3)
 
-def decayed(setting: Setting, seed: int) -> Setting:
-    """The same, held back by weight decay and a shorter run."""
-    return memorizing(setting, seed).with_task(epochs=None, steps=40)
+    return inject
 
 
 FAULTS = [
     Fault("two hidden units", "fit", codes("underfitting"), ("digits", "regression"), widths(2), widths(64)),
-    Fault("a bottleneck of one unit", "fit", codes("underfitting"), ("digits", "regression"), widths(32, 1, 32), widths(32, 32, 32)),
-    Fault("few noisy rows by heart", "fit", codes("overfitting"), ("digits", "regression"), memorizing, decayed),
+    Fault("a bottleneck of one unit", "fit", codes("underfitting"), ("digits",), widths(32, 1, 32), widths(32, 32, 32)),
+    Fault("few noisy rows by heart", "fit", codes("overfitting"), ("digits", "regression"), memorizing(200), memorizing(1000)),
 ]  # fmt: skip

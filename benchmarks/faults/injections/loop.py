@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..setting import Change, Fault, Setting, codes, layers
+from ..setting import Change, Fault, Setting, both, codes, layers
+from .normalization import normed
 
 
 def own(setting: Setting, seed: int) -> Setting:
@@ -35,6 +36,14 @@ def new_head(model: nn.Module) -> None:
         if module is old:
             parent = model.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], new)
+
+
+def freeze(model: nn.Module) -> None:
+    """All but the head are frozen."""
+    for p in model.parameters():
+        p.requires_grad_(False)
+    for p in head(model).parameters():
+        p.requires_grad_(True)
 
 
 def back(model: nn.Module, start: dict[str, Tensor]) -> None:
@@ -72,8 +81,6 @@ def clipped(setting: Setting, seed: int) -> Setting:
     return setting.with_recipe(clip_norm=1e-4)
 
 
-NETS = ("digits", "cnn", "regression", "sequences", "residual")
-DEEP = ("digits", "cnn", "sequences", "regression")
 ACCUMULATE, CLEARED = codes("gradients-accumulate"), codes("gradients-cleared")
 OUTSIDE, COLLAPSED = codes("parameters-not-in-optimizer"), codes("schedule-collapsed")
 SUMMED = codes("loss-is-summed", "lr-too-high", "lr-unstable")
@@ -85,21 +92,21 @@ def summed(loss: Tensor, output: Tensor) -> Tensor:
 
 
 FAULTS = [
-    Fault("no zero_grad", "loop", ACCUMULATE, NETS, loop(zero="never"), own),
-    Fault("zero_grad after backward", "loop", CLEARED, NETS, loop(zero="after backward"), own),
-    Fault("head replaced after the optimizer", "loop", OUTSIDE, NETS, loop(then=new_head), loop(before=new_head)),
-    Fault("only the head in the optimizer", "loop", OUTSIDE, NETS, loop(parameters=lambda m: list(head(m).parameters())), own),
-    Fault("only weights of one layer in the optimizer", "loop", OUTSIDE, DEEP, loop(parameters=lambda m: [layers(m)[0].weight]), own),
-    Fault("scheduler stepped per batch", "loop", COLLAPSED, NETS, loop(rate=lambda step, epoch: 0.7**step),
+    Fault("no zero_grad", "loop", ACCUMULATE, ("digits", "cnn", "regression"), loop(zero="never"), own),
+    Fault("zero_grad after backward", "loop", CLEARED, ("digits", "cnn", "sequences"), loop(zero="after backward"), own),
+    Fault("head replaced after the optimizer", "loop", OUTSIDE, ("digits", "cnn", "residual"), loop(before=freeze, then=new_head),
+          loop(before=freeze)),
+    Fault("only the head in the optimizer", "loop", OUTSIDE, ("regression", "sequences", "digits"), loop(parameters=lambda m: list(head(m).parameters())), own),
+    Fault("scheduler stepped per batch", "loop", COLLAPSED, ("digits", "regression"), loop(rate=lambda step, epoch: 0.7**step),
           loop(rate=lambda step, epoch: 0.7 ** (step // epoch))),
-    Fault("weights loaded after each step", "loop", codes("update-undone"), NETS, loop(after=back), own),
-    Fault("all but the head put back", "loop", codes("update-undone"), DEEP, loop(after=tied_back), own),
-    Fault("eval() left on", "loop", codes("training-in-eval-mode"), ("cnn",), loop(mode="eval"), own),
+    Fault("weights loaded after each step", "loop", codes("update-undone"), ("digits", "cnn"), loop(after=back), own),
+    Fault("all but the head put back", "loop", codes("update-undone"), ("regression", "sequences"), loop(after=tied_back), own),
+    Fault("eval() left on", "loop", codes("training-in-eval-mode"), ("cnn", "digits"), both(normed, loop(mode="eval")), both(normed, own)),
     Fault("clip at 1e-4 in the loop", "loop", codes("clipped-always"), ("digits", "residual"), loop(clip=1e-4), own),
     Fault("loss negated in the loop", "loop", codes("loss-ascends"), ("digits", "regression"),
           loop(loss=lambda loss, output, target: -loss(output, target)), own),
-    Fault("loss negated", "loop", codes("loss-ascends"), NETS, loss(lambda value, output: -value)),
+    Fault("loss negated", "loop", codes("loss-ascends"), ("residual", "cnn", "sequences"), loss(lambda value, output: -value)),
     Fault("sum instead of mean", "loop", SUMMED, ("digits", "residual", "linear"), loss(summed)),
-    Fault("decay dominates", "loop", codes("weight-decay-dominates"), ("digits", "residual", "regression", "sequences"), decay),
+    Fault("decay dominates", "loop", codes("weight-decay-dominates"), ("digits", "residual", "regression"), decay),
     Fault("clip at 1e-4", "loop", codes("clipped-always"), ("digits", "residual"), clipped),
 ]  # fmt: skip

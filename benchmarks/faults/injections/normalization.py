@@ -34,11 +34,6 @@ def pairs(setting: Setting, seed: int) -> Setting:
     return setting.with_task(batch_size=2, epochs=None, steps=setting.task.prepare().steps)
 
 
-def groups(setting: Setting, seed: int) -> Setting:
-    """The same with a norm that needs no batch."""
-    return pairs(setting, seed).with_recipe(norm="layer")
-
-
 def momentum(value: float | None) -> Change:
     """How fast running statistics follow."""
 
@@ -106,9 +101,9 @@ SMALL = codes("batchnorm-small-batch", "batchnorm-gap")
 STALE = codes("batchnorm-stale", "batchnorm-gap")
 NORMED = ("cnn", "digits", "regression")
 FAULTS = [
-    Fault("batch norm at batch 2", "normalization", SMALL, NORMED, pairs, groups),
+    Fault("batch norm at batch 2", "normalization", SMALL, NORMED, pairs, normed),
     Fault("batch norm momentum 0", "normalization", STALE, NORMED, momentum(0.0), normed),
-    Fault("batch norm momentum 1e-4", "normalization", STALE, NORMED, momentum(1e-4), normed),
+    Fault("batch norm momentum 1e-4", "normalization", STALE, ("cnn", "digits"), momentum(1e-4), normed),
     Fault("weights without their statistics", "normalization", STALE, NORMED, averaged, recalibrated, measure="as it is"),
-    Fault("dropout in evaluation", "normalization", codes("eval-not-deterministic"), ("digits", "cnn", "regression", "residual"), noisy, dropping),
+    Fault("dropout in evaluation", "normalization", codes("eval-not-deterministic"), ("digits", "cnn", "regression"), noisy, dropping),
 ]  # fmt: skip
