@@ -1,8 +1,8 @@
 """The threshold rules of three published tools, over a short trace of the same training.
 
 Written from the papers' descriptions, with their default thresholds; their troubles stand for those of our codes that a
-reader would take them for. The tools look at Keras models with classes; where the targets are numbers, the explained share of their
-variance stands for the accuracy.
+reader would take them for. The tools look at Keras models with classes; where the targets are numbers, the explained
+share of their variance stands for the accuracy.
 
 - UMLAUT: E. Schoop, F. Huang, B. Hartmann, CHI 2021.
 - AutoTrainer: X. Zhang, J. Zhai, S. Ma, C. Shen, ICSE 2021.
@@ -11,6 +11,7 @@ variance stands for the accuracy.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -52,7 +53,7 @@ def autotrainer(trace: Trace) -> set[str]:
     if not all(map(math.isfinite, values)) or trace.valid_loss[1] >= 1e5:
         return {"exploding-gradient", "non-finite"} | HIGH
     accuracies = [epoch.accuracy for epoch in trace.epochs]
-    slow = max((b - a for a, b in zip(accuracies, accuracies[1:], strict=False)), default=0.0) < 0.01
+    slow = max((b - a for a, b in itertools.pairwise(accuracies)), default=0.0) < 0.01
     if min(max(accuracies), max(trace.valid_accuracy)) < 0.7 or slow:
         ratio = last.gradients[0] / last.gradients[-1] if last.gradients[-1] else math.inf
         if last.zeros >= 0.7:

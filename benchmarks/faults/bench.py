@@ -39,7 +39,7 @@ def diagnosed(setting: Setting, seed: int) -> tuple[list[Finding], Any]:
 
 
 def remedied(case: Case, setting: Setting, finding: Finding, seed: int) -> dict[str, float] | None:
-    """The errors of the healthy setting, of the faulty one and of that with the finding's remedy; None: it cannot be tried here."""
+    """The errors of the healthy setting, of the faulty one and of that with the remedy; None: it cannot be tried here."""
     fault = case.what
     if not isinstance(fault, Fault) or fault.measure != "trained" or setting.loop is not None or finding.remedy is None:
         return None

@@ -58,12 +58,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where the results are kept; those that are there are not made again")
+    parser.add_argument(
+        "--folder", type=Path, help="where the results are kept; those that are there are not made again"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
     chosen = [case for case in CASES if isinstance(case.what, Fault) and options.only in case.name]
     kept = Kept(options.folder and options.folder / "check.jsonl")
-    todo = [(case.name, seed) for case in chosen for seed in range(options.seeds) if (case.name, seed) not in kept]
+    todo = [(case.name, seed) for seed in range(options.seeds) for case in chosen if (case.name, seed) not in kept]
     spread(_one, todo, options.jobs, kept)
     rows = []
     for case in chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from functools import partial
 
 import torch
@@ -143,9 +143,7 @@ def weighted(setting: Setting, seed: int) -> Setting:
     x, y = x[keep], y[keep]
     weight = len(y) / (10 * torch.bincount(y, minlength=10).float())
     steps = setting.task.prepare().steps
-    return setting.with_task(
-        train=(x, y), loss=partial(F.cross_entropy, weight=weight), epochs=None, steps=steps
-    )
+    return setting.with_task(train=(x, y), loss=partial(F.cross_entropy, weight=weight), epochs=None, steps=steps)
 
 
 def zero_branches(model: nn.Module) -> None:
@@ -204,7 +202,9 @@ def whole(lr: float, steps: int) -> Change:
 def binary(setting: Setting, seed: int) -> Setting:
     """Odd or even: a sigmoid on one output, and the loss for probabilities."""
     (x, y), (u, v) = setting.task.train, setting.task.valid
-    given = setting.with_model(lambda m: nn.Sequential(*list(m.children())[:-1], nn.Linear(head(m).in_features, 1), nn.Sigmoid()))
+    given = setting.with_model(
+        lambda m: nn.Sequential(*list(m.children())[:-1], nn.Linear(head(m).in_features, 1), nn.Sigmoid())
+    )
     return given.with_task(
         train=(x, (y % 2).float()[:, None]), valid=(u, (v % 2).float()[:, None]), loss=F.binary_cross_entropy
     )
@@ -229,6 +229,21 @@ def embed_small(model: nn.Module) -> None:
     each_weight(model, lambda p: p.normal_(0, 0.05), 2)
 
 
+def batch(size: int) -> Change:
+    """Another size of the batch, as many passes."""
+    return lambda setting, seed: setting.with_task(batch_size=size)
+
+
+def robust(setting: Setting, seed: int) -> Setting:
+    """Huber's loss, by which outliers pull less."""
+    return setting.with_task(loss=F.huber_loss)
+
+
+def cosine(step: int, epoch: int) -> float:
+    """Down to zero over eight epochs and then up again, set in each batch on purpose."""
+    return 0.5 * (1 + math.cos(math.pi * step / (8 * epoch)))
+
+
 NETS = ("digits", "cnn", "regression", "sequences", "residual")
 WATCHED = (*NETS, "linear")
 CONTROLS = [
@@ -239,7 +254,9 @@ CONTROLS = [
     Control("four in five activations zero", ("digits", "cnn", "regression"), weights(sparse_units)),
     Control("frozen backbone", ("digits", "cnn"), frozen_backbone),
     Control("frozen backbone in a loop", ("digits", "residual"), frozen_in_loop),
-    Control("warm-up from 1e-7", ("digits", "sequences", "cnn"), loop(rate=lambda step, epoch: min(1.0, 1e-7 + step / 60))),
+    Control(
+        "warm-up from 1e-7", ("digits", "sequences", "cnn"), loop(rate=lambda step, epoch: min(1.0, 1e-7 + step / 60))
+    ),
     Control("label smoothing", ("digits", "cnn", "residual"), smoothed),
     Control("dropout", ("digits", "cnn", "residual"), dropout),
     Control("gradient accumulation in a loop", ("digits", "regression"), loop(accumulate=4)),
@@ -271,5 +288,9 @@ CONTROLS = [
     Control("Adam", ("digits", "residual"), recipe(optimizer="adam", lr=3e-3)),
     Control("20 layers of He", ("digits",), both(deep(20), gentle(1e-3), he)),
     Control("SGD with a falling rate", ("linear", "wide"), falling),
+    Control("batches of 16", ("cnn", "digits"), batch(16)),
+    Control("batches of 256", ("regression", "residual"), batch(256)),
+    Control("a robust loss", ("regression", "linear"), robust),
+    Control("cosine per batch in a loop", ("digits", "sequences"), loop(rate=cosine)),
     Control("batch norm in a perceptron", ("digits", "regression"), normed),
-]  # fmt: skip
+]

@@ -101,7 +101,7 @@ def play(
     losses: list[float] = []
     accuracies: list[float] = []
     model.train(plain.mode == "train")
-    with stream(seed, "dropout"), (watch(model, optimizer) if watch else nullcontext()) as looking:
+    with stream(seed, "dropout"), watch(model, optimizer) if watch else nullcontext() as looking:
         feed = batches(task, recipe, seed)
         for _ in range(steps):
             if plain.zero == "before backward":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,9 @@ def rows(records: Sequence[Record]) -> list[Row]:
         found.append(share(f"{family}: top-1", [named(r, 1) for r in own]))
     found += _calibration(faults, controls)
     evaluations = [r["evaluations"] for r in records if r.get("evaluations") is not None]
-    found.append(Row(what="seconds of a diagnosis, median", ours=_middle([r["seconds"] for r in records]), n=len(records)))
+    found.append(
+        Row(what="seconds of a diagnosis, median", ours=_middle([r["seconds"] for r in records]), n=len(records))
+    )
     found.append(Row(what="gradient evaluations of a diagnosis, median", ours=_middle(evaluations), n=len(evaluations)))
     return found
 
@@ -98,7 +101,9 @@ def _baseline(name: str, faults: Sequence[Record], controls: Sequence[Record]) -
     ):
         peer = sum(map(theirs, own)) / len(own) if own else float("nan")
         low, high = wilson(sum(map(theirs, own)), len(own))
-        yield share(f"{what}, against {name}", list(map(ours, own)), peer=peer, peer_name=f"{name} [{low:.3f}, {high:.3f}]")
+        yield share(
+            f"{what}, against {name}", list(map(ours, own)), peer=peer, peer_name=f"{name} [{low:.3f}, {high:.3f}]"
+        )
 
 
 def _calibration(faults: Sequence[Record], controls: Sequence[Record]) -> list[Row]:
@@ -108,11 +113,13 @@ def _calibration(faults: Sequence[Record], controls: Sequence[Record]) -> list[R
         if first := alarms(record["findings"])[:1]:
             pairs.append((first[0]["confidence"], first[0]["code"] in record["codes"]))
     found = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in pairwise(BINS):
         own = [(c, right) for c, right in pairs if low <= c < high or (c == high == 1.0)]
         if own:
             said = float(np.mean([c for c, _ in own]))
-            found.append(share(f"right where sure by {low:g} to {high:g}, said {said:.3f}", [right for _, right in own]))
+            found.append(
+                share(f"right where sure by {low:g} to {high:g}, said {said:.3f}", [right for _, right in own])
+            )
     brier = float(np.mean([(c - right) ** 2 for c, right in pairs])) if pairs else float("nan")
     return [*found, Row(what="Brier score of the first alarm's confidence", ours=brier, n=len(pairs))]
 

@@ -158,9 +158,7 @@ def residual_net(blocks: int = 4, norm: bool = True, inputs: int = 64, outputs: 
 def residual(seed: int) -> Setting:
     """The digits with four residual blocks."""
     base = digits(seed)
-    return Setting(
-        replace(base.task, model=residual_net, epochs=10, name="residual"), tw.Recipe("momentum", lr=0.05)
-    )
+    return Setting(replace(base.task, model=residual_net, epochs=10, name="residual"), tw.Recipe("momentum", lr=0.05))
 
 
 def _linear(seed: int, width: int, decay: float, name: str) -> Setting:

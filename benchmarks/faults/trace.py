@@ -134,7 +134,9 @@ class _Recorder:
             epoch.still = [float(g.abs().mean()) for g in grads]
             epoch.zeros = sum(int((g == 0).sum()) for g in grads) / sum(g.numel() for g in grads)
             epoch.weights = [float(w.float().var()) for w in values]
-            epoch.steps = [rate * float(g.norm()) / max(float(w.norm()), 1e-30) for g, w in zip(grads, values, strict=True)]
+            epoch.steps = [
+                rate * float(g.norm()) / max(float(w.norm()), 1e-30) for g, w in zip(grads, values, strict=True)
+            ]
             epoch.largest = max(float(w.abs().max()) for w in values)
         self.step += 1
 

@@ -103,19 +103,34 @@ RANGE = codes("output-range")
 MIXING = codes("batch-mixing")
 DETACHED = codes("graph-detached", "parameters-without-gradient")
 FAULTS = [
-    Fault("softmax before cross-entropy", "architecture", SOFTMAX, ("digits", "cnn", "sequences"),
-          then(lambda output: output.softmax(-1))),
+    Fault(
+        "softmax before cross-entropy",
+        "architecture",
+        SOFTMAX,
+        ("digits", "cnn", "sequences"),
+        then(lambda output: output.softmax(-1)),
+    ),
     Fault("ReLU on logits", "architecture", RANGE, ("digits", "residual"), then(torch.relu)),
     Fault("sigmoid on logits", "architecture", RANGE, ("residual", "sequences"), then(torch.sigmoid)),
     Fault("sigmoid for any targets", "architecture", RANGE, ("regression", "linear"), then(torch.sigmoid)),
     Fault("tanh for any targets", "architecture", RANGE, ("regression", "linear"), then(torch.tanh)),
     Fault("ReLU for any targets", "architecture", RANGE, ("regression", "wide"), then(torch.relu)),
     Fault("softmax over the batch", "architecture", MIXING, ("digits", "cnn"), over_the_batch, measure="alone"),
-    Fault("rows mixed by a reshape", "architecture", MIXING, ("digits", "regression", "residual"), inserted(MixRows, -1)),
+    Fault(
+        "rows mixed by a reshape", "architecture", MIXING, ("digits", "regression", "residual"), inserted(MixRows, -1)
+    ),
     Fault("detach in the middle", "architecture", DETACHED, ("digits", "regression", "residual"), inserted(Cut, -1)),
     Fault("detach after the blocks", "architecture", DETACHED, ("sequences",), frozen_blocks),
     Fault("activations removed", "architecture", codes("linear-network"), ("regression",), without(nn.ReLU)),
-    Fault("activations removed, odd or even", "architecture", codes("linear-network"), ("digits", "residual"),
-          both(parity, without(nn.ReLU)), parity),
-    Fault("attention × 10 d", "architecture", codes("attention-saturated"), ("sequences",), scores(lambda s: 10 / s**2)),
-]  # fmt: skip
+    Fault(
+        "activations removed, odd or even",
+        "architecture",
+        codes("linear-network"),
+        ("digits", "residual"),
+        both(parity, without(nn.ReLU)),
+        parity,
+    ),
+    Fault(
+        "attention × 10 d", "architecture", codes("attention-saturated"), ("sequences",), scores(lambda s: 10 / s**2)
+    ),
+]

@@ -42,7 +42,9 @@ def blank(setting: Setting, seed: int) -> Setting:
     x, y = setting.task.train
     x = x.clone()
     x[seed % len(x)] = 0
-    return setting.with_task(train=(x, y), transform=lambda x: x / x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)))
+    return setting.with_task(
+        train=(x, y), transform=lambda x: x / x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
+    )
 
 
 def scaled_rows(setting: Setting, seed: int) -> Setting:
@@ -120,5 +122,13 @@ FAULTS = [
     Fault("labels shuffled", "data", codes("labels-shuffled"), ("digits", "regression", "sequences"), shuffled),
     Fault("most labels shuffled", "data", codes("labels-shuffled"), ("digits", "regression"), half_shuffled),
     Fault("sorted, not shuffled", "data", codes("not-shuffled"), ("digits", "cnn", "regression"), sorted_),
-    Fault("train rows in validation", "data", codes("leakage"), ("digits", "regression"), leaked, apart, measure="flattery"),
-]  # fmt: skip
+    Fault(
+        "train rows in validation",
+        "data",
+        codes("leakage"),
+        ("digits", "regression"),
+        leaked,
+        apart,
+        measure="flattery",
+    ),
+]

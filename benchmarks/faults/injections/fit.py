@@ -48,5 +48,12 @@ def memorizing(rows: int) -> Change:
 FAULTS = [
     Fault("two hidden units", "fit", codes("underfitting"), ("digits", "regression"), widths(2), widths(64)),
     Fault("a bottleneck of one unit", "fit", codes("underfitting"), ("digits",), widths(32, 1, 32), widths(32, 32, 32)),
-    Fault("few noisy rows by heart", "fit", codes("overfitting"), ("digits", "regression"), memorizing(200), memorizing(1000)),
-]  # fmt: skip
+    Fault(
+        "few noisy rows by heart",
+        "fit",
+        codes("overfitting"),
+        ("digits", "regression"),
+        memorizing(200),
+        memorizing(1000),
+    ),
+]

@@ -22,7 +22,14 @@ def normed(setting: Setting, seed: int) -> Setting:
     inputs, outputs = {"digits": (64, 10), "regression": (8, 1)}[setting.task.name]
 
     def factory() -> nn.Module:
-        hidden = [nn.Linear(inputs, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU()]
+        hidden = [
+            nn.Linear(inputs, 64),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+            nn.Linear(64, 64),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+        ]
         return nn.Sequential(*hidden, nn.Linear(64, outputs))
 
     return setting.with_task(model=factory).with_recipe(optimizer="adam", lr=3e-3)
@@ -104,6 +111,15 @@ FAULTS = [
     Fault("batch norm at batch 2", "normalization", SMALL, NORMED, pairs, normed),
     Fault("batch norm momentum 0", "normalization", STALE, NORMED, momentum(0.0), normed),
     Fault("batch norm momentum 1e-4", "normalization", STALE, ("cnn", "digits"), momentum(1e-4), normed),
-    Fault("weights without their statistics", "normalization", STALE, NORMED, averaged, recalibrated, measure="as it is"),
-    Fault("dropout in evaluation", "normalization", codes("eval-not-deterministic"), ("digits", "cnn", "regression"), noisy, dropping),
-]  # fmt: skip
+    Fault(
+        "weights without their statistics", "normalization", STALE, NORMED, averaged, recalibrated, measure="as it is"
+    ),
+    Fault(
+        "dropout in evaluation",
+        "normalization",
+        codes("eval-not-deterministic"),
+        ("digits", "cnn", "regression"),
+        noisy,
+        dropping,
+    ),
+]

@@ -119,11 +119,27 @@ LINEAR = ("linear", "wide")
 FAMILY = "where am I"
 FAULTS = [
     Fault("two-layer linear net at 0", FAMILY, SADDLE, LINEAR, linear_net(2, 0.0), linear_net(2, None)),
-    Fault("two-layer linear net near 0", FAMILY, codes("saddle-point", "vanishing-signal"), LINEAR, linear_net(2, 1e-6), linear_net(2, None)),
+    Fault(
+        "two-layer linear net near 0",
+        FAMILY,
+        codes("saddle-point", "vanishing-signal"),
+        LINEAR,
+        linear_net(2, 1e-6),
+        linear_net(2, None),
+    ),
     Fault("three-layer linear net at 0", FAMILY, FLAT | SADDLE, LINEAR, linear_net(3, 0.0), linear_net(3, None)),
     Fault("four-layer linear net at 1e-3", FAMILY, FLAT, LINEAR, linear_net(4, 1e-3), linear_net(4, None)),
     Fault("κ 1e6, turned", FAMILY, codes("ill-conditioned"), LINEAR, valley(1e6, True), valley(1.0, True)),
-    Fault("κ 1e6, along the inputs", FAMILY, codes("ill-conditioned", "input-scale"), LINEAR, valley(1e6, False), valley(1.0, False)),
+    Fault(
+        "κ 1e6, along the inputs",
+        FAMILY,
+        codes("ill-conditioned", "input-scale"),
+        LINEAR,
+        valley(1e6, False),
+        valley(1.0, False),
+    ),
     Fault("SGD at its noise floor", FAMILY, codes("noise-floor", "lr-too-high"), LINEAR, floor, falling),
-    Fault("thrown onto a plateau", FAMILY, codes("plateau", "saturated-units"), ("digits", "regression"), saturated, tanh),
-]  # fmt: skip
+    Fault(
+        "thrown onto a plateau", FAMILY, codes("plateau", "saturated-units"), ("digits", "regression"), saturated, tanh
+    ),
+]

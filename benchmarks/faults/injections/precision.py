@@ -65,6 +65,8 @@ def by_hand(setting: Setting, seed: int) -> Setting:
 
 FAULTS = [
     Fault("bfloat16 weights", "precision", codes("update-lost-in-rounding"), ("digits", "regression"), halved, small),
-    Fault("root at zero", "precision", codes("non-finite"), ("digits", "regression", "cnn"), modulus(0.0), modulus(1e-3)),
+    Fault(
+        "root at zero", "precision", codes("non-finite"), ("digits", "regression", "cnn"), modulus(0.0), modulus(1e-3)
+    ),
     Fault("softmax by hand", "precision", codes("non-finite"), ("digits", "residual"), by_hand),
-]  # fmt: skip
+]
