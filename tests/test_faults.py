@@ -1,27 +1,23 @@
 """The fault bench: its cases, its halves, its figures, and the published rules that stand beside ours."""
 
-import json
 import math
-import subprocess
-import sys
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.faults import baselines, summary  # noqa: E402
-from benchmarks.faults.cases import CASES, HALVES  # noqa: E402
-from benchmarks.faults.check import judged  # noqa: E402
-from benchmarks.faults.kept import Kept  # noqa: E402
-from benchmarks.faults.loops import Loop, play  # noqa: E402
-from benchmarks.faults.setting import Fault  # noqa: E402
-from benchmarks.faults.tasks import BASES, CHANCE, curvature  # noqa: E402
-from benchmarks.faults.trace import Epoch, Trace  # noqa: E402
-from thalweg.diagnosis.findings import CODES, FAMILIES  # noqa: E402
+import thalweg as tw
+from benchmarks.faults import baselines, bench, summary
+from benchmarks.faults.cases import CASES, HALVES
+from benchmarks.faults.check import judged, measured
+from benchmarks.faults.kept import Kept
+from benchmarks.faults.loops import Loop, play
+from benchmarks.faults.setting import Fault
+from benchmarks.faults.tasks import BASES, CHANCE, curvature
+from benchmarks.faults.trace import Epoch, Trace
+from thalweg.diagnosis.findings import CODES, FAMILIES, Finding, Outcome, Remedy
 
 FAULTY = [case for case in CASES if isinstance(case.what, Fault)]
 CONTROLS = [case for case in CASES if not isinstance(case.what, Fault)]
@@ -51,16 +47,11 @@ def test_the_cases():
 
 
 def test_the_halves_are_frozen_and_both_in_every_family():
-    assert case("lr × 100 / digits").half == "second" and case("as it is / cnn").half == "first"
+    assert [case(f"as it is / {base}").half for base in ("digits", "cnn", "linear", "wide")] == ["second", "first"] * 2
     for family in {c.family for c in CASES}:
         assert {c.half for c in CASES if c.family == family} == set(HALVES)
     first = sum(c.half == "first" for c in CASES)
     assert 0.4 < first / len(CASES) < 0.6
-
-
-@pytest.mark.parametrize("each", CASES, ids=lambda c: c.name)
-def test_every_case_names_what_it_is(each):
-    assert callable(each.what.inject if isinstance(each.what, Fault) else each.what.make)
 
 
 def test_injections_change_what_they_say():
@@ -162,18 +153,35 @@ def test_results_are_kept_and_a_torn_line_is_not(tmp_path):
     assert ("a", 1) in again and ("b", 0) not in again and again["a", 1]["value"] == "inf"
 
 
-def test_the_check_runs(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.faults.check",
-        "--only",
-        "2.05/λmax / linear",
-        "--seeds",
-        "2",
-        "--jobs",
-        "1",
-        "--json",
-    ]
-    [row] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300).stdout)
-    assert row["holds"] and row["case"] == "lr 2.05/λmax / linear"
+def test_the_check_measures_a_case():
+    what = case("lr 2.05/λmax / linear")
+    found = judged([measured(what, seed) for seed in range(2)], CHANCE["linear"])
+    assert found["holds"] and found["faulty"] == CHANCE["linear"] > 10 * found["healthy"]
+
+
+def test_a_record_of_a_diagnosis_and_of_a_watched_loop(monkeypatch):
+    def low(task, recipe, *, model=None, budget=200):
+        remedy = Remedy("a higher rate", change={"lr": recipe.lr * 1e4})
+        found = [Finding("lr-too-low", "error", "", "It hardly moves.", confidence=0.9, remedy=remedy)]
+        tried = SimpleNamespace(findings=found, cost={"gradient_evaluations": 7})
+
+        def verify(budget=None):
+            tried.findings = [found[0].but(outcome=Outcome(0.9, 0.1, (-0.9, -0.7), 3))]
+
+        tried.verify = verify
+        return tried
+
+    @contextmanager
+    def watch(model, optimizer):
+        yield SimpleNamespace(findings=[Finding("gradients-cleared", "error", "", "No gradient at the step.")])
+
+    monkeypatch.setattr(tw, "diagnose", low, raising=False)
+    monkeypatch.setattr(tw, "watch", watch, raising=False)
+    monkeypatch.setattr(bench, "asked", lambda case, seed: {name: {"lr-too-low"} for name in baselines.BASELINES})
+    records = [bench.measured(case(name), 0) for name in ("lr × 1e-4 / linear", "zero_grad after backward / digits")]
+    assert all(summary.detected(r) and summary.named(r, 1) and "error" not in r for r in records)
+    assert summary.restored(records[0]) == pytest.approx(1.0, abs=1e-3)
+    assert records[0]["outcome"]["helps"] and records[0]["evaluations"] == 7
+    assert records[1].get("remedy") is None
+    monkeypatch.setattr(tw, "diagnose", lambda *_, **__: 1 / 0)
+    assert "ZeroDivisionError" in bench.measured(case("as it is / linear"), 5)["error"]

@@ -126,7 +126,7 @@ FAULTS = [
         "activations removed, odd or even",
         "architecture",
         codes("linear-network"),
-        ("digits", "residual"),
+        ("digits",),
         both(parity, without(nn.ReLU)),
         parity,
     ),

@@ -114,7 +114,7 @@ FAULTS = [
     ),
     Fault(
         "scheduler stepped per batch",
-        "loop",
+        "learning rate",
         COLLAPSED,
         ("digits", "regression"),
         loop(rate=lambda step, epoch: 0.7**step),
@@ -133,7 +133,7 @@ FAULTS = [
         "eval() left on",
         "loop",
         codes("training-in-eval-mode"),
-        ("cnn", "digits"),
+        ("cnn",),
         both(normed, loop(mode="eval")),
         both(normed, own),
     ),
