@@ -16,22 +16,16 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.harness import report
 from thalweg.diagnosis.findings import FAMILIES
 
-from .bench import measured
+from .bench import record_of
 from .cases import CASES, HALVES
 from .kept import Kept, spread
 from .summary import confusion, missed, rows
 
 QUICK, FULL = 270.0, 3500.0  # seconds
-
-
-def one(key: tuple[str, int]) -> dict[str, Any]:
-    """The record of a case's name and a seed."""
-    return measured(next(case for case in CASES if case.name == key[0]), key[1])
 
 
 def family_of(code: str) -> str:
@@ -56,7 +50,7 @@ def main() -> None:
     kept = Kept(options.folder and options.folder / "bench.jsonl")
     keys = [(case.name, seed) for seed in range(1 if options.quick else options.seeds) for case in cases]
     deadline = time.monotonic() + (QUICK if options.quick else FULL)
-    spread(one, [key for key in keys if key not in kept], options.jobs, kept, deadline)
+    spread(record_of, [key for key in keys if key not in kept], options.jobs, kept, deadline)
     records = [kept[key] for key in keys if key in kept]
     if len(records) < len(keys):
         print(f"{len(keys) - len(records)} of {len(keys)} not measured: the time is over", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 from thalweg.diagnosis.findings import Finding
 
 from .baselines import BASELINES
-from .cases import Case
+from .cases import CASES, Case
 from .loops import play
 from .scores import score
 from .setting import Fault, Setting
@@ -87,3 +87,8 @@ def asked(case: Case, seed: int) -> dict[str, set[str]]:
     """What the published rules say of the same case."""
     seen = trace(case.setting(seed), seed)
     return {name: rule(seen) for name, rule in BASELINES.items()}
+
+
+def record_of(key: tuple[str, int]) -> dict[str, Any]:
+    """The record of a case's name and a seed."""
+    return measured(next(case for case in CASES if case.name == key[0]), key[1])

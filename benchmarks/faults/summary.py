@@ -82,7 +82,7 @@ def rows(records: Sequence[Record]) -> list[Row]:
         Row(what="seconds of a diagnosis, median", ours=_middle([r["seconds"] for r in records]), n=len(records))
     )
     found.append(Row(what="gradient evaluations of a diagnosis, median", ours=_middle(evaluations), n=len(evaluations)))
-    return found
+    return [row for row in found if row.n]
 
 
 def _middle(values: Sequence[float]) -> float:

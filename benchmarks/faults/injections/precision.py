@@ -20,18 +20,21 @@ class Half(nn.Module):
         return self.model(x.to(torch.bfloat16)).float()
 
 
-class Modulus(nn.Module):
-    """The length of pairs of ReLUs; where both are 0, its slope is 0/0 unless ``least`` is added under the root."""
+class Root(nn.Module):
+    """The root of what is positive, and 0 elsewhere; where the root is taken of the rest too, its slope there is NaN.
 
-    def __init__(self, least: float = 0.0) -> None:
+    Args:
+        least: what the root is taken of at least; None: of what comes.
+    """
+
+    def __init__(self, least: float | None) -> None:
         super().__init__()
         self.least = least
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of (N, units, ...)."""
-        a, b = torch.relu(x).chunk(2, 1)
-        length = (a * a + b * b + self.least).sqrt()
-        return torch.cat([length, a], 1)
+        """Of anything."""
+        inner = x if self.least is None else x.clamp(min=self.least)
+        return torch.where(x > 0, inner.sqrt(), torch.zeros_like(x))
 
 
 def halved(setting: Setting, seed: int) -> Setting:
@@ -44,11 +47,11 @@ def small(setting: Setting, seed: int) -> Setting:
     return setting.with_task(epochs=None, steps=600).with_recipe(optimizer="adam", lr=2e-4, schedule="constant")
 
 
-def modulus(least: float) -> Change:
-    """Lengths of pairs in the place of ReLU."""
+def root(least: float | None) -> Change:
+    """Roots in the place of ReLU."""
 
     def change(model: nn.Module) -> nn.Module:
-        return nn.Sequential(*(Modulus(least) if isinstance(m, nn.ReLU) else m for m in model.children()))
+        return nn.Sequential(*(Root(least) if isinstance(m, nn.ReLU) else m for m in model.children()))
 
     return lambda setting, seed: setting.with_model(change)
 
@@ -57,8 +60,8 @@ def by_hand(setting: Setting, seed: int) -> Setting:
     """Cross-entropy by hand: the logarithm of a softmax that comes to be 0."""
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
-        powers = (100 * output).exp()
-        return -(powers / powers.sum(1, keepdim=True)).log().gather(1, target[:, None]).mean() / 100
+        powers = (1000 * output).exp()
+        return -(powers / powers.sum(1, keepdim=True)).log().gather(1, target[:, None]).mean() / 1000
 
     return setting.with_task(loss=loss)
 
@@ -66,7 +69,12 @@ def by_hand(setting: Setting, seed: int) -> Setting:
 FAULTS = [
     Fault("bfloat16 weights", "precision", codes("update-lost-in-rounding"), ("digits", "regression"), halved, small),
     Fault(
-        "root at zero", "precision", codes("non-finite"), ("digits", "regression", "cnn"), modulus(0.0), modulus(1e-3)
+        "root of what is negative",
+        "precision",
+        codes("non-finite"),
+        ("digits", "regression", "cnn"),
+        root(None),
+        root(1e-3),
     ),
     Fault("softmax by hand", "precision", codes("non-finite"), ("digits", "residual"), by_hand),
 ]

@@ -46,7 +46,7 @@ FAULTS = [
         "Adam at .1",
         FAMILY,
         HIGH,
-        ("sequences", "regression"),
+        ("sequences",),
         recipe(optimizer="adam", lr=0.1),
         recipe(optimizer="adam", lr=3e-3),
     ),
