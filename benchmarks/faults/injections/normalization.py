@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -59,13 +58,12 @@ def train(setting: Setting, seed: int) -> nn.Module:
 
 
 def averaged(setting: Setting, seed: int) -> Setting:
-    """A network of averaged weights whose running statistics are those of others: the average of two runs' halves."""
-    setting = normed(setting, seed)
+    """Averaged weights beside the statistics of before training, as torch's ``AveragedModel`` has them until ``update_bn``."""
+    setting = normed(setting, seed).with_recipe(average=0.95)
     model = train(setting, seed)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.reset_running_stats()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.reset_running_stats()
     return replace(setting, model=model)
 
 
@@ -112,7 +110,13 @@ FAULTS = [
     Fault("batch norm momentum 0", "normalization", STALE, NORMED, momentum(0.0), normed),
     Fault("batch norm momentum 1e-4", "normalization", STALE, ("cnn", "digits"), momentum(1e-4), normed),
     Fault(
-        "weights without their statistics", "normalization", STALE, NORMED, averaged, recalibrated, measure="as it is"
+        "averaged weights without recalibration",
+        "normalization",
+        STALE,
+        NORMED,
+        averaged,
+        recalibrated,
+        measure="as it is",
     ),
     Fault(
         "dropout in evaluation",
