@@ -198,7 +198,7 @@ BASES: dict[str, Callable[[int], Setting]] = {
     "digits": digits, "cnn": cnn, "regression": regression, "sequences": sequences, "residual": residual,
     "linear": linear, "wide": wide,
 }  # fmt: skip
-"""Error of an answer that knows nothing: where a score is cut off, and what a divergence counts."""
+# The error of an answer that knows nothing: where a score is cut off, and what a divergence counts.
 CHANCE = {
     "digits": 0.9, "cnn": 0.9, "residual": 0.9, "regression": 1.0, "sequences": math.log(SYMBOLS), "linear": 1.0, "wide": 1.0,
 }  # fmt: skip

@@ -125,14 +125,23 @@ TANH = deep(3, nn.Tanh)
 SIGMOID = both(deep(3, nn.Sigmoid), gentle(1e-2))
 TWENTY = both(deep(20), gentle(1e-3))
 SYMMETRIC = codes("symmetric-units", "saddle-point")
+STILL = SYMMETRIC | {"vanishing-gradient"}
 SATURATED = codes("saturated-units")
 VANISHING = codes("vanishing-signal", "vanishing-gradient")
 EXPLODING = codes("exploding-signal", "exploding-gradient", "initial-loss")
 LAST = codes("initial-loss", "exploding-signal")
 DEAD = codes("dead-units")
 TWO = ("digits", "regression")
+ZERO, LARGE_HEAD = constant(0.0), weights(last_layer(10.0))
 FAULTS = [
-    Fault("all weights zero", "initialization", SYMMETRIC | {"vanishing-gradient"}, TWO, constant(0.0)),
+    Fault(
+        "all weights zero",
+        "initialization",
+        STILL,
+        TWO,
+        constant(0.0),
+        remedy=both(constant(0.0), he),
+    ),
     Fault("all weights .1", "initialization", SYMMETRIC, ("digits", "cnn"), constant(0.1)),
     Fault("cloned units", "initialization", SYMMETRIC, TWO, weights(clones)),
     Fault("tanh with N(0, 1)", "initialization", SATURATED, TWO, both(TANH, weights(normal_weights(1.0))), TANH),
@@ -178,7 +187,8 @@ FAULTS = [
         "initialization",
         LAST,
         ("digits", "residual", "cnn", "sequences"),
-        weights(last_layer(10.0)),
+        LARGE_HEAD,
+        remedy=both(LARGE_HEAD, he),
     ),
     Fault("biases −10", "initialization", DEAD, TWO, weights(biases(-10.0))),
     Fault("dead ReLUs", "initialization", DEAD, TWO, weights(dead)),

@@ -51,7 +51,7 @@ def back(model: nn.Module, start: dict[str, Tensor]) -> None:
     model.load_state_dict(start)
 
 
-def tied_back(model: nn.Module, start: dict[str, Tensor]) -> None:
+def body_back(model: nn.Module, start: dict[str, Tensor]) -> None:
     """All layers but the last as they were."""
     last = {id(p) for p in head(model).parameters()}
     with torch.no_grad():
@@ -71,7 +71,7 @@ def loss(change: Callable[[Tensor, Tensor], Tensor]) -> Change:
 
 
 def decay(setting: Setting, seed: int) -> Setting:
-    """Weight decay 1."""
+    """Weight decay 1; 30 where it is decoupled, and so multiplied by a small rate."""
     name = {"adam": "adamw"}.get(setting.recipe.optimizer, setting.recipe.optimizer)
     return setting.with_recipe(optimizer=name, weight_decay=1.0 if name != "adamw" else 30.0)
 
@@ -91,6 +91,15 @@ def summed(loss: Tensor, output: Tensor) -> Tensor:
     return loss * output[..., 0].numel()
 
 
+def lower(setting: Setting, seed: int) -> Setting:
+    """The rate divided by the rows of a batch."""
+    task, recipe = setting.task, setting.recipe
+    assert recipe.lr is not None
+    rows = len(task.train[0]) if recipe.batch_size == "full" else task.batch_size
+    return setting.with_recipe(lr=recipe.lr / rows)
+
+
+SUM = loss(summed)
 FAULTS = [
     Fault("no zero_grad", "loop", ACCUMULATE, ("digits", "cnn", "regression"), loop(zero="never"), own),
     Fault(
@@ -126,7 +135,7 @@ FAULTS = [
         "loop",
         codes("update-undone"),
         ("regression", "sequences"),
-        loop(after=tied_back),
+        loop(after=body_back),
         own,
     ),
     Fault(
@@ -153,7 +162,14 @@ FAULTS = [
         ("residual", "cnn", "sequences"),
         loss(lambda value, output: -value),
     ),
-    Fault("sum instead of mean", "loop", SUMMED, ("digits", "residual", "linear"), loss(summed)),
+    Fault(
+        "sum instead of mean",
+        "loop",
+        SUMMED,
+        ("digits", "residual", "linear"),
+        loss(summed),
+        remedy=both(loss(summed), lower),
+    ),
     Fault("decay dominates", "loop", codes("weight-decay-dominates"), ("digits", "residual", "regression"), decay),
     Fault("clip at 1e-4", "loop", codes("clipped-always"), ("digits", "residual"), clipped),
 ]
