@@ -19,6 +19,7 @@ coverage: .venv/.tested
 
 bench: .venv/.benched
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
+	@$(PY) -m benchmarks.faults --half second
 
 .venv/.installed: pyproject.toml
 	@sh .ci/install.sh
