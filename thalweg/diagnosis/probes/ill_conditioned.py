@@ -19,7 +19,7 @@ from ..findings import Evidence, Finding, Remedy
 
 CODES = ("ill-conditioned",)
 LAST = "roots"  # a consequence of what lies nearer to the root
-KAPPA = 1000.0
+KAPPA = 300.0
 LEFT = 0.02  # of the first loss, that the run would leave
 PRODUCTS = 12
 
@@ -42,7 +42,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     theta, gain = found.values_k[up], square * found.weights_k[up] / (2 * found.values_k[up])
     rate = recipe.lr / (1 - float(recipe.options.get("momentum", 0.0) or 0.0))
     slow = np.clip(1 - rate * theta, 0, 1) ** (2 * exam.horizon)
-    kappa, left = float(theta[-1] / np.average(theta, weights=gain)), float((gain * slow).sum())
+    left = float((gain * slow).sum())
+    kappa = float(theta[-1] / np.average(theta, weights=gain * slow)) if left else 1.0
     first = abs(float(exam.first.mean()))
     if kappa < KAPPA or left < max(LEFT * first, 0.5 * float(gain.sum())) or recipe.lr * float(theta[-1]) < 0.05:
         return
