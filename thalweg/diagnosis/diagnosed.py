@@ -86,11 +86,9 @@ class Diagnosis:
             raise BadOption(f"verify: the remedy of {finding.code} is a line of code", f"change it by hand: {said}")
         state = RandomState.capture()
         try:
-            steps = [
-                min(loop.horizon(*pair), max(8, budget // (2 * seeds))) for pair in ((self.task, self.recipe), changed)
-            ]
-            before = _losses(self.task, self.recipe, seeds, steps[0])
-            after = _losses(*changed, seeds, steps[1])
+            most = max(8, budget // (2 * seeds))
+            before, after = (_losses(*pair, seeds, min(loop.horizon(*pair), most)) for pair in (self.subject, changed))
+            top = _untrained(self.subject[0])
         finally:
             state.restore()
         before, after = (np.minimum(np.nan_to_num(x, nan=np.inf), top) for x in (before, after))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
     from ..task import Task
 
-HELD = 4  # batches on which miniature runs are judged
+HELD, MOST_HELD, HELD_ROWS = 4, 64, 512  # batches on which miniature runs are judged: at least, at most, and their rows
 SHARE = 6  # a miniature run takes this part of the budget
 FEWEST, MOST = 8, 40  # steps of it
 SURE = 3.0  # standard errors
@@ -110,7 +110,7 @@ class Examination:
     @cached_property
     def held(self) -> list[Batch]:
         """Training batches on which miniature runs are judged."""
-        return batches_of(self.task, HELD, self.seed + 7919)
+        return batches_of(self.task, min(MOST_HELD, max(HELD, -(-HELD_ROWS // max(1, self.rows_of_batch)))), self.seed + 7919)
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -281,6 +281,8 @@ class Examination:
                 if self.given is None:
                     raise
                 raise NotMeasured("the given model is not one that the recipe makes") from failed
+            done = len(self._minis[key].trace)
+            self.spent -= cost(task, recipe, steps) - cost(task, recipe, max(1, done))  # of one that diverged
         return self._minis[key]
 
     @property

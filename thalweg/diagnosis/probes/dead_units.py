@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..examination import Examination
 from ..findings import Evidence, Finding
-from ..redrawing import redraw
+from ..redrawing import hurts, redraw
 
 CODES = ("dead-units",)
 SHARE = 0.6  # of a layer's units
@@ -16,10 +16,10 @@ def look(exam: Examination) -> Iterator[Finding]:
     """The share of dead units of the worst layer, on `building.ROWS` rows or a batch."""
     dead = [(layer.dead, layer) for layer in exam.signal.layers if layer.dead is not None]
     share, layer = max(dead, key=lambda pair: pair[0], default=(0.0, None))
-    if layer is None or share < SHARE:
+    if layer is None or share < SHARE or (share < 1 and not hurts(exam)):
         return
     yield Finding(
-        CODES[0], "error" if share > 0.95 else exam.severity(), layer.name,
+        CODES[0], "note" if share < 1 and exam.learns else exam.severity(), layer.name,
         f"{share:.0%} of the units give zero for every one of {exam.signal.rows} rows, and get no gradient.",
         {"share": Evidence(share, SHARE)}, 0.96, redraw(exam),
     )  # fmt: skip

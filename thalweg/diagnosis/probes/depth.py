@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterator
 
 from ..examination import Examination
-from ..findings import Evidence, Finding
+from ..findings import Evidence, Finding, Remedy
 from ..redrawing import hurts, redraw
 
 CODES = ("exploding-signal", "vanishing-signal", "exploding-gradient", "vanishing-gradient")
 GROWS = 30.0  # of the activations' size, first layer to last
 SHRINKS = 1e-3  # of what tells one row from another
 UNEVEN = 1e4  # of the gradients' size per weight
+EXTREME = 1e5  # that no learning to speak of gets over, whatever other weights do
+NORMALIZE = Remedy('norm="batch": weights alone do not mend this depth', {"norm": "batch"})
 
 
 def look(exam: Examination) -> Iterator[Finding]:
@@ -55,6 +57,8 @@ def look(exam: Examination) -> Iterator[Finding]:
         found = _gradients(exam)
     if found is not None and hurts(exam):
         yield _finding(exam, *found)
+    elif found is not None and not exam.learns and max(found[3], 1 / found[3]) > EXTREME:
+        yield _finding(exam, *found).but(confidence=0.8, remedy=NORMALIZE)
 
 
 def _theory(layers: list) -> str:  # type: ignore[type-arg]

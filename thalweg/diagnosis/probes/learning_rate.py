@@ -21,6 +21,7 @@ LAST = "roots"  # a consequence of what lies nearer to the root
 UP = (10.0, 100.0, 1000.0)
 DOWN = (0.1, 0.01, 0.001)
 NEAR = (0.8, 1.5)  # of the stability limit
+LONG = 120  # steps
 PRODUCTS = 12  # of Lanczos's iteration
 
 
@@ -101,10 +102,15 @@ def _ladder(exam: Examination, factors: tuple[float, ...], start: tuple[float, M
     return best
 
 
+def _rising(losses: np.ndarray) -> bool:  # type: ignore[type-arg]
+    """Whether a run ends above its lowest, and still goes up."""
+    last = losses[-5:]
+    return bool(last.mean() > 1.02 * losses.min() and last[-1] > last[0] and losses[-1] > losses[len(losses) * 2 // 3])
+
+
 def _stability(exam: Examination):  # type: ignore[no-untyped-def]
     """For gradient descent over all rows: the largest eigenvalue against the limit of the optimizer."""
     from ...curvature import Surface, lanczos, limit, start_vector
-    from ...data import CHUNK
 
     size = exam.recipe.batch_size or exam.data.batch_size
     rows = exam.data.train.rows
@@ -128,13 +134,11 @@ def _stability(exam: Examination):  # type: ignore[no-untyped-def]
         "rate times sharpness": Evidence(rate * top, bound, rate * bounds),
         "sharpness": Evidence(top, None, bounds),
     }
-    assert CHUNK
-    losses = np.array(base.trace.loss)
-    rises = (
-        base.outcome.status == "diverged"
-        or losses[-1] > losses[len(losses) // 2] > losses[0] * 0.5
-        or losses[-1] > losses[0]
-    )
+    run = base
+    if bound < rate * top < 2 * bound and base.outcome.status != "diverged":  # slow to show itself
+        left = (exam.budget - exam.spent) // len(batches)
+        run = exam.mini(steps=max(exam.steps, min(left, LONG)), what="longer run") if left > exam.steps else base
+    rises = run.outcome.status == "diverged" or _rising(np.array(run.trace.loss))
     if rate * (top - bounds) > bound and rises:
         lr = 0.5 * bound / top
         yield Finding(
@@ -143,7 +147,7 @@ def _stability(exam: Examination):  # type: ignore[no-untyped-def]
             evidence, 0.97, Remedy(f"lr={lr:.3g}", {"lr": lr}),
         )  # fmt: skip
         return True
-    if NEAR[0] * bound < rate * top < NEAR[1] * bound and exam.learns:
+    if not rises and NEAR[0] * bound < rate * top < NEAR[1] * bound and exam.learns:
         yield Finding(
             CODES[3], "note", "recipe",
             f"Rate times sharpness is {rate * top:.3g}, at the limit {bound:.3g}, while the loss falls: the edge of stability, where "

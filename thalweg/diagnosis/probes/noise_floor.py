@@ -27,6 +27,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     """A run that has fallen and stands, a gradient lost in its noise, a rate within the limit, and a lower one that helps."""
     recipe, base = exam.recipe, exam.base
     assert recipe.lr is not None
+    if exam.rows_of_batch >= (exam.data.train.rows or 0) > 0:
+        return  # gradients without noise
     if recipe.optimizer not in BY_SIZE or base.outcome.status == "diverged" or not (exam.learns or exam.trained):
         return
     last = recipe.multiplier(exam.horizon)(exam.horizon - 1)

@@ -11,7 +11,7 @@ from ..findings import Evidence, Finding, Remedy
 
 CODES = ("schedule-collapsed",)
 NOTHING = 0.01  # of its top
-SHARE = 0.6  # of the run
+SHARE = 0.4  # of the run
 
 
 def look(exam: Examination) -> Iterator[Finding]:

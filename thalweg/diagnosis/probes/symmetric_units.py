@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from ...inits import Weights
@@ -13,7 +14,7 @@ from ..redrawing import redraw
 
 CODES = ("symmetric-units",)
 SHARE = 0.2  # of a layer's units that have a twin
-SAME = 1e-5
+SAME, ALIKE = 1e-5, 0.02  # of a row's length, before and after: rounding drives twins apart a little
 
 
 def look(exam: Examination) -> Iterator[Finding]:
@@ -27,7 +28,7 @@ def look(exam: Examination) -> Iterator[Finding]:
     if exam.base.outcome.status == "diverged":
         raise NotMeasured("the short run diverged")
     share, layer = worst
-    after = twins(exam.base.model, layer.weight, layer.last)
+    after = twins(exam.base.model, layer.weight, layer.last, ALIKE)
     if after < SHARE:
         return
     yield Finding(
@@ -38,7 +39,7 @@ def look(exam: Examination) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def twins(model: nn.Module, weight: str, last: bool) -> float:
+def twins(model: nn.Module, weight: str, last: bool, near: float = SAME) -> float:
     """The share of a layer's units whose incoming weights another unit has too."""
     try:
         w: Tensor = Weights(model).read(weight).detach().double()
@@ -47,10 +48,5 @@ def twins(model: nn.Module, weight: str, last: bool) -> float:
     rows = (w.movedim(-1, 0) if last and w.ndim == 2 else w).reshape(w.shape[-1 if last and w.ndim == 2 else 0], -1)
     if len(rows) < 2:
         return 0.0
-    size = float(rows.abs().mean())
-    step = SAME * size if size > 0 else 1.0
-    kinds: dict[bytes, int] = {}
-    keys = [(row / step).round().numpy().tobytes() for row in rows.cpu() + 0.0]
-    for key in keys:
-        kinds[key] = kinds.get(key, 0) + 1
-    return sum(kinds[key] > 1 for key in keys) / len(keys)
+    apart = torch.cdist(rows, rows).fill_diagonal_(float("inf")).amin(1)
+    return float((apart <= near * rows.norm(dim=1).mean()).double().mean())
