@@ -81,7 +81,6 @@ def test_it_trains_badly_and_mended_well(path):
     assert good > GOOD and accuracy(text, path) < good - GAP
 
 
-@pytest.mark.skipif(not hasattr(tw, "diagnose"), reason="diagnose does not exist yet")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_first_finding_is_right(path, capsys):
     assert main(["diagnose", str(path), "--json"]) == 1

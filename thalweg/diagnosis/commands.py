@@ -17,7 +17,13 @@ STEPS = 300
 
 
 def diagnose(
-    name: str, *, recipe: Recipe | None = None, model: Path | None = None, budget: int = 200, verify: bool = False, steps: int = 0
+    name: str,
+    *,
+    recipe: Recipe | None = None,
+    model: Path | None = None,
+    budget: int = 200,
+    verify: bool = False,
+    steps: int = 0,
 ) -> Diagnosis:
     """See ``thalweg diagnose --help``.
 
@@ -27,7 +33,8 @@ def diagnose(
     if task_files.is_script(name):
         if recipe is not None or model is not None or verify:
             raise BadOption(
-                "diagnose: a script has its own model and optimizer", "leave --recipe, --model and --verify out, or give a task"
+                "diagnose: a script has its own model and optimizer",
+                "leave --recipe, --model and --verify out, or give a task",
             )
         return _watched(Path(name), steps or STEPS)
     task, beside = task_files.load_with_recipe(name)

@@ -107,7 +107,11 @@ def _after(found: list[Finding], last: str) -> list[str]:
     """The findings that a probe comes after: of roots, of anything, of nothing."""
     if not last:
         return []
-    return [f.code for f in found if (f.severity == "error" and (last == "any" or f.code in ROOTS)) or f.code == "noise-floor"]
+    return [
+        f.code
+        for f in found
+        if (f.severity == "error" and (last == "any" or f.code in ROOTS)) or f.code == "noise-floor"
+    ]
 
 
 def _asked(probe: ModuleType, exam: Examination, found: list[Finding], missing: list[dict[str, str]]) -> None:

@@ -110,7 +110,9 @@ class Examination:
     @cached_property
     def held(self) -> list[Batch]:
         """Training batches on which miniature runs are judged."""
-        return batches_of(self.task, min(MOST_HELD, max(HELD, -(-HELD_ROWS // max(1, self.rows_of_batch)))), self.seed + 7919)
+        return batches_of(
+            self.task, min(MOST_HELD, max(HELD, -(-HELD_ROWS // max(1, self.rows_of_batch)))), self.seed + 7919
+        )
 
     @cached_property
     def layers(self) -> list[Layer]:

@@ -45,6 +45,7 @@ class Scene:
         classes: how many there are.
         labels: class → rows of this batch.
         constant: whether the output is the same for every row; None: not seen.
+        doubled: the function that a loss of logits has inside and that its input has been through too; "": none.
         opaque: what hides a part of the graph.
     """
 
@@ -62,6 +63,7 @@ class Scene:
     classes: int = 0
     labels: dict[int, int] = field(default_factory=dict)
     constant: bool | None = None
+    doubled: str = ""
     opaque: set[str] = field(default_factory=set)
 
 
@@ -226,18 +228,34 @@ def _loss(root: Tensor, scene: Scene) -> None:
     behind = children(node)
     if kind.startswith("Nll"):
         scene.non_negative = bool(behind) and behind[0].name().startswith("LogSoftmax")
+        if scene.non_negative and _first(behind[0]).startswith("SoftmaxBackward"):
+            scene.doubled = "softmax"
         if target is not None and output is not None and target.dim() == 1:
             scene.classes = output.shape[1]
             values, counts = torch.unique(target, return_counts=True)
             scene.labels = dict(zip(values.tolist(), counts.tolist(), strict=True))
     elif kind.startswith("BinaryCrossEntropy"):
         scene.non_negative = target is not None and bool(((target >= 0) & (target <= 1)).all())
+        if "WithLogits" in kind and _first(node).startswith("SigmoidBackward"):
+            scene.doubled = "sigmoid"
     else:
         scene.non_negative = True
     if output is not None and output.dim() >= 1 and output.shape[0] > 1:
         rows = output.float()
         scale = rows.abs().max() * 8 * torch.finfo(output.dtype).eps
         scene.constant = bool((rows.amax(0) - rows.amin(0)).max() <= scale)
+
+
+def _first(node: Any) -> str:
+    """The name of what comes before a node, but for changes of shape."""
+    for _ in range(4):
+        behind = children(node)
+        if not behind:
+            return ""
+        node = behind[0]
+        if not node.name().startswith(KEEPS):
+            break
+    return str(node.name())
 
 
 def where_not_finite(root: Tensor, names: Mapping[int, str]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from .clipping import clipped_always
 from .decay import weight_decay_dominates
 from .gradients import accumulate, cleared
 from .layers import constant_output, dead_units, exploding, saturated_units, vanishing
-from .loss import ascends, summed
+from .loss import ascends, doubled, summed
 from .membership import outside_the_optimizer, without_gradient
 from .mode import evaluating
 from .order import not_shuffled
@@ -24,6 +24,7 @@ Probe = Callable[[Record], Iterable[Finding]]
 PROBES: dict[str, Probe] = {
     "loss-ascends": ascends,
     "loss-is-summed": summed,
+    "double-softmax": doubled,
     "gradients-cleared": cleared,
     "gradients-accumulate": accumulate,
     "parameters-not-in-optimizer": outside_the_optimizer,

@@ -1,4 +1,4 @@
-"""`loss-ascends` and `loss-is-summed`: what the graph tells of the loss."""
+"""`loss-ascends`, `loss-is-summed` and `double-softmax`: what the graph tells of the loss."""
 
 from __future__ import annotations
 
@@ -48,4 +48,21 @@ def summed(record: Record) -> Iterator[Finding]:
         {"numbers": Evidence(rows[-1], 1), "first_loss": Evidence(losses.start), "loss": Evidence(losses.now)},
         0.9,
         Remedy('reduction="mean", or divide the learning rate by the number of rows'),
+    )
+
+
+def doubled(record: Record) -> Iterator[Finding]:
+    """A loss of logits gets probabilities."""
+    scenes = [look.scene for look in record.seen if look.scene is not None]
+    found = [scene.doubled for scene in scenes if scene.doubled]
+    if len(found) < 2 or len(found) < 0.9 * len(scenes):
+        return
+    yield Finding(
+        "double-softmax",
+        "warning",
+        "loss",
+        f"The loss takes logits and has the {found[-1]} inside; the model's output has been through one already.",
+        {"share of the looks": Evidence(len(found) / len(scenes), 0.9)},
+        0.98,
+        Remedy(f"take the {found[-1]} out of the model"),
     )

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from ..findings import Evidence, Finding, Remedy
 from ..record import Record, share
 
+LEARNS = 0.7  # of the first loss, that the recent ones are below where training gets on
+
 
 def evaluating(record: Record) -> Iterator[Finding]:
     """The whole model was in eval mode at backward passes, and it has modules for which that matters.
@@ -18,7 +20,7 @@ def evaluating(record: Record) -> Iterator[Finding]:
     if len(looks) >= 3 and looks[-1].evaluating and looks[-2].evaluating and record.regularized:
         yield Finding(
             "training-in-eval-mode",
-            "warning",
+            "warning" if record.losses.now < LEARNS * record.losses.start else "error",
             ", ".join(record.regularized[:3]),
             f"The model is trained in eval mode (in {often:.0%} of the looks): dropout is off and batch norm keeps its old "
             "statistics.",

@@ -67,9 +67,7 @@ def _positions(exam: Examination, name: str) -> int:
     seen: list[int] = []
     model = exam.copy()
     module = model.get_submodule(name)
-    handle = module.register_forward_pre_hook(
-        lambda m, taken: seen.append(taken[0].numel() // max(1, m.num_features))
-    )
+    handle = module.register_forward_pre_hook(lambda m, taken: seen.append(taken[0].numel() // max(1, m.num_features)))
     try:
         exam.loss(model, exam.batch)
     finally:

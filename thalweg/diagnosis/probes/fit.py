@@ -19,6 +19,7 @@ LAST = "any"  # asked where nothing else was found
 ROWS, STEPS = 16, 60
 RATES = (1e-2, 1e-3)
 APART = 0.1  # of the metric, between training and validation rows
+TIMES, LARGE = 3.0, 0.15  # the same of the loss: as often the training loss, and a share of a constant output's
 
 
 def look(exam: Examination) -> Iterator[Finding]:
@@ -62,16 +63,21 @@ def _by_heart(exam: Examination) -> tuple[float, float]:
 
 def _gap(exam: Examination) -> Iterator[Finding]:
     data, model = exam.data, exam.copy()
-    metric = data.metric
-    if metric not in ("accuracy", "f1", "auc", "r2"):
-        raise NotMeasured(f"what a large difference of {metric} is is not known")
-    train = exam.task.evaluate(model, data.train.split(min(data.judge_rows, data.train.rows or 0) or 1, None)[1])
+    rows = max(1, min(data.judge_rows, data.train.rows or 1))
+    train = exam.task.evaluate(model, data.train.split(rows, None)[1])
     valid = exam.task.evaluate(model, data.judge)
-    apart = train[metric] - valid[metric]
+    name = data.metric
+    apart = train[name] - valid[name]
     noise = 3 * math.sqrt(0.25 / max(1, data.judge_rows))
-    if apart > APART + noise and valid["loss"] > train["loss"]:
+    if name in ("accuracy", "f1", "auc", "r2"):
+        over = apart > APART + noise and valid["loss"] > train["loss"]
+    else:
+        name, apart = "loss", valid["loss"] - train["loss"]
+        noise = 0.0
+        over = valid["loss"] > TIMES * train["loss"] and apart > LARGE * abs(exam.null)
+    if over:
         yield Finding(
-            CODES[1], "warning", "", f"{metric} is {train[metric]:.3g} on training rows and {valid[metric]:.3g} on validation rows.",
-            {"difference": Evidence(apart, APART + noise)}, 0.9,
+            CODES[1], "warning", "", f"{name} is {train[name]:.3g} on training rows and {valid[name]:.3g} on validation rows.",
+            {"difference": Evidence(apart, APART + noise if name != "loss" else LARGE * abs(exam.null))}, 0.9,
             Remedy("more data or augmentation, weight decay, dropout, or the checkpoint that was best on validation"),
         )  # fmt: skip

@@ -45,7 +45,7 @@ def look(exam: Examination) -> Iterator[Finding]:
     left = float((gain * slow).sum())
     kappa = float(theta[-1] / np.average(theta, weights=gain * slow)) if left else 1.0
     first = abs(float(exam.first.mean()))
-    if kappa < KAPPA or left < max(LEFT * first, 0.5 * float(gain.sum())) or recipe.lr * float(theta[-1]) < 0.05:
+    if kappa < KAPPA or left < LEFT * first or recipe.lr * float(theta[-1]) < 0.05:
         return
     exam.pay(2 * PRODUCTS, "conjugate gradients")
     here = surface.loss()

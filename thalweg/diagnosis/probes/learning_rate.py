@@ -83,7 +83,9 @@ def _restless(run: Mini) -> bool:
     return bool(losses[half:].mean() > losses[: max(1, half)].mean() or losses[half:].max() > 1.5 * losses[:3].mean())
 
 
-def _ladder(exam: Examination, factors: tuple[float, ...], start: tuple[float, Mini] | None = None) -> tuple[float, Mini]:
+def _ladder(
+    exam: Examination, factors: tuple[float, ...], start: tuple[float, Mini] | None = None
+) -> tuple[float, Mini]:
     """The factor of the rate whose short run ends lowest, going on as long as it gets better."""
     assert exam.recipe.lr is not None
     best, first = start or (1.0, exam.base), True
