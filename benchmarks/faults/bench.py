@@ -76,7 +76,7 @@ def measured(case: Case, seed: int) -> dict[str, Any]:
         record["baselines"] = {name: sorted(rule) for name, rule in asked(case, seed).items()}
         if findings and case.codes:
             record["remedy"] = remedied(case, setting, findings[0], seed)
-    if seed == 0 and whole is not None and case.codes and findings:
+    if seed == 0 and whole is not None and case.codes and findings and whole.changed(0) is not None:
         whole.verify()
         outcome = whole.findings[0].outcome
         record["outcome"] = None if outcome is None else outcome.as_dict() | {"helps": outcome.helps}

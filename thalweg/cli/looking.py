@@ -46,7 +46,13 @@ def diagnose(
 
         found: Any = [report(task_files.load(name), recipe_of(recipe), steps=steps) for name in task]
     else:
-        asked = {"recipe": recipe_of(recipe), "model": model, "budget": budget, "verify": verify, "steps": steps}
+        asked: dict[str, Any] = {
+            "recipe": recipe_of(recipe),
+            "model": model,
+            "budget": budget,
+            "verify": verify,
+            "steps": steps,
+        }
         found = [commands.diagnose(name, **asked) for name in task]
     if json_:
         show(found[0].as_dict() if len(found) == 1 else {"diagnoses": [f.as_dict() for f in found]})

@@ -74,6 +74,13 @@ class Watch:
     Attributes:
         names: identity of a parameter → its name.
         batches: backward passes that were seen.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Linear(4, 3)
+        >>> seen = watch(net, torch.optim.SGD(net.parameters(), lr=0.1))
+        >>> seen.findings
+        []
     """
 
     def __init__(self, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer], share: float) -> None:

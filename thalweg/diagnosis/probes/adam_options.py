@@ -27,7 +27,8 @@ def look(exam: Examination) -> Iterator[Finding]:
             if exam.better(other):
                 yield Finding(
                     CODES[0], exam.severity(), "recipe",
-                    f"{share:.0%} of the gradient's numbers are below eps = {eps:g}: they move in proportion to their size, and hardly. "
+                    f"{share:.0%} of the gradient's numbers are below eps = {eps:g}: they move in proportion to "
+                    f"their size, and hardly. "
                     f"At {USUAL:g} a short run ends at {other.end:.3g} instead of {exam.base.end:.3g}.",
                     {"share below eps": Evidence(share, 0.5)}, 0.95, Remedy(f"eps={USUAL:g}", {"eps": USUAL}),
                 )  # fmt: skip
@@ -36,6 +37,7 @@ def look(exam: Examination) -> Iterator[Finding]:
         if exam.better(other):
             yield Finding(
                 CODES[1], exam.severity(), "recipe",
-                f"betas={betas}: β1² ought to be below β2, so that steps stay bounded, and β1 not remember more than the run can bear.",
+                f"betas={betas}: β1² ought to be below β2, so that steps stay bounded, and β1 not remember more "
+                f"than the run can bear.",
                 {"beta1 squared": Evidence(betas[0] ** 2, betas[1])}, 0.93, Remedy(f"betas={BETAS}", {"betas": BETAS}),
             )  # fmt: skip

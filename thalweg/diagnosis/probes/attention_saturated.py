@@ -59,7 +59,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     k = seen.peaks.index(max(seen.peaks))
     yield Finding(
         CODES[0], exam.severity(), f"softmax {k + 1} of {len(seen.peaks)}",
-        f"Before training the largest attention weight of a row is {seen.peaks[k]:.2f} on average: the softmax is at its flat end "
+        f"Before training the largest attention weight of a row is {seen.peaks[k]:.2f} on average: the softmax "
+        f"is at its flat end "
         "and gives little gradient.",
         {"largest weight": Evidence(seen.peaks[k], PEAK)}, 0.9,
         Remedy("divide the logits of attention by √d, or use F.scaled_dot_product_attention; start its weights smaller"),

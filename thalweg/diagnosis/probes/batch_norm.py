@@ -29,7 +29,8 @@ def look(exam: Examination) -> Iterator[Finding]:
         if module.track_running_stats and left > LEFT:
             yield Finding(
                 CODES[1], "error" if module.momentum == 0 else "warning", name,
-                f"momentum={module.momentum:g}: after a run of {exam.horizon} steps {left:.0%} of the running statistics are still "
+                f"momentum={module.momentum:g}: after a run of {exam.horizon} steps {left:.0%} of the running "
+                f"statistics are still "
                 "those of the start.",
                 {"left": Evidence(left, LEFT)}, 0.98,
                 Remedy("momentum=0.1, or norms.recalibrate(model, batches) after training",

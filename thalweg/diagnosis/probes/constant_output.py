@@ -25,7 +25,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     if after < LEAST:
         yield Finding(
             CODES[0], "error", "output",
-            f"The output hardly depends on the input: from row to row it differs by {after:.1g} of its size, after a short run as "
+            f"The output hardly depends on the input: from row to row it differs by {after:.1g} of its size, "
+            f"after a short run as "
             "before it.",
             {"differences": Evidence(after, LEAST)}, 0.95,
             Remedy("see that forward uses its input, and look at the layers' signal: thalweg diagnose --signal"),

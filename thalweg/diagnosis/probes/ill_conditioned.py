@@ -55,16 +55,19 @@ def look(exam: Examination) -> Iterator[Finding]:
         return
     yield Finding(
         CODES[0], exam.severity(), "parameters",
-        f"Steep directions (curvature {theta[-1]:.2g}) bound the rate; along flat ones, {kappa:.1g} times less curved, the run of "
-        f"{exam.horizon} steps would leave {left:.2g} of loss. {PRODUCTS} steps of conjugate gradients take it from {here:.3g} to "
+        f"Steep directions (curvature {theta[-1]:.2g}) bound the rate; along flat ones, {kappa:.1g} times less "
+        f"curved, the run of "
+        f"{exam.horizon} steps would leave {left:.2g} of loss. {PRODUCTS} steps of conjugate gradients take it "
+        f"from {here:.3g} to "
         f"{there:.3g}.",
         {"condition": Evidence(kappa, KAPPA), "left by the run": Evidence(left, LEFT * first)}, 0.9,
-        Remedy('optimizer="adam", or normalization: they take the scale out of the directions', {"optimizer": "adam", "lr": 1e-2}),
+        Remedy('optimizer="adam", or normalization: they take the scale out of the directions',
+               {"optimizer": "adam", "lr": 1e-2}),
     )  # fmt: skip
 
 
 def _conjugate(product, b: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-    """x with A x near b, by a few steps of conjugate gradients; they end at a direction that does not curve up."""
+    """The x with A x near b, by a few steps of conjugate gradients; they end at a direction that does not curve up."""
     x, r = torch.zeros_like(b), b.clone()
     p, size = r.clone(), float(r @ r)
     for _ in range(PRODUCTS):

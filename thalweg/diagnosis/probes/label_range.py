@@ -24,7 +24,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     if wrong:
         yield Finding(
             CODES[0], "error", "train",
-            f"{wrong} labels lie outside 0 to {classes - 1}, from {int(y.min())} to {int(y.max())}, and the model has {classes} outputs.",
+            f"{wrong} labels lie outside 0 to {classes - 1}, from {int(y.min())} to {int(y.max())}, and the "
+            f"model has {classes} outputs.",
             {"labels outside": Evidence(wrong, 0)}, 1.0,
             Remedy("number the classes from 0, or widen the last layer"),
         )  # fmt: skip

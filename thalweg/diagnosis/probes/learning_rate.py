@@ -104,7 +104,7 @@ def _ladder(
     return best
 
 
-def _rising(losses: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _rising(losses: np.ndarray) -> bool:
     """Whether a run ends above its lowest, and still goes up."""
     last = losses[-5:]
     return bool(last.mean() > 1.02 * losses.min() and last[-1] > last[0] and losses[-1] > losses[len(losses) * 2 // 3])
@@ -145,14 +145,16 @@ def _stability(exam: Examination):  # type: ignore[no-untyped-def]
         lr = 0.5 * bound / top
         yield Finding(
             CODES[2], "error", "recipe",
-            f"Rate times sharpness is {rate * top:.3g}, above the limit {bound:.3g} of {exam.recipe.optimizer}, and the loss rises.",
+            f"Rate times sharpness is {rate * top:.3g}, above the limit {bound:.3g} of {exam.recipe.optimizer}, "
+            f"and the loss rises.",
             evidence, 0.97, Remedy(f"lr={lr:.3g}", {"lr": lr}),
         )  # fmt: skip
         return True
     if not rises and NEAR[0] * bound < rate * top < NEAR[1] * bound and exam.learns:
         yield Finding(
             CODES[3], "note", "recipe",
-            f"Rate times sharpness is {rate * top:.3g}, at the limit {bound:.3g}, while the loss falls: the edge of stability, where "
+            f"Rate times sharpness is {rate * top:.3g}, at the limit {bound:.3g}, while the loss falls: the edge "
+            f"of stability, where "
             "gradient descent trains well.",
             evidence, 0.9,
         )  # fmt: skip

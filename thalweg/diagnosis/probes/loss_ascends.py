@@ -27,7 +27,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     right, wrong = _both(exam) if exam.data.fit.loss is not None else _trained(exam)
     if right > wrong:
         yield _finding(
-            "loss", f"The loss is higher for right outputs ({right:.3g}) than for wrong ones ({wrong:.3g}): training it makes the "
+            "loss", f"The loss is higher for right outputs ({right:.3g}) than for wrong ones ({wrong:.3g}): "
+            f"training it makes the "
             "model worse.",
             {"right": Evidence(right, wrong)},
             Remedy("take the minus sign out of the loss", apply=lambda task, recipe: (_turned(task), recipe)),

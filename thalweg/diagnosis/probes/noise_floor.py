@@ -25,7 +25,7 @@ TREND = 0.1  # of the fall so far, that the second half still falls
 
 
 def look(exam: Examination) -> Iterator[Finding]:
-    """A run that has fallen and stands, a gradient lost in its noise, a rate within the limit, and noise that makes up the loss."""
+    """A run that has fallen and stands, a gradient lost in its noise, and noise that makes up the loss."""
     recipe, base = exam.recipe, exam.base
     assert recipe.lr is not None
     if exam.rows_of_batch >= (exam.data.train.rows or 0) > 0:
@@ -62,9 +62,11 @@ def look(exam: Examination) -> Iterator[Finding]:
         return
     yield Finding(
         CODES[0], "warning", "recipe",
-        f"The loss has stopped falling at {base.end:.3g} and the gradient is lost in its noise (squared length {noise.squared:.2g} ± "
+        f"The loss has stopped falling at {base.end:.3g} and the gradient is lost in its noise (squared length "
+        f"{noise.squared:.2g} ± "
         f"{noise.error:.1g}): steps go round about the minimum. Of the loss about {excess:.2g} is theirs.",
-        {"squared gradient": Evidence(noise.squared, 3 * noise.error, noise.error), "loss due to noise": Evidence(excess, SHARE * base.end),
+        {"squared gradient": Evidence(noise.squared, 3 * noise.error, noise.error),
+         "loss due to noise": Evidence(excess, SHARE * base.end),
          "rate times sharpness": Evidence(recipe.lr * top, bound)},
         0.9, Remedy('schedule="linear": let the rate fall to zero', {"schedule": "linear", "warmup": None}),
     )  # fmt: skip

@@ -16,9 +16,11 @@ def look(exam: Examination) -> Iterator[Finding]:
     lost = [name for name, g in exam.gradients.items() if g is not None and not bool(g.isfinite().all())]
     if lost and math.isfinite(float(exam.first.mean())):
         yield Finding(
-            CODES[0], "error", lost[-1], f"The loss is finite, and the gradient of {lost[-1]} is not: at step 1 it is written into the "
+            CODES[0], "error", lost[-1], f"The loss is finite, and the gradient of {lost[-1]} is not: at step 1 "
+            f"it is written into the "
             "weights.", {"parameters": Evidence(len(lost), 0)}, 0.97,
-            Remedy("keep what a root, logarithm or division takes away from 0 by clamp, in branches of where that are not taken too"),
+            Remedy("keep what a root, logarithm or division takes away from 0 by clamp, in branches of where "
+            "that are not taken too"),
         )  # fmt: skip
         return
     if math.isfinite(float(exam.first.mean())):

@@ -31,7 +31,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     said = _doubled(exam, output, target)
     if said:
         yield Finding(
-            CODES[0], exam.severity(), name or "output", said, {"sum of a row": Evidence(float(_rows(output).sum(-1).mean()), 1.0)},
+            CODES[0], exam.severity(), name or "output", said,
+            {"sum of a row": Evidence(float(_rows(output).sum(-1).mean()), 1.0)},
             0.98, _remedy("give the loss the logits: take the activation out of the model", exam, name, probabilities=True),
         )  # fmt: skip
         return
@@ -55,7 +56,8 @@ def look(exam: Examination) -> Iterator[Finding]:
         if share > OUTSIDE:
             yield Finding(
                 CODES[1], exam.severity(), name or "output",
-                f"A {behind} behind the last layer gives numbers within [{low:g}, {high:g}]; {share:.0%} of the targets lie outside.",
+                f"A {behind} behind the last layer gives numbers within [{low:g}, {high:g}]; {share:.0%} of the "
+                f"targets lie outside.",
                 {"targets outside": Evidence(share, OUTSIDE)}, 0.97,
                 _remedy(f"take the {behind} behind the last layer out, or scale the targets", exam, name),
             )  # fmt: skip

@@ -26,7 +26,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     if still > SHARE:
         yield Finding(
             CODES[0], exam.severity(), low[0][0],
-            f"{still:.0%} of the {low[0][1].dtype} parameters did not move in {exam.steps} steps: their updates are less than half "
+            f"{still:.0%} of the {low[0][1].dtype} parameters did not move in {exam.steps} steps: their updates "
+            f"are less than half "
             "a unit in the last place.",
             {"share": Evidence(still, SHARE)}, 0.9,
             Remedy("keep the parameters in float32 and use autocast, or stochastic rounding of thalweg's optimizers"),

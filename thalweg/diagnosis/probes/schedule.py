@@ -25,7 +25,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     if exam.better(linear):
         yield Finding(
             CODES[0], exam.severity(), "recipe",
-            f"For {share:.0%} of the run the rate is below {NOTHING:.0%} of {exam.recipe.lr:.3g}; under the linear schedule a short run "
+            f"For {share:.0%} of the run the rate is below {NOTHING:.0%} of {exam.recipe.lr:.3g}; under the "
+            f"linear schedule a short run "
             f"ends at {linear.end:.3g} instead of {exam.base.end:.3g}.",
             {"share of the run": Evidence(share, SHARE)}, 0.95,
             Remedy('schedule="linear"', {"schedule": "linear", "warmup": None}),
