@@ -18,6 +18,7 @@ from . import (
     fit,
     ill_conditioned,
     initial_loss,
+    input_non_finite,
     input_scale,
     label_imbalance,
     label_range,
@@ -43,6 +44,7 @@ from . import (
 )
 
 TABLE: tuple[ModuleType, ...] = (
+    input_non_finite,
     label_range,
     leakage,
     not_shuffled,
@@ -73,8 +75,8 @@ TABLE: tuple[ModuleType, ...] = (
     rounding,
     constant_output,
     noise_floor,
-    learning_rate,
     ill_conditioned,
+    learning_rate,
     place,
     fit,
 )

@@ -13,6 +13,7 @@ CODES = ("adam-epsilon", "adam-betas")
 LARGE = 1e-6
 USUAL = 1e-8
 BETAS = (0.9, 0.999)
+SHARE = 0.25  # of the run, that β1 may remember
 
 
 def look(exam: Examination) -> Iterator[Finding]:
@@ -32,12 +33,23 @@ def look(exam: Examination) -> Iterator[Finding]:
                     f"At {USUAL:g} a short run ends at {other.end:.3g} instead of {exam.base.end:.3g}.",
                     {"share below eps": Evidence(share, 0.5)}, 0.95, Remedy(f"eps={USUAL:g}", {"eps": USUAL}),
                 )  # fmt: skip
-    if betas is not None and len(betas) == 2 and (betas[0] ** 2 >= betas[1] or betas[0] > 0.97 or betas[1] < 0.9):
-        other = exam.mini(exam.recipe.but(betas=BETAS), what="short run at the usual betas")
-        if exam.better(other):
-            yield Finding(
-                CODES[1], exam.severity(), "recipe",
-                f"betas={betas}: β1² ought to be below β2, so that steps stay bounded, and β1 not remember more "
-                f"than the run can bear.",
-                {"beta1 squared": Evidence(betas[0] ** 2, betas[1])}, 0.93, Remedy(f"betas={BETAS}", {"betas": BETAS}),
-            )  # fmt: skip
+    if betas is not None and len(betas) == 2:
+        yield from _betas(exam, float(betas[0]), float(betas[1]))
+
+
+def _betas(exam: Examination, beta1: float, beta2: float) -> Iterator[Finding]:
+    """β1 that remembers a large part of the run, which a short run does not show; else the usual ones are tried."""
+    memory = 1 / (1 - beta1)
+    long = beta1 > 0.98 and memory > SHARE * exam.horizon
+    if not long and beta1**2 < beta2 and beta2 >= 0.9:
+        return
+    if not long and not exam.better(exam.mini(exam.recipe.but(betas=BETAS), what="short run at the usual betas")):
+        return
+    yield Finding(
+        CODES[1], exam.severity(), "recipe",
+        f"betas=({beta1:g}, {beta2:g}): β1 remembers {memory:.0f} steps of a run of {exam.horizon}, and β1² "
+        f"ought to be below β2, so that "
+        "steps stay bounded.",
+        {"beta1 squared": Evidence(beta1**2, beta2), "steps remembered": Evidence(memory, SHARE * exam.horizon)}, 0.9,
+        Remedy(f"betas={BETAS}", {"betas": BETAS}),
+    )  # fmt: skip

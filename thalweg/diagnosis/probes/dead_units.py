@@ -9,7 +9,7 @@ from ..findings import Evidence, Finding
 from ..redrawing import hurts, redraw
 
 CODES = ("dead-units",)
-SHARE = 0.6  # of a layer's units
+SHARE, MOST = 0.6, 0.9  # of a layer's units: to be known, and too many
 
 
 def look(exam: Examination) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def look(exam: Examination) -> Iterator[Finding]:
     if layer is None or share < SHARE or (share < 1 and not hurts(exam)):
         return
     yield Finding(
-        CODES[0], "note" if share < 1 and exam.learns else exam.severity(), layer.name,
+        CODES[0], "note" if share < MOST and exam.learns else exam.severity(), layer.name,
         f"{share:.0%} of the units give zero for every one of {exam.signal.rows} rows, and get no gradient.",
         {"share": Evidence(share, SHARE)}, 0.96, redraw(exam),
     )  # fmt: skip

@@ -13,17 +13,20 @@ from ..findings import Evidence, Finding, Remedy
 CODES = ("labels-shuffled",)
 ROWS, LEAST = 700, 200
 DRAWS = 60  # permutations
+WIDEST = 20_000  # numbers of a row
 Z = 3.0  # standard deviations of the permuted ones, above which labels and inputs belong together
 
 
 def look(exam: Examination) -> Iterator[Finding]:
     """Dependence as kernels see it (HSIC, linear and Gaussian), against the same with the labels permuted."""
-    x, y = exam.rows(exam.data.train, ROWS)
-    if y is None or exam.kind not in ("classification", "binary", "regression") or len(x) < LEAST:
-        raise NotMeasured(f"needs inputs of numbers, one label a row, and {LEAST} rows")
-    if not x.is_floating_point():
-        raise NotMeasured("the inputs are codes, not numbers")
-    z = dependence(x.flatten(1), _numbers(y, exam.kind), exam.seed)
+    x, y = exam.rows(exam.data.train, 4 * ROWS)
+    if y is None or exam.kind not in ("classification", "binary", "regression", "language-model"):
+        raise NotMeasured("needs inputs of one tensor, and one label a row or a place")
+    x, y = _places(x, y) if exam.kind == "language-model" else (_vectors(x), y)
+    x, y = x[:ROWS], y[:ROWS]
+    if len(x) < LEAST:
+        raise NotMeasured(f"needs {LEAST} rows")
+    z = dependence(x, _numbers(y, exam.kind), exam.seed)
     if z > Z or exam.generalizes:
         return
     yield Finding(
@@ -35,8 +38,27 @@ def look(exam: Examination) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def _vectors(x: Tensor) -> Tensor:
+    """Rows of numbers; of codes, which code stands at which place."""
+    if x.is_floating_point():
+        return x.flatten(1)
+    kinds = int(x.max()) + 1
+    if kinds * x[0].numel() > WIDEST:
+        raise NotMeasured(f"the inputs are {x[0].numel()} codes of {kinds} kinds")
+    return torch.nn.functional.one_hot(x.long().flatten(1), kinds).flatten(1).float()
+
+
+def _places(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """A row for each place of a sequence: the code there and the one before, and the label there."""
+    if x.is_floating_point() or x.shape != y.shape or x.ndim != 2 or x.shape[1] < 2:
+        raise NotMeasured("needs a label for each place of a sequence of codes")
+    pairs = torch.stack([x[:, :-1], x[:, 1:]], -1).reshape(-1, 2)
+    few = torch.arange(0, len(pairs), max(1, len(pairs) // ROWS))
+    return _vectors(pairs[few]), y[:, 1:].reshape(-1)[few]
+
+
 def _numbers(y: Tensor, kind: str) -> Tensor:
-    if kind == "classification":
+    if kind in ("classification", "language-model"):
         return torch.nn.functional.one_hot(y.long().flatten()).double()
     return y.double().reshape(len(y), -1)
 

@@ -6,8 +6,7 @@ than what n steps at a higher rate reach.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
@@ -31,35 +30,46 @@ def look(exam: Examination) -> Iterator[Finding]:
     unstable = yield from _stability(exam)
     if unstable:
         return
-    base = exam.base
-    restless = base.outcome.status == "diverged" or not exam.learns or _restless(base)
-    best: tuple[float, Mini] = (1.0, base)
-    if restless:
-        best = _ladder(exam, DOWN)
-    if best[0] < 1:
-        lr = exam.recipe.lr * best[0]
+    if exam.base.outcome.status == "diverged" or exam.base.end > float(exam.first.mean()):
+        yield from _too_high(exam)
+        return
+    low = yield from _too_low(exam)
+    if not low:
+        yield from _too_high(exam)
+
+
+def _too_high(exam: Examination) -> Iterator[Finding]:
+    assert exam.recipe.lr is not None
+    base, (factor, run) = exam.base, _ladder(exam, DOWN)
+    if factor < 1:
+        lr = exam.recipe.lr * factor
         how = "diverges" if base.outcome.status == "diverged" else f"ends at loss {base.end:.3g}"
         yield Finding(
             CODES[0], exam.severity(), "recipe",
-            f"At rate {exam.recipe.lr:.3g} a short run {how}; at {lr:.3g} it ends at {best[1].end:.3g}.",
-            {"loss": Evidence(_finite(base.end)), f"loss at {lr:.3g}": Evidence(best[1].end)}, 0.95,
+            f"At rate {exam.recipe.lr:.3g} a short run {how}; at {lr:.3g} it ends at {run.end:.3g}.",
+            {"loss": Evidence(base.end), f"loss at {lr:.3g}": Evidence(run.end)}, 0.95,
             Remedy(f"lr={lr:.3g}", {"lr": lr}),
         )  # fmt: skip
-        return
+
+
+def _too_low(exam: Examination) -> Generator[Finding, None, bool]:
+    assert exam.recipe.lr is not None
     reach = exam.horizon / exam.steps
     whole = exam.mini(exam.recipe.but(lr=exam.recipe.lr * reach), what="short runs at other rates")
-    if base.end == 0 or not _stays(exam, whole):
-        return
-    factor, best_run = _ladder(exam, tuple(reach * up for up in UP), (reach, whole))
-    if factor > reach:
-        lr = exam.recipe.lr * factor
-        yield Finding(
-            CODES[1], exam.severity(), "recipe",
-            f"At rate {exam.recipe.lr:.3g} the whole run of {exam.horizon} steps goes about as far as {exam.steps} steps at "
-            f"{exam.recipe.lr * reach:.3g}, which end at loss {whole.end:.3g}; at {lr:.3g} they end at {best_run.end:.3g}.",
-            {"better rate over this one": Evidence(factor, reach), "loss": Evidence(whole.end)}, 0.94,
-            Remedy(f"lr={lr:.3g}", {"lr": lr}),
-        )  # fmt: skip
+    if exam.base.end == 0 or not _stays(exam, whole):
+        return False
+    factor, run = _ladder(exam, tuple(reach * up for up in UP), (reach, whole))
+    if factor == reach:
+        return False
+    lr = exam.recipe.lr * factor
+    yield Finding(
+        CODES[1], exam.severity(), "recipe",
+        f"At rate {exam.recipe.lr:.3g} the whole run of {exam.horizon} steps goes about as far as {exam.steps} steps at "
+        f"{exam.recipe.lr * reach:.3g}, which end at loss {whole.end:.3g}; at {lr:.3g} they end at {run.end:.3g}.",
+        {"better rate over this one": Evidence(factor, reach), "loss": Evidence(whole.end)}, 0.94,
+        Remedy(f"lr={lr:.3g}", {"lr": lr}),
+    )  # fmt: skip
+    return True
 
 
 def _stays(exam: Examination, run: Mini) -> bool:
@@ -70,17 +80,6 @@ def _stays(exam: Examination, run: Mini) -> bool:
         return run.end > 0.75 * exam.null
     except NotMeasured:
         return run.end > 0.75 * float(exam.first.mean())
-
-
-def _finite(x: float) -> float:
-    return x if math.isfinite(x) else math.inf
-
-
-def _restless(run: Mini) -> bool:
-    """Whether the second half's losses rise, or rise above the first ones again and again."""
-    losses = np.array(run.trace.loss)
-    half = len(losses) // 2
-    return bool(losses[half:].mean() > losses[: max(1, half)].mean() or losses[half:].max() > 1.5 * losses[:3].mean())
 
 
 def _ladder(
@@ -110,7 +109,7 @@ def _rising(losses: np.ndarray) -> bool:
     return bool(last.mean() > 1.02 * losses.min() and last[-1] > last[0] and losses[-1] > losses[len(losses) * 2 // 3])
 
 
-def _stability(exam: Examination):  # type: ignore[no-untyped-def]
+def _stability(exam: Examination) -> Generator[Finding, None, bool]:
     """For gradient descent over all rows: the largest eigenvalue against the limit of the optimizer."""
     from ...curvature import Surface, lanczos, limit, start_vector
 

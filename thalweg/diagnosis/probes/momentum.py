@@ -24,7 +24,7 @@ def look(exam: Examination) -> Iterator[Finding]:
         return
     memory = 1 / (1 - rho)
     yield Finding(
-        CODES[0], "warning", "recipe",
+        CODES[0], exam.severity(), "recipe",
         f"Momentum {rho:g} remembers {memory:.0f} steps of a run of {exam.horizon}, and makes steps {memory:.0f} times as long: "
         "the loss swings.",
         {"steps remembered": Evidence(memory, SHARE * exam.horizon)}, 0.85,
