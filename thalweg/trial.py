@@ -307,8 +307,13 @@ def check_scalar(value: Any, what: str, batch: Batch) -> None:
         )
 
 
+def takes_probabilities(loss: Any) -> bool:
+    """Whether a loss takes probabilities, not logits."""
+    return loss is F.binary_cross_entropy or isinstance(loss, nn.BCELoss)
+
+
 def as_logits(loss: Any, outputs: Tensor) -> Tensor:
     """Outputs as the table's metrics take them: probabilities under a loss of probabilities become logits."""
-    if loss is F.binary_cross_entropy or isinstance(loss, nn.BCELoss):
+    if takes_probabilities(loss):
         return torch.logit(outputs.double(), eps=1e-12)
     return outputs

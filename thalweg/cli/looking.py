@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ..arguments import numbers_of, recipe_of
-from ..errors import BadOption
+from ..errors import BadOption, ThalwegError
 from .app import Json, Quiet, app, show
 
 
@@ -53,12 +55,39 @@ def diagnose(
             "verify": verify,
             "steps": steps,
         }
-        found = [commands.diagnose(name, **asked) for name in task]
+        found = [_one(commands.diagnose, name, len(task) > 1, asked) for name in task]
     if json_:
         show(found[0].as_dict() if len(found) == 1 else {"diagnoses": [f.as_dict() for f in found]})
     else:
         print("\n\n".join(map(str, found)))
+    if any(isinstance(f, _Refused) for f in found):
+        return 2
     return int(not signal and any(f.trouble for f in found))
+
+
+@dataclass
+class _Refused:
+    """One of several names that could not be looked at; the others are."""
+
+    name: str
+    error: ThalwegError
+    trouble: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        said = {"code": self.error.code, "message": self.error.message, "hint": self.error.hint}
+        return {"name": self.name, "error": said}
+
+    def __str__(self) -> str:
+        return f"{self.name}\nerror: {self.error}"
+
+
+def _one(look: Callable[..., Any], name: str, several: bool, asked: dict[str, Any]) -> Any:
+    try:
+        return look(name, **asked)
+    except ThalwegError as error:
+        if not several:
+            raise
+        return _Refused(name, error)
 
 
 @app.command

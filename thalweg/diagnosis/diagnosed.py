@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import nn
 
 from .. import loop
 from ..console import duration
 from ..errors import BadOption
 from ..seeds import RandomState
-from ..stacked import Entry, TooLarge
 from .findings import SEVERITIES, Finding, Outcome
+from .miniature import cost
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -86,9 +87,12 @@ class Diagnosis:
             raise BadOption(f"verify: the remedy of {finding.code} is a line of code", f"change it by hand: {said}")
         state = RandomState.capture()
         try:
-            most = max(8, budget // (2 * seeds))
-            before, after = (_losses(*pair, seeds, min(loop.horizon(*pair), most)) for pair in (self.subject, changed))
-            top = _untrained(self.subject[0])
+            most = max(8, budget // (2 * seeds * max(cost(*self.subject, 1), cost(*changed, 1))))
+            judge = changed[0]  # a loss that was wrong is no measure
+            before, after = (
+                _losses(*pair, judge, seeds, min(loop.horizon(*pair), most)) for pair in (self.subject, changed)
+            )
+            top = _measured(judge, judge.build(FRESH))
         finally:
             state.restore()
         before, after = (np.minimum(np.nan_to_num(x, nan=np.inf), top) for x in (before, after))
@@ -150,28 +154,20 @@ def shown(finding: Finding) -> list[str]:
     return [line[:WIDTH] for line in lines]
 
 
-def _losses(task: Task, recipe: Recipe, seeds: int, steps: int) -> Any:
+def _losses(task: Task, recipe: Recipe, judge: Task, seeds: int, steps: int) -> Any:
     """The loss on validation rows at the end of a run, a seed each; infinite for one that diverged."""
-    entries = [Entry(recipe, FRESH + k, steps) for k in range(seeds)]
-    try:
-        runs, _ = loop.run_cohort(task, entries, [1] * seeds)
-    except TooLarge:
-        runs = [loop.run(task, recipe, e.seed, steps=steps, evaluations=1)[0] for e in entries]
-    if any(run.outcome.reason == "interrupted" for run in runs):
-        raise KeyboardInterrupt
-    name = _measure(task)
-    return np.array([run.final.get(name, math.inf) if run.outcome.status == "finished" else math.inf for run in runs])
+    found = []
+    for k in range(seeds):
+        run, _ = loop.run(task, recipe, FRESH + k, steps=steps, evaluations=0, splits=())
+        if run.outcome.reason == "interrupted":
+            raise KeyboardInterrupt
+        found.append(_measured(judge, run.model) if run.outcome.status == "finished" else math.inf)
+    return np.array(found)
 
 
-def _untrained(task: Task) -> float:
-    """The loss before training, which a run that diverged does not undercut."""
-    found = task.evaluate(task.build(FRESH), task.prepare().select)[_measure(task)]
+def _measured(judge: Task, model: nn.Module) -> float:
+    """The cross-entropy of classes, the squared error of numbers, or the loss, on validation rows."""
+    data = judge.prepare()
+    name = "nll" if data.kind in ("classification", "binary") else "mse" if "mse" in data.metrics else "loss"
+    found = judge.evaluate(model, data.select)[name]
     return found if math.isfinite(found) else 1e30
-
-
-def _measure(task: Task) -> str:
-    """What is the same number with and without a change of the loss."""
-    data = task.prepare()
-    if data.kind in ("classification", "binary"):
-        return "nll"
-    return "mse" if "mse" in data.metrics else "loss"

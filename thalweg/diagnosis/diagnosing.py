@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from ..task import Task
 
 BUDGET = 200
+LOOPS = {
+    "gradients-cleared",
+    "gradients-accumulate",
+    "parameters-not-in-optimizer",
+    "update-undone",
+    "gradient-underflow",
+}
 ROOTS = {code for family in ("data", "loop", "architecture", "initialization") for code in FAMILIES[family]}
 
 
@@ -98,6 +105,10 @@ def _examined(task: Task, recipe: Recipe, model: nn.Module | None, budget: int, 
             raise
         found.append(_refused(error))
         missing += [{"what": c, "why": "the data do not pass"} for c in CODES if c != error.finding]
+    known = {code for probe in probes.TABLE for code in probe.CODES}
+    missing += [{"what": c, "why": "only a training loop under watch shows it"} for c in CODES if c in LOOPS - known]
+    named = {f.code for f in found}
+    missing = [one for one in missing if one["what"] not in named]
     cost = {"gradient_evaluations": exam.spent, "seconds": time.perf_counter() - started}
     title = f"{task.name} · {recipe}"
     return Diagnosis(title, ranked(found), tuple(exam.measured), tuple(missing), cost, (task, recipe))

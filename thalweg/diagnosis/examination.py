@@ -23,7 +23,7 @@ from ..errors import BadTask
 from ..modes import batch_statistics, evaluating
 from ..seeds import stream
 from ..wiring import Layer, wiring
-from .miniature import Floats, Mini, cost, error, play
+from .miniature import Floats, Mini, Unlike, cost, error, play
 
 if TYPE_CHECKING:
     from ..prepared import Prepared
@@ -58,6 +58,7 @@ class Examination:
         self.given = None if model is None else copy.deepcopy(model)
         self.spent, self.measured = 0, list[str]()
         self._minis: dict[tuple[str, int, int], Mini] = {}
+        self._tasks: list[Task] = []
 
     def pay(self, evaluations: int, what: str) -> None:
         """Take gradient evaluations from the budget.
@@ -188,7 +189,8 @@ class Examination:
             last = shape[-1] == self.classes
             view = constant if last else constant.reshape(-1, *([1] * (len(shape) - 2)))
         elif kind == "binary":
-            view = torch.logit(targets.float().mean().clamp(1e-3, 1 - 1e-3))
+            share = targets.float().mean().clamp(1e-3, 1 - 1e-3)
+            view = share if trial.takes_probabilities(self.task.loss) else torch.logit(share)
         elif kind == "regression":
             view = targets.float().mean(0) if targets.shape[1:] == shape[1:] else targets.float().mean()
         else:
@@ -199,7 +201,7 @@ class Examination:
             wanted = (batch.rows, *shape[1:])
             try:
                 losses.append(float(fit.loss(view.to(batch.targets.device).expand(wanted).contiguous(), batch.targets)))
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:  # a loss may want more than a tensor
                 raise NotMeasured(f"the loss does not take constant outputs: {error}") from error
         return float(np.mean(losses))
 
@@ -231,7 +233,7 @@ class Examination:
                 if not isinstance(targets, Tensor) or (found and targets.shape[1:] != found[0].shape[1:]):
                     break
                 found.append(targets.detach().cpu())
-                if sum(map(len, found)) >= ROWS:
+                if sum(map(len, found)) >= max(ROWS, 4 * self.rows_of_batch):
                     break
         return torch.cat(found) if found else None
 
@@ -274,14 +276,13 @@ class Examination:
         recipe, task = recipe or self.recipe, task or self.task
         steps = min(steps or self.steps, self.horizon)
         key = (recipe.id, id(task), steps)
+        self._tasks.append(task)  # an id is good while its object lives
         if key not in self._minis:
             self.pay(cost(task, recipe, steps), what)
             judge = self if task is self.task else Examination(task, recipe, None, 0, self.seed)
             try:
                 self._minis[key] = play(task, recipe, self.seed, steps, self.given, judge.scores)
-            except RuntimeError as failed:
-                if self.given is None:
-                    raise
+            except Unlike as failed:
                 raise NotMeasured("the given model is not one that the recipe makes") from failed
             done = len(self._minis[key].trace)
             self.spent -= cost(task, recipe, steps) - cost(task, recipe, max(1, done))  # of one that diverged

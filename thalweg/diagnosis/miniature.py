@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from .. import loop
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
+class Unlike(Exception):  # said by the caller
+    """The given model is not one that the recipe makes."""
+
+
 @dataclass(frozen=True)
 class Mini:
     """What came of it.
@@ -32,14 +35,12 @@ class Mini:
         outcome: how it ended.
         scores: of the model at its end on each held batch; infinite where it diverged.
         model: as it ended.
-        optimizer: as it ended.
     """
 
     trace: Trace
     outcome: Outcome
     scores: Floats
     model: nn.Module = field(repr=False)
-    optimizer: torch.optim.Optimizer = field(repr=False)
 
     @property
     def end(self) -> float:
@@ -68,14 +69,17 @@ def play(
         score: of the model at the end, the loss on each held batch.
 
     Raises:
-        RuntimeError: the given model is not one that the recipe makes.
+        Unlike: the given model is not one that the recipe makes.
     """
     data = task.prepare()
     size, whole = recipe.batch_size or data.batch_size, loop.horizon(task, recipe)
     with stream(seed, "dropout"):
         solo = Solo(task, recipe, seed, steps)
         if given is not None:
-            solo.model.load_state_dict(given.state_dict())
+            try:
+                solo.model.load_state_dict(given.state_dict())
+            except RuntimeError as error:
+                raise Unlike from error
         full, share = recipe.multiplier(whole), whole / steps
         solo.factor = lambda k: full(int((k + 0.5) * share))
         for group in solo.optimizer.param_groups:
@@ -85,7 +89,7 @@ def play(
     if outcome.reason == "interrupted":
         raise KeyboardInterrupt
     scores = np.full(1, np.inf) if outcome.status == "diverged" else score(solo.model)
-    return Mini(trace, outcome, scores, solo.model, solo.optimizer)
+    return Mini(trace, outcome, scores, solo.model)
 
 
 def error(differences: Floats) -> float:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ... import trial
 from ...building import fresh
 from ...modes import evaluating
+from ...prepared import fixed_weights
 from ..examination import Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 
@@ -31,7 +32,12 @@ class _Softmaxes(TorchDispatchMode):
     def look(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator."""
         out = func(*args, **(kwargs or {}))
-        if "softmax" in str(func) and isinstance(out, Tensor) and out.ndim >= 3 and out.shape[-1] >= LEAST:
+        if (
+            "softmax" in str(func)
+            and isinstance(out, Tensor)
+            and out.ndim >= 3
+            and out.shape[-1] == out.shape[-2] >= LEAST
+        ):
             allowed = (out > 0).sum(-1)
             rows = out[allowed >= LEAST]
             if rows.numel():
@@ -43,7 +49,9 @@ _Softmaxes.__torch_dispatch__ = _Softmaxes.look  # type: ignore[assignment]
 
 
 def look(exam: Examination) -> Iterator[Finding]:
-    """The mean of the largest weight of each row of attention."""
+    """The mean of the largest weight of each row of attention; weights that are kept have learned where to look."""
+    if exam.trained or fixed_weights(exam.task):
+        return
     model, seen = exam.copy(), _Softmaxes()
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -54,7 +62,7 @@ def look(exam: Examination) -> Iterator[Finding]:
         raise NotMeasured(f"the model does not run on its inputs alone: {error}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    if not seen.peaks or max(seen.peaks) < PEAK or exam.trained:
+    if not seen.peaks or max(seen.peaks) < PEAK:
         return
     k = seen.peaks.index(max(seen.peaks))
     yield Finding(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from ...errors import BadData
+from ...task import DTYPES
 from ..examination import Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 from ..rebuilding import halves
@@ -29,11 +30,13 @@ def look(exam: Examination) -> Iterator[Finding]:
         raise NotMeasured(str(error)) from error
     size = float(whole.abs().mean())
     apart = float((whole[: len(part)] - part).abs().mean()) / max(size, 1e-12)
-    if part.shape[1:] == whole.shape[1:] and apart > LEAST:
+    kinds = [p.dtype for p in exam.start.parameters()] + [DTYPES.get(exam.task.precision, torch.float32)]
+    least = max(LEAST, *(8 * torch.finfo(kind).eps for kind in kinds if kind.is_floating_point))
+    if part.shape[1:] == whole.shape[1:] and apart > least:
         yield Finding(
             CODES[0], exam.severity(), "output",
             f"In evaluation mode a row's output changes by {apart:.1%} with the other rows of its batch: something reduces, "
             "normalizes or reshapes over the batch dimension.",
-            {"change": Evidence(apart, LEAST)}, 0.98,
+            {"change": Evidence(apart, least)}, 0.98,
             Remedy("see dim= of softmax, mean and norm, and the order of dimensions in view and reshape"),
         )  # fmt: skip

@@ -8,13 +8,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ... import norms
 from ...errors import BadData
-from ..examination import Examination, NotMeasured
+from ..examination import Examination
 from ..findings import Evidence, Finding, Remedy
 from ..rebuilding import rebuilt
 
 CODES = ("batchnorm-small-batch", "batchnorm-stale", "batchnorm-gap")
 FEW = 4  # values of a channel in a batch
 LEFT = 0.1  # of the first statistics, that may still be in them at the end of a run
+USUAL = 0.1  # momentum, under which short runs are as short for everybody
 BATCHES = 20
 
 
@@ -26,7 +27,7 @@ def look(exam: Examination) -> Iterator[Finding]:
         return
     for name, module in own.items():
         left = (1 - module.momentum) ** exam.horizon if module.momentum is not None else 0.0
-        if module.track_running_stats and left > LEFT:
+        if module.track_running_stats and left > LEFT and not exam.trained and (module.momentum or 0) < USUAL:
             yield Finding(
                 CODES[1], "error" if module.momentum == 0 else "warning", name,
                 f"momentum={module.momentum:g}: after a run of {exam.horizon} steps {left:.0%} of the running "
@@ -55,7 +56,7 @@ def _small(exam: Examination, rows: int, name: str) -> Iterator[Finding]:
     other = exam.recipe.but(norm="layer")
     positions = _positions(exam, name)
     if rows * positions > FEW:
-        raise NotMeasured(f"a channel has {rows * positions} values in a batch")
+        return
     yield Finding(
         CODES[0], exam.severity(), name,
         f"A channel's statistics come of {rows * positions} values: with two they are ±1 whatever the input.",

@@ -22,7 +22,7 @@ def look(exam: Examination) -> Iterator[Finding]:
             continue
         units, before = layer.shape[1], layer.fans[0]
         wanted = exam.classes or before
-        if units <= NARROW and before >= TIMES * units and wanted >= TIMES * units:
+        if units <= NARROW and before >= TIMES * units and wanted >= TIMES * units and _all_through(exam, layer.name):
             yield Finding(
                 CODES[0], "warning", layer.name,
                 f"{before} numbers go through {units} unit{'s' if units > 1 else ''}"
@@ -30,3 +30,16 @@ def look(exam: Examination) -> Iterator[Finding]:
                 {"units": Evidence(units, NARROW)}, 0.8, Remedy("make the layer wider"),
             )  # fmt: skip
             return
+
+
+def _all_through(exam: Examination, name: str) -> bool:
+    """Whether outputs no longer differ from row to row where the layer gives the mean over the batch."""
+    model = exam.copy()
+    handle = model.get_submodule(name).register_forward_hook(
+        lambda _m, _i, out: out.mean(0, keepdim=True).expand_as(out)
+    )
+    try:
+        output = exam.output(model)
+    finally:
+        handle.remove()
+    return float(output.std(0).mean()) < 1e-4 * float(exam.output().std(0).mean())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..examination import Examination, NotMeasured
+from ..examination import Examination
 from ..findings import Evidence, Finding, Remedy
 
 CODES = ("clipped-always",)
@@ -25,9 +25,7 @@ def look(exam: Examination) -> Iterator[Finding]:
     free = exam.mini(exam.recipe.but(clip_norm=None), what="short run without clipping")
     typical = float(np.median(norms))
     if not exam.better(free):
-        raise NotMeasured(
-            f"gradients are {typical / limit:.0f} times the limit, but without it a short run is no better"
-        )
+        return
     new = float(f"{3 * typical:.1g}")
     yield Finding(
         CODES[0], exam.severity(), "recipe",

@@ -32,7 +32,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     start, end = _by_heart(exam)
     if not end < 0.5 * start:
         yield Finding(
-            CODES[0], "warning", "", f"{STEPS} steps of Adam on {ROWS} rows alone take the loss from {start:.3g} "
+            CODES[0], "warning", "", f"{STEPS // 2} steps of Adam on {ROWS} rows alone, at two rates, take the "
+            f"loss from {start:.3g} "
             f"to {end:.3g} only: "
             "something between inputs and loss does not let the model learn.",
             {"loss": Evidence(end, 0.5 * start)}, 0.8,

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ...building import BY_SIZE
 from ...curvature import Surface, batches_of, lanczos
+from ...recipe import Recipe
+from ...task import Task
 from ..examination import Examination
 from ..findings import Evidence, Finding, Remedy
 
@@ -62,8 +64,13 @@ def look(exam: Examination) -> Iterator[Finding]:
         f"{there:.3g}.",
         {"condition": Evidence(kappa, KAPPA), "left by the run": Evidence(left, LEFT * first)}, 0.9,
         Remedy('optimizer="adam", or normalization: they take the scale out of the directions',
-               {"optimizer": "adam", "lr": 1e-2}),
+               {"optimizer": "adam", "lr": 1e-2}, _adam),
     )  # fmt: skip
+
+
+def _adam(task: Task, recipe: Recipe) -> tuple[Task, Recipe]:
+    kept = {k: v for k, v in recipe.as_dict().items() if k not in {"optimizer", "lr", *recipe.options}}
+    return task, Recipe("adam", lr=1e-2, **kept)
 
 
 def _conjugate(product, b: Tensor) -> Tensor:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ... import features
-from ..examination import Examination, NotMeasured
+from ..examination import Examination
 from ..findings import Evidence, Finding, Remedy
 
 CODES = ("input-scale",)
@@ -32,7 +32,7 @@ def look(exam: Examination) -> Iterator[Finding]:
     task = features.add(exam.task, "standardize")
     scaled = exam.mini(task=task, what="short run with standardized inputs")
     if not exam.better(scaled):
-        raise NotMeasured("standardized inputs train no better in a short run")
+        return
     evidence = {
         "root mean square": Evidence(size, LARGE),
         "ratio of scales": Evidence(apart, APART),

@@ -14,7 +14,7 @@ CODES = ("labels-shuffled",)
 ROWS, LEAST = 700, 200
 DRAWS = 60  # permutations
 WIDEST = 20_000  # numbers of a row
-Z = 3.0  # standard deviations of the permuted ones, above which labels and inputs belong together
+Z = 5.0  # standard deviations of the permuted ones, above which labels and inputs belong together
 
 
 def look(exam: Examination) -> Iterator[Finding]:

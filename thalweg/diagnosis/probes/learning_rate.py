@@ -54,7 +54,7 @@ def _too_high(exam: Examination) -> Iterator[Finding]:
 
 def _too_low(exam: Examination) -> Generator[Finding, None, bool]:
     assert exam.recipe.lr is not None
-    reach = exam.horizon / exam.steps
+    reach = exam.horizon / min(exam.steps, exam.horizon)
     whole = exam.mini(exam.recipe.but(lr=exam.recipe.lr * reach), what="short runs at other rates")
     if exam.base.end == 0 or not _stays(exam, whole):
         return False

@@ -22,7 +22,7 @@ def look(exam: Examination) -> Iterator[Finding]:
     inputs = exam.batch.inputs
     if len(layers) < 2 or not any(layer.inputs for layer in layers) or not isinstance(inputs, Tensor):
         return
-    if any(layer.activation or layer.norm is not None for layer in layers if not layer.output):
+    if any(layer.activation for layer in layers if not layer.output):
         return
     if not inputs.is_floating_point() or exam.batch.rows < 4:
         return

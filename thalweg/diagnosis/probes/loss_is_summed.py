@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ...batch import Batch
-from ...building import BY_SIZE
+from ...building import BY_SIZE, fresh
 from ...errors import BadData
 from ...modes import evaluating
 from ...seeds import stream
@@ -48,7 +48,7 @@ def look(exam: Examination) -> Iterator[Finding]:
 def _loss(exam: Examination, batch: Batch) -> float:
     model = exam.copy()
     with torch.no_grad(), evaluating(model), stream(exam.seed, "evaluation"):
-        return float(exam.task.loss_of(model, batch))
+        return float(exam.task.loss_of(model, fresh(batch)))
 
 
 def _mean(task: Any) -> Any:

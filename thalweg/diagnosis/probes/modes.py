@@ -23,7 +23,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     model = exam.copy().train()
     with torch.no_grad():
         exam.task.loss_of(model, fresh(exam.batch))
-    acting = [(n, m) for n, m in model.named_modules() if isinstance(m, _BatchNorm | _DropoutNd)]
+    held = {id(part) for m in model.modules() for part in (m.modules() if _frozen(m) else ())}
+    acting = [(n, m) for n, m in model.named_modules() if isinstance(m, _BatchNorm | _DropoutNd) and id(m) not in held]
     left = [n for n, m in acting if not m.training]
     dropout = any(isinstance(m, _DropoutNd) for _, m in acting)
     if left and len(left) == len(acting) and (dropout or not model.training):
@@ -45,6 +46,11 @@ def look(exam: Examination) -> Iterator[Finding]:
                 {"difference": Evidence(size, 1e-4)}, 0.97,
                 Remedy("F.dropout(x, p, training=self.training); no noise where not self.training"),
             )  # fmt: skip
+
+
+def _frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 def _pass(exam: Examination, model: nn.Module) -> torch.Tensor:

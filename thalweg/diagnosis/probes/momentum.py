@@ -12,7 +12,7 @@ from ..examination import Examination
 from ..findings import Evidence, Finding, Remedy
 
 CODES = ("momentum-too-high",)
-LEAST = 0.98
+LEAST, MOST = 0.98, 0.998
 SHARE = 0.25  # of the run
 USUAL = 0.9
 
@@ -20,7 +20,7 @@ USUAL = 0.9
 def look(exam: Examination) -> Iterator[Finding]:
     """Steps that are remembered against those of the run."""
     rho = exam.recipe.options.get("momentum")
-    if rho is None or rho < LEAST or rho >= 1 or 1 / (1 - rho) < SHARE * exam.horizon:
+    if rho is None or rho < LEAST or rho >= 1 or (1 / (1 - rho) < SHARE * exam.horizon and rho < MOST):
         return
     memory = 1 / (1 - rho)
     yield Finding(

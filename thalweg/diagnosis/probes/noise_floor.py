@@ -18,9 +18,8 @@ from ..findings import Evidence, Finding, Remedy
 
 CODES = ("noise-floor",)
 LAST = "roots"  # a consequence of what lies nearer to the root
-BATCHES, PRODUCTS = 16, 4
+BATCHES, PRODUCTS = 16, 3
 SHARE = 0.05  # of the loss, that noise must make up
-ROWS = 4096  # that the sharpness is of
 TREND = 0.1  # of the fall so far, that the second half still falls
 
 
@@ -49,11 +48,8 @@ def look(exam: Examination) -> Iterator[Finding]:
     excess = recipe.lr / (1 - momentum) * noise.variance / (4 * batches[0].rows)
     if noise.significant or excess < SHARE * base.end:
         return
-    wide = Surface(
-        exam.task, base.model, batches_of(exam.task, max(1, ROWS // batches[0].rows), exam.seed), training=True
-    )
-    exam.pay(2 * PRODUCTS * max(1, len(wide.batches) // 8), "sharpness")
-    top = float(lanczos(wide.hessian(), start_vector(wide.n, exam.seed), PRODUCTS, vectors=False).values_k[-1])
+    exam.pay(2 * PRODUCTS * BATCHES, "sharpness")
+    top = float(lanczos(surface.hessian(), start_vector(surface.n, exam.seed), PRODUCTS, vectors=False).values_k[-1])
     try:
         bound = limit(recipe.optimizer, recipe.options)
     except BadOption as error:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...building import fresh
 from ..examination import Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
-from ..rebuilding import last_module, without
+from ..rebuilding import last_module, rebuilt, without
 
 CODES = ("double-softmax", "output-range")
 BEHIND = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.GELU, nn.ELU,
@@ -27,8 +25,9 @@ def look(exam: Examination) -> Iterator[Finding]:
     output, target = exam.output(), exam.batch.targets
     if target is None:
         raise NotMeasured("no targets")
-    name = last_module(exam.copy(), exam.batch.inputs, BEHIND)
-    said = _doubled(exam, output, target)
+    name = last_module(exam.copy(), fresh(exam.batch).inputs, BEHIND)
+    behind = next((layer.activation for layer in exam.layers if layer.output and layer.activation), None)
+    said = _doubled(exam, output, target, behind)
     if said:
         yield Finding(
             CODES[0], exam.severity(), name or "output", said,
@@ -36,11 +35,10 @@ def look(exam: Examination) -> Iterator[Finding]:
             0.98, _remedy("give the loss the logits: take the activation out of the model", exam, name, probabilities=True),
         )  # fmt: skip
         return
-    behind = next((layer.activation for layer in exam.layers if layer.output and layer.activation), None)
     if behind not in RANGES:
         return
     low, high = RANGES[behind]
-    if exam.kind in ("classification", "language-model") and _takes_logits(exam, output, target):
+    if exam.kind in ("classification", "language-model", "binary") and _takes_logits(exam, output, target):
         stuck = float((output <= low).float().mean()) if behind == "relu" else 1.0
         if stuck > 0.02:
             yield Finding(
@@ -67,7 +65,7 @@ def _rows(output: Tensor) -> Tensor:
     return output if output.ndim < 3 else output.movedim(1, -1)
 
 
-def _doubled(exam: Examination, output: Tensor, target: Tensor) -> str:
+def _doubled(exam: Examination, output: Tensor, target: Tensor, behind: str | None) -> str:
     inside = bool(((output >= 0) & (output <= 1)).all())
     if not inside:
         return ""
@@ -78,7 +76,7 @@ def _doubled(exam: Examination, output: Tensor, target: Tensor) -> str:
                 return (
                     "The model gives probabilities, and the cross-entropy takes logits: the softmax is applied twice."
                 )
-    if exam.kind == "binary" and _takes_logits(exam, output, target):
+    if exam.kind == "binary" and behind == "sigmoid" and _takes_logits(exam, output, target):
         return "The model gives probabilities, and the loss takes logits: the sigmoid is applied twice."
     return ""
 
@@ -89,25 +87,28 @@ def _takes_logits(exam: Examination, output: Tensor, target: Tensor) -> bool:
     if loss is None:
         return False
     try:
-        probe = output + 0.1
+        probe = output.clamp(0.05, 0.95) if exam.kind == "binary" else output + 0.1
         seen = float(loss(probe, target))
         if exam.kind == "binary":
             usual = F.binary_cross_entropy_with_logits(probe, target.reshape(probe.shape).to(probe.dtype))
             return abs(seen - float(usual)) < 0.01 * max(1.0, abs(seen))
         return abs(float(loss(probe + 1, target)) - seen) < 1e-3 * max(1.0, abs(seen))  # a softmax sees no constant
-    except (RuntimeError, ValueError):
+    except Exception:  # a loss may want more than a tensor
         return False
 
 
 def _remedy(text: str, exam: Examination, name: str | None, probabilities: bool = False) -> Remedy:
     if name is not None:
         return Remedy(text, apply=lambda task, recipe: (without(task, name), recipe))
-    if probabilities and exam.task.batch_loss is None and exam.kind == "classification":
-        return Remedy(text, apply=lambda task, recipe: (replace(task, loss=_likelihood), recipe))
+    if probabilities and exam.kind == "classification":
+        return Remedy(
+            text, apply=lambda task, recipe: (rebuilt(task, lambda m: nn.Sequential(m, _Logarithm())), recipe)
+        )
     return Remedy(text)
 
 
-def _likelihood(output: Any, target: Any) -> Tensor:
-    """The cross-entropy of probabilities."""
-    found: Tensor = F.nll_loss(output.clamp(min=1e-9).log(), target.long())
-    return found if torch.is_tensor(found) else torch.tensor(found)
+class _Logarithm(nn.Module):
+    """Of probabilities: logits whose softmax they are."""
+
+    def forward(self, p: Tensor) -> Tensor:
+        return p.clamp(min=1e-9).log()

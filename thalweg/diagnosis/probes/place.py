@@ -12,18 +12,15 @@ from ..miniature import error
 
 CODES = ("saddle-point", "local-minimum", "plateau", "not-critical")
 LAST = "any"  # asked where nothing else was found
-BATCHES, PRODUCTS = 2, 10
+BATCHES, PRODUCTS = 2, 8
 
 
 def look(exam: Examination) -> Iterator[Finding]:
     """`locate` on few batches: where a model was given, or a short run from the start stays where it is."""
     if not exam.trained and _moves(exam):
         raise NotMeasured("training gets on")
-    left = exam.budget - exam.spent
-    batches = BATCHES if left < 160 else 2 * BATCHES
-    exam.pay(min(left, 2 * batches * (PRODUCTS + 6)), "place on the surface")
-    if left < batches * PRODUCTS:
-        raise NotMeasured(f"takes {2 * batches * (PRODUCTS + 6)} gradient evaluations, {left} are left")
+    cost = BATCHES * (4 * PRODUCTS + 12)
+    exam.pay(cost, "place on the surface")
     reference = math.nan
     try:
         reference = exam.null
@@ -31,8 +28,9 @@ def look(exam: Examination) -> Iterator[Finding]:
         pass
     place = locate(
         exam.task, exam.copy(), lr=exam.recipe.lr, reference=reference if math.isfinite(reference) else None,
-        batches=batches, products=PRODUCTS, seed=exam.seed,
+        batches=BATCHES, products=PRODUCTS, seed=exam.seed,
     )  # fmt: skip
+    exam.spent += place.evaluations - cost
     yield from _said(exam, place)
 
 

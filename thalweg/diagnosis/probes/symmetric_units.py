@@ -19,7 +19,8 @@ SAME, ALIKE = 1e-5, 0.02  # of a row's length, before and after: rounding drives
 
 def look(exam: Examination) -> Iterator[Finding]:
     """Hidden units with equal incoming weights, before and after a short run."""
-    inner = [layer for layer in exam.layers if not layer.output and layer.kind in ("linear", "convolution")]
+    trained = {name for name, p in exam.start.named_parameters(remove_duplicate=False) if p.requires_grad}
+    inner = [x for x in exam.layers if not x.output and x.kind in ("linear", "convolution") and x.weight in trained]
     worst = max(
         ((twins(exam.start, layer.weight, layer.last), layer) for layer in inner), default=None, key=lambda p: p[0]
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from ... import rules
-from ..examination import Examination, NotMeasured
+from ..examination import Examination
 from ..findings import Evidence, Finding, Remedy
 
 CODES = ("weight-decay-dominates",)
@@ -30,7 +30,7 @@ def look(exam: Examination) -> Iterator[Finding]:
         return
     free = exam.mini(exam.recipe.but(weight_decay=0), what="short run without weight decay")
     if not exam.better(free):
-        raise NotMeasured("without weight decay a short run is no better")
+        return
     with torch.no_grad():
         after = sum(float(p.double().square().sum()) for p in exam.base.model.parameters()) ** 0.5
     yield Finding(

@@ -10,6 +10,7 @@ import torch
 from ..examination import Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 
+SOME = 4  # parameters that are tried, from either end
 CODES = ("graph-detached", "parameters-without-gradient")
 
 
@@ -19,8 +20,14 @@ def look(exam: Examination) -> Iterator[Finding]:
     without = [n for n, g in exam.gradients.items() if g is None and not any(fnmatch.fnmatchcase(n, f) for f in frozen)]
     if not without:
         return
-    cut = [name for name in without if _matters(exam, name)]
+    if exam.base.outcome.status != "diverged":  # what acts in training only, or now and then, has moved
+        before, after = dict(exam.start.named_parameters()), dict(exam.base.model.named_parameters())
+        without = [name for name in without if torch.equal(before[name], after[name]) or exam.recipe.weight_decay]
+    ends = {*without[:SOME], *without[-SOME:]}
+    cut = without if any(_matters(exam, name) for name in ends) else []
     unused = [name for name in without if name not in cut]
+    if not without:
+        return
     share = len(without) / len(exam.gradients)
     evidence = {"share of parameters": Evidence(share, 0.0)}
     if cut:
