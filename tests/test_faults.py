@@ -163,7 +163,7 @@ def test_a_record_of_a_diagnosis_and_of_a_watched_loop(monkeypatch):
     def low(task, recipe, *, model=None, budget=200):
         remedy = Remedy("a higher rate", change={"lr": recipe.lr * 1e4})
         found = [Finding("lr-too-low", "error", "", "It hardly moves.", confidence=0.9, remedy=remedy)]
-        tried = SimpleNamespace(findings=found, cost={"gradient_evaluations": 7})
+        tried = SimpleNamespace(findings=found, cost={"gradient_evaluations": 7}, changed=lambda k: (task, recipe))
 
         def verify(budget=None):
             tried.findings = [found[0].but(outcome=Outcome(0.9, 0.1, (-0.9, -0.7), 3))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -179,15 +180,18 @@ class Examination:
         Raises:
             NotMeasured: the loss is not a function of outputs and targets.
         """
+        return float(self._constant(self.held).mean())
+
+    def _constant(self, batches: Sequence[Batch]) -> Floats:
+        """The loss of the constant output that fits the training targets best, on each batch."""
         fit, kind, targets = self.data.fit, self.kind, self.targets
         if fit.loss is None or targets is None:
             raise NotMeasured("the loss is not a function of outputs and targets")
         shape = self.output().shape
         if kind in ("classification", "language-model") and self.classes:
             counts = torch.bincount(targets[targets >= 0].long().flatten(), minlength=self.classes).float()
-            constant = ((counts + 0.5) / (counts + 0.5).sum()).log()
-            last = shape[-1] == self.classes
-            view = constant if last else constant.reshape(-1, *([1] * (len(shape) - 2)))
+            view = ((counts + 0.5) / (counts + 0.5).sum()).log()
+            view = view if shape[-1] == self.classes else view.reshape(-1, *([1] * (len(shape) - 2)))
         elif kind == "binary":
             share = targets.float().mean().clamp(1e-3, 1 - 1e-3)
             view = share if trial.takes_probabilities(self.task.loss) else torch.logit(share)
@@ -196,14 +200,14 @@ class Examination:
         else:
             raise NotMeasured(f"what a constant output is for a task of kind {kind} is not known")
         losses = []
-        for batch in self.held:
+        for batch in batches:
             assert batch.targets is not None
             wanted = (batch.rows, *shape[1:])
             try:
                 losses.append(float(fit.loss(view.to(batch.targets.device).expand(wanted).contiguous(), batch.targets)))
             except Exception as error:  # a loss may want more than a tensor
                 raise NotMeasured(f"the loss does not take constant outputs: {error}") from error
-        return float(np.mean(losses))
+        return np.array(losses)
 
     @cached_property
     def _seen(self) -> tuple[str, int | None]:
@@ -306,17 +310,17 @@ class Examination:
 
     @cached_property
     def generalizes(self) -> bool:
-        """Whether the miniature run beats a constant output on validation rows."""
+        """Whether the miniature run surely beats a constant output on validation rows."""
         if self.base.outcome.status == "diverged":
             return False
-        with contextlib.closing(self.data.select.batches(self.data.select.batch_size or 256)) as batches:
-            few = [batch for _, batch in zip(range(HELD), batches, strict=False)]
-        found = float(np.mean([self.loss(self.base.model, batch) for batch in few]))
+        with contextlib.closing(self.data.select.batches(self.data.select.batch_size or 64)) as batches:
+            few = [batch for _, batch in zip(range(16), batches, strict=False)]
+        after = np.array([self.loss(self.base.model, batch) for batch in few])
         try:
-            return found < self.null - 0.02 * abs(self.null)
+            gain = self._constant(few) - after
         except NotMeasured:
-            before = float(np.mean([self.loss(self.copy(), batch) for batch in few]))
-            return found < 0.95 * before
+            gain = np.array([self.loss(self.copy(), batch) for batch in few]) - after
+        return float(gain.mean()) > SURE * error(gain)
 
     def better(self, other: Mini, than: Mini | None = None) -> bool:
         """Whether one miniature run ends surely and materially lower than another, the recipe's own if not said."""
