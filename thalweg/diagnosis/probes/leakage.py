@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Iterator
 
-from torch import Tensor
+import torch
 
 from ... import features
+from ...batch import leaves
+from ...data import Feed
 from ...errors import BadData
-from ..examination import Examination
+from ..examination import Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 
 CODES = ("leakage",)
-ROWS = 20_000
+SECONDS = 5.0  # that reading a set may take
 SHARE = 0.01  # of the validation rows
 TIMES = 3.0  # what is found as often among the training rows themselves is a property of the data
 
 
 def look(exam: Examination) -> Iterator[Finding]:
     """Validation rows that are training rows to the last bit, more than there are doubles in the training rows."""
-    rows = _bits(exam.rows(exam.data.train, ROWS)[0])
+    rows = _hashes(exam.data.train)
+    seen = [*_hashes(exam.data.select), *_hashes(exam.data.judge)]
+    if not rows or not seen:
+        raise NotMeasured("the inputs hold no tensors")
     train = set(rows)
     own = 1 - len(train) / len(rows)
-    seen = _bits(exam.rows(exam.data.select, ROWS)[0])
-    seen += _bits(exam.rows(exam.data.judge, ROWS)[0])
     share = sum(row in train for row in seen) / len(seen)
     noise = 3 * math.sqrt(max(own, 1 / len(seen)) / len(seen))
     if share > SHARE and share > TIMES * own + noise:
@@ -33,8 +38,7 @@ def look(exam: Examination) -> Iterator[Finding]:
             f"{share:.0%} of the validation rows are training rows; of the training rows {own:.1%} stand there twice. The "
             "validation score is too good.",
             {"share": Evidence(share, SHARE), "doubles in training": Evidence(own)}, 0.97,
-            Remedy("split before anything is drawn or copied, and take the doubles out of the validation data",
-                   ),
+            Remedy("split before anything is drawn or copied, and take the doubles out of the validation data"),
         )  # fmt: skip
         return
     try:
@@ -48,6 +52,16 @@ def look(exam: Examination) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _bits(x: Tensor) -> list[int]:
-    flat = x.contiguous().reshape(len(x), -1).numpy()
-    return [hash(row.tobytes()) for row in flat]
+def _hashes(feed: Feed) -> list[int]:
+    """A number for each row of a set, of the bits of its inputs; of as many rows as a few seconds read."""
+    found, until = list[int](), time.monotonic() + SECONDS
+    with contextlib.closing(feed.batches(feed.batch_size or 256)) as batches:
+        for batch in batches:
+            whole = [x.detach().cpu().contiguous() for x in leaves(batch.inputs) if x.ndim and len(x) == batch.rows]
+            if not whole:
+                return []
+            bits = [x.reshape(len(x), -1).view(torch.uint8).numpy() for x in whole]
+            found += [hash(b"".join(part[k].tobytes() for part in bits)) for k in range(batch.rows)]
+            if time.monotonic() > until:
+                break
+    return found
