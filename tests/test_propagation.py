@@ -216,4 +216,4 @@ def test_the_command(capsys):
     document = json.loads(capsys.readouterr().out)
     keys = "name kind mean std second_moment dead saturated gradient_norm update_ratio factor predicted_factor".split()
     assert set(keys) <= document["layers"][0].keys() and document["later"] == []
-    assert main(["diagnose", "digits"]) == 2 and "thalweg diagnose --signal" in capsys.readouterr().err
+    assert main(["diagnose", "--signal"]) == 2 and "name a task" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import thalweg as tw
-from thalweg import cli, variants
+from thalweg import arguments, cli, variants
 from thalweg.errors import BadOption, BadTask
 from thalweg.store import Store
 from thalweg.study import Study, axes, plan, work
@@ -234,7 +234,7 @@ def test_a_quick_study_says_that_only_rates_were_tuned(study):
 )
 def test_axes_on_the_command_line_that_cannot_be_read(texts, said):
     with pytest.raises(BadOption, match=said):
-        cli.axes_of(texts)
+        arguments.axes_of(texts)
 
 
 def test_the_command_takes_several_axes(capsys):
