@@ -231,3 +231,11 @@ def test_the_command_says_it_for_programs_and_at_80_columns(capsys, tmp_path):
     assert main(["diagnose", "digits"]) == 0
     shown = capsys.readouterr().out
     assert "No trouble found" in shown and all(len(row) <= 80 for row in shown.splitlines())
+
+
+def test_weights_of_another_model_are_refused(capsys, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"0.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
+    assert main(["diagnose", "digits", "--model", str(tmp_path / "other.safetensors")]) == 2
+    assert "are not this model's" in capsys.readouterr().err

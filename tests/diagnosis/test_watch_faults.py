@@ -9,6 +9,7 @@ from loops import batches, bfloat, clip, deep, half, loop, mlp, scheduled, sgd
 from torch import nn
 
 from thalweg.diagnosis.watching import watch
+from thalweg.recipe import Recipe
 
 
 def head_replaced():
@@ -119,3 +120,5 @@ def test_a_fault_is_the_first_finding(fault):
     assert not any("stopped" in said for said in seen.not_seen), seen.not_seen
     assert seen.findings and seen.findings[0].code == fault.partition(" ")[0], [str(f) for f in seen.findings]
     assert seen.findings[0].severity != "note" and seen.findings[0].remedy is not None
+    for finding in seen.findings:
+        Recipe("adamw", **(finding.remedy.change or {}))  # what is a recipe's change can be one

@@ -42,7 +42,12 @@ def diagnose(
     trained = None
     if model is not None:
         trained = building.build(task, recipe or Recipe("adamw", lr=1e-3), task.seed)
-        trained.load_state_dict(_weights(model))
+        try:
+            trained.load_state_dict(_weights(model))
+        except RuntimeError as error:
+            raise BadOption(
+                f"diagnose: the weights of {model} are not this model's: {error}", "give its own"
+            ) from error
     found = examine(task, recipe, model=trained, budget=budget)
     if verify:
         graspable = (k for k, f in enumerate(found.findings) if f.severity != "note" and found.changed(k) is not None)

@@ -109,7 +109,8 @@ def vanishing(record: Record) -> Iterator[Finding]:
             {"decades": Evidence(decades, DECADES), "layers": Evidence(layers)},
             0.9,
             Remedy(
-                "initialize by the non-linearity: nn.init.kaiming_normal_(layer.weight); or normalize", {"init": "he"}
+                "initialize by the non-linearity: nn.init.kaiming_normal_(layer.weight); or normalize",
+                {"init": "he_normal"},
             ),
         )
 
@@ -126,5 +127,7 @@ def exploding(record: Record) -> Iterator[Finding]:
             f"Gradients grow by {decades:.1f} decades from the last of {layers} layers to the first.",
             {"decades": Evidence(decades, DECADES), "layers": Evidence(layers)},
             0.9,
-            Remedy("smaller initial weights: nn.init.kaiming_normal_(layer.weight); or normalize", {"init": "he"}),
+            Remedy(
+                "smaller initial weights: nn.init.kaiming_normal_(layer.weight); or normalize", {"init": "he_normal"}
+            ),
         )

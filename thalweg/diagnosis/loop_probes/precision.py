@@ -63,7 +63,7 @@ def underflow(record: Record) -> Iterator[Finding]:
             "float16 ends at 6e-8.",
             {"zeros": Evidence(zeros, ZEROS), "lower_quartile": Evidence(smallest, SUBNORMAL)},
             0.9,
-            Remedy("scale the loss: scaler = torch.amp.GradScaler(); or bfloat16", {"precision": "bfloat16"}),
+            Remedy("scale the loss: scaler = torch.amp.GradScaler(); or bfloat16"),
         )
 
 

@@ -14,7 +14,7 @@ from ...seeds import stream
 from ..examination import Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 
-CODES = ("cannot-overfit-one-batch", "overfitting", "underfitting")
+CODES = ("cannot-overfit-one-batch", "overfitting")
 LAST = "any"  # asked where nothing else was found
 ROWS, STEPS = 16, 60
 RATES = (1e-2, 1e-3)

@@ -73,7 +73,7 @@ def _too_low(exam: Examination) -> Generator[Finding, None, bool]:
 
 
 def _stays(exam: Examination, run: Mini) -> bool:
-    """Whether a run ends surely finite and calm, and has not learned: less than half of what is known to be possible."""
+    """Whether a run does not diverge and ends above three quarters of what a constant output, or else the start, has."""
     if run.outcome.status == "diverged" or not np.isfinite(run.scores).all():
         return False
     try:
