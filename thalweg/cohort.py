@@ -96,7 +96,7 @@ class Solo(Cohort):
 
     def backward(self, losses: Tensor, share: float) -> None:
         """Add ``share`` × the gradient to ``.grad``."""
-        self.scaled(losses.sum(), share).backward()  # type: ignore[no-untyped-call]
+        self.scaled(losses, share).backward()  # type: ignore[no-untyped-call]
 
     def scaled(self, loss: Tensor, share: float) -> Tensor:
         """``share`` × the loss, with fp16 times the scale that keeps gradients from underflow."""

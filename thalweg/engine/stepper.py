@@ -74,14 +74,18 @@ class Stepper:
         kinds, switches, state = self._kinds, self._switched(), self._optimizer.state
         same = switches == self._switches
         if chosen != self._choice or self._tensors or not same:
-            self._options = [numbers(self._optimizer.rule.defaults, group) for group in groups]
-            if [group[1:] for group in chosen] != [group[1:] for group in self._choice] or self._tensors or not same:
-                kinds = self._optimizer.kinds(self._options)
-            self._choice = [[list(x) if isinstance(x, list) else x for x in group] for group in chosen]
-            self._tensors = any(isinstance(y, Tensor) for group in chosen for x in group for y in _flat(x))
-            self._switches = switches
-            for section in self.sections:
-                section.choose(self._options)
+            rest_same = same and not self._tensors and [c[1:] for c in chosen] == [c[1:] for c in self._choice]
+            if rest_same and all(type(group[0]) is float for group in chosen):  # as schedules have it at every step
+                self._set_rates([group[0] for group in chosen])
+            else:
+                self._options = [numbers(self._optimizer.rule.defaults, group) for group in groups]
+                if not rest_same:
+                    kinds = self._optimizer.kinds(self._options)
+                self._choice = [[list(x) if isinstance(x, list) else x for x in group] for group in chosen]
+                self._tensors = any(isinstance(y, Tensor) for group in chosen for x in group for y in _flat(x))
+                self._switches = switches
+                for section in self.sections:
+                    section.choose(self._options)
         same = same and len(params) == len(self._params) and all(map(is_, params, self._params))
         same = same and kinds == self._kinds and len(state) == len(self._state)
         same = same and all(map(is_, state.values(), self._state))
@@ -93,6 +97,13 @@ class Stepper:
             if not self._taken(grads):
                 raise AssertionError("a plan that was just made does not fit")
             self._state = list(state.values())
+
+    def _set_rates(self, rates: list[float]) -> None:
+        """Take over new learning rates, where nothing else has changed."""
+        for options, choice, rate in zip(self._options, self._choice, rates, strict=True):
+            options["lr"] = choice[0] = rate
+        for section in self.sections:
+            section.fill("lr", [rates[g] for g in section.groups])
 
     def _read(self, params: Sequence[Tensor]) -> bool:
         """Let the sections find the gradients themselves; False if something is not as it was planned."""
