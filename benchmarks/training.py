@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import thalweg as tw
-from thalweg import loop
+from thalweg import lengths, loop
 from thalweg.stacked import Entry
 from thalweg.study.executors import Emit, Executor, Processes, Record, Sequential, Work, can_fork
 
@@ -31,7 +31,7 @@ def runs(task: tw.Task, split: str, wanted: Sequence[Run]) -> Iterator[tuple[Run
     feed, sign = getattr(data, split), 1 if data.direction == "max" else -1
 
     def train(unit: Sequence[Run], emit: Emit, deadline: float) -> list[Record]:
-        entries = [Entry(recipe, seed, loop.horizon(task, recipe)) for recipe, seed in unit]
+        entries = [Entry(recipe, seed, lengths.horizon(task, recipe)) for recipe, seed in unit]
         trained, _ = loop.run_cohort(task, entries, [0] * len(unit), splits=())
         ends = [r.outcome.status == "finished" and task.evaluate(r.model, feed)[data.metric] for r in trained]
         return [{"score": -math.inf if end is False else sign * end} for end in ends]

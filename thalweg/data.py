@@ -210,6 +210,7 @@ class Tensors(Feed):
                 for rows in index:
                     a, b = x.index_select(0, rows), y.index_select(0, rows)
                     yield Batch(a, b, len(a), (a, b))
+                    del a, b
             else:
                 for start in range(0, used, size):
                     a, b = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import loop
+from . import lengths, loop
 from .console import Progress, columns
 from .drawing import look, new_figure, open_axes
 from .errors import COUNT, BadOption, check
@@ -218,7 +218,7 @@ def _curves(
 
 def _scores(task: Task, wanted: Sequence[tuple[Recipe, int]]) -> list[float]:
     """The metric on ``select`` after training; NaN for a run that did not finish."""
-    entries = [Entry(recipe, seed, loop.horizon(task, recipe)) for recipe, seed in wanted]
+    entries = [Entry(recipe, seed, lengths.horizon(task, recipe)) for recipe, seed in wanted]
     try:
         runs, _ = loop.run_cohort(task, entries, [1] * len(entries), splits=("select",))
     except TooLarge:

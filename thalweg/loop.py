@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 import torch
 
+from . import lengths
 from .batch import leaves
 from .cohort import Cohort, Solo
 from .errors import BadData, BadTask, ThalwegError
@@ -46,9 +48,11 @@ def updates(feed: Feed, batch_size: int | str, accumulate: int, seed: int | Sequ
         group: list[Batch | Several] = []
         for batch in feed.training(batch_size, seeds, epoch):
             group.append(batch)
+            del batch  # its memory is free for the next one, which then lies in the cache
             if len(group) == accumulate and batch_size != "full":
-                yield _shares(group)
-                group = []
+                whole, group = _shares(group), []
+                yield whole
+                del whole
         if group:
             yield _shares(group)
         epoch += 1
@@ -65,6 +69,11 @@ class Course:
 
     steps: int
     evaluations: frozenset[int] = frozenset()
+
+
+def _by_step(steps: Sequence[AbstractSet[int]]) -> dict[int, list[int]]:
+    """The members that have a step, by the step."""
+    return {at: [m for m, own in enumerate(steps) if at in own] for at in set().union(*steps)}
 
 
 def train(
@@ -94,6 +103,8 @@ def train(
     members, log = range(cohort.members), Log(cohort.members)
     outcomes: list[Outcome | None] = [None for _ in members]
     buffer: list[torch.Tensor] = []
+    evaluated = _by_step([course.evaluations for course in courses])
+    ending = _by_step([{course.steps} for course in courses])
     clock, samples, step = 0.0, 0, 0
 
     def end(member: int, outcome: Outcome, last: int) -> None:
@@ -144,8 +155,7 @@ def train(
                 break
             buffer.append(total)
             batch = group[-1][0]
-            due = [m for m in members if step in courses[m].evaluations]
-            last = [m for m in members if step == courses[m].steps]
+            due, last = evaluated.get(step, ()), ending.get(step, ())
             if len(buffer) == read_every or due or last:
                 for m, outcome in _read(cohort, batch, buffer, step, log, outcomes):
                     end(m, outcome, outcome.step - 1)
@@ -166,6 +176,7 @@ def train(
             for m in last:
                 if outcomes[m] is None:
                     end(m, Outcome("finished", step), step)
+            del group, batch
             if observe and (step % REPORT_EVERY == 0 or due):
                 observe(step, log.traces())
             if all(outcomes):
@@ -207,11 +218,12 @@ def _read(
     outcomes: Sequence[Outcome | None],
 ) -> Iterator[tuple[int, Outcome]]:
     """Move the buffered losses to the log; yields the members that a non-finite one ends, with their outcomes."""
-    read = torch.stack(buffer).cpu().double().numpy()
+    read = (torch.stack(buffer) if len(buffer) > 1 else buffer[0].unsqueeze(0)).cpu().double().numpy()
     buffer.clear()
+    finite = bool(np.isfinite(read).all())
     for at, losses in enumerate(read, step - len(read) + 1):
         log.loss(losses)
-        for m in np.flatnonzero(~np.isfinite(losses)).tolist():
+        for m in [] if finite else np.flatnonzero(~np.isfinite(losses)).tolist():
             if outcomes[m] is None:
                 _check_inputs(batch, at)
                 where = cohort.solo(m).first_non_finite(batch.of(m)) or "loss"
@@ -244,8 +256,8 @@ def run(
         deadline: see `train`.
         observe: see `train`.
     """
-    entry = Entry(recipe, seed, steps if steps is not None else horizon(task, recipe))
-    count = evaluations_of(task, recipe, entry.steps) if evaluations is None else evaluations
+    entry = Entry(recipe, seed, steps if steps is not None else lengths.horizon(task, recipe))
+    count = lengths.evaluations_of(task, recipe, entry.steps) if evaluations is None else evaluations
     runs, cohort = run_cohort(task, [entry], [count], splits=splits, deadline=deadline, observe=observe)
     return runs[0], cohort.solo(0)
 
@@ -319,27 +331,3 @@ def _replayed(task: Task, entry: Entry, outcome: Outcome, feed: Feed, batch_size
         batches = updates(feed, batch_size, task.accumulate, entry.seed)
         [(_, seen)] = train(solo, batches, [Course(outcome.step)])
     return seen if seen.status == "diverged" else outcome
-
-
-def evaluations_of(task: Task, recipe: Recipe, steps: int) -> int:
-    """How often a run of ``steps`` is evaluated: once an epoch, at least once and at most 20 times."""
-    per_epoch = steps_per_epoch(task, recipe.batch_size or task.prepare().batch_size)
-    return min(20, max(1, round(steps / per_epoch))) if per_epoch else 10
-
-
-def steps_per_epoch(task: Task, batch_size: int | str) -> int:
-    """Updates that one pass over the training data takes; 0 where it has no end."""
-    data = task.prepare()
-    if batch_size == "full":
-        return 1
-    if batch_size == data.batch_size or not data.steps_per_epoch:
-        return data.steps_per_epoch
-    return max(1, math.ceil(data.train.steps_per_epoch(int(batch_size)) / task.accumulate))
-
-
-def horizon(task: Task, recipe: Recipe) -> int:
-    """Updates of a full run: the task's steps, or its epochs at the recipe's batch size."""
-    data = task.prepare()
-    if recipe.batch_size is None or not data.by_epochs:
-        return data.steps
-    return max(1, round(data.steps * steps_per_epoch(task, recipe.batch_size) / data.steps_per_epoch))

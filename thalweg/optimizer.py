@@ -193,7 +193,8 @@ class Optimizer(torch.optim.Optimizer):
         stepper.take()
         if scale is not None:
             scalars["grad_scale"] = float(scale)
-        if self.clip_norm is not None or self.track_norm or self.skip_nonfinite:
+        first = self.clip_norm is not None or self.skip_nonfinite  # the update depends on the norm
+        if first:
             norm = stepper.norm() / scalars.get("grad_scale", 1.0)
             self.grad_norm, value = norm, norm.item()
             if self.skip_nonfinite and not math.isfinite(value):
@@ -206,7 +207,9 @@ class Optimizer(torch.optim.Optimizer):
             scalars["clip_value"] = self.clip_value
         if self.ema is not None:
             scalars["ema"] = self.ema
-        stepper.step(scalars)
+        found_norm = stepper.step(scalars, norm=self.track_norm and not first)
+        if found_norm is not None:
+            self.grad_norm = found_norm / scalars.get("grad_scale", 1.0)
 
     def explain(self, measure: bool = True) -> account.Account:
         """Which engine updates which parameters and why, bytes per parameter, and the share of the memory's bandwidth.

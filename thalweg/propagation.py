@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from . import building, loop
+from . import building, lengths, loop
 from .batch import leaves
 from .cohort import Solo
 from .console import columns
@@ -197,7 +197,7 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
         memory, task = task._memory, replace(task, compile=False)
         task._memory.update(memory)
     with stream(seed, "dropout"):
-        solo = Solo(task, recipe, seed, loop.horizon(task, recipe))
+        solo = Solo(task, recipe, seed, lengths.horizon(task, recipe))
         first = look(task, solo.model, recipe)
         later: tuple[LayerSignal, ...] = ()
         updates = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed=seed)

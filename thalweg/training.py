@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import building, loop, rules
+from . import building, lengths, loop, rules
 from .console import Progress, duration
 from .errors import Allowed, BadStudy, check
 from .recipe import Recipe
@@ -73,7 +73,7 @@ def train(
         done = "\n".join(map(str, building.built(task, recipe, seed)[1]))
         if done:
             progress.say(done)
-        steps, written, last = loop.horizon(task, recipe), 0, time.monotonic()
+        steps, written, last = lengths.horizon(task, recipe), 0, time.monotonic()
 
         def observe(step: int, traces: list[Trace]) -> None:
             nonlocal written, last

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from .. import loop
+from .. import lengths, loop
 from ..console import duration
 from ..errors import BadOption
 from ..seeds import RandomState
@@ -90,7 +90,7 @@ class Diagnosis:
             most = max(8, budget // (2 * seeds * max(cost(*self.subject, 1), cost(*changed, 1))))
             judge = changed[0]  # a loss that was wrong is no measure
             before, after = (
-                _losses(*pair, judge, seeds, min(loop.horizon(*pair), most)) for pair in (self.subject, changed)
+                _losses(*pair, judge, seeds, min(lengths.horizon(*pair), most)) for pair in (self.subject, changed)
             )
             top = _measured(judge, judge.build(FRESH))
         finally:

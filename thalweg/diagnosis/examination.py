@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import building, loop, propagation, trial
+from .. import building, lengths, propagation, trial
 from ..batch import Batch
 from ..curvature import batches_of
 from ..data import Feed
@@ -102,7 +102,7 @@ class Examination:
     @cached_property
     def horizon(self) -> int:
         """Updates of a full run."""
-        return loop.horizon(self.task, self.recipe)
+        return lengths.horizon(self.task, self.recipe)
 
     @cached_property
     def batch(self) -> Batch:

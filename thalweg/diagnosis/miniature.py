@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from .. import loop
+from .. import lengths, loop
 from ..cohort import Solo
 from ..run import Outcome, Trace
 from ..seeds import stream
@@ -72,7 +72,7 @@ def play(
         Unlike: the given model is not one that the recipe makes.
     """
     data = task.prepare()
-    size, whole = recipe.batch_size or data.batch_size, loop.horizon(task, recipe)
+    size, whole = recipe.batch_size or data.batch_size, lengths.horizon(task, recipe)
     with stream(seed, "dropout"):
         solo = Solo(task, recipe, seed, steps)
         if given is not None:

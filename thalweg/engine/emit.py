@@ -202,6 +202,9 @@ def numba(kernel: Kernel) -> str:
     text += [f"    s{k} = plus(s{k}, np.float64({value}))" for k, value in enumerate(sums)]
     text += [f"    n{k} = tally(n{k}, {value})" for k, value in enumerate(counts)]
     begun = [f"s{k} = 0.0" for k in range(len(sums))] + [f"n{k} = np.int32(0)" for k in range(len(counts))]
+    if kernel.norm:
+        text += [f"    s{len(sums)} = plus(s{len(sums)}, np.float64(g_) * np.float64(g_))"]
+        begun += [f"s{len(sums)} = 0.0"]
     totals = [line.split(" ")[0] for line in begun]
     head = scalars(expression, inputs)
     piece, loop = "", [*begun, "for i in range(size):", *text]
@@ -218,8 +221,9 @@ def numba(kernel: Kernel) -> str:
     primitives |= {f"from_{kinds[c]}" for c in expression.reads if kinds[c] in ("bf16", "f16")}
     primitives |= {function for _, _, function in written if function}
     primitives |= {"random_bits"} if low else set()
-    primitives |= ({"tally"} if counts else set()) | ({"plus"} if sums else set())
-    primitives |= {"exactly", "whole_sum"} if sums and piece else set()
+    summed = bool(sums) or kernel.norm
+    primitives |= ({"tally"} if counts else set()) | ({"plus"} if summed else set())
+    primitives |= {"exactly", "whole_sum"} if summed and piece else set()
     primitives |= {"PIECE", "prefetch"} if piece else set()
     used = "\n".join([*head, *lines, *(v for _, v in stores), *sums, *counts])
     maths = ", ".join(name for name in ("exp", "log", "sqrt") if f"{name}(" in used)

@@ -51,6 +51,7 @@ class Joint:
         self._initial = np.array([float(group["initial_lr"]) for _, group in groups])
         self._first = np.unique(self._owner, return_index=True)[1]
         self._clip = np.array([np.inf if o.clip_norm is None else o.clip_norm for o in optimizers], dtype=np.float64)
+        self._clips = bool(np.isfinite(self._clip).any())
         self._ema = np.array([np.nan if o.ema is None else o.ema for o in optimizers], dtype=np.float64)
         self._stopped = np.zeros(len(optimizers), dtype=np.bool_)
         self._present: list[int] = []
@@ -87,17 +88,20 @@ class Joint:
         squares = np.zeros(len(self.optimizers))
         for part in self._parts:
             part.section.table[:, 1] = base[part.stack] + part.offset
-            squares += np.bincount(part.member, part.section.squares(), len(squares))
-        norms = np.sqrt(squares)
+            if self._clips:
+                squares += np.bincount(part.member, part.section.squares(), len(squares))
         with np.errstate(invalid="ignore", divide="ignore"):
+            norms = np.sqrt(squares)
             clip = np.where(norms > self._clip, self._clip / norms, 1.0)
         rates = self._initial * factors[self._owner]
         for part in self._parts:
             groups = part.section.groups
             part.section.fill("lr", rates[groups])
             part.section.fill("clip", clip[self._owner[groups]])
-            part.section.step({})
-        return norms
+            found = part.section.step({}, norm=not self._clips)
+            if found is not None:
+                squares += np.bincount(part.member, found, len(squares))
+        return np.asarray(np.sqrt(squares))
 
     def _plan(self, present: list[int]) -> None:
         """Sort the members' parameters by the kernels that update them."""

@@ -19,6 +19,7 @@ class Kernel:
         title: the first line of the module.
         stochastic: round bfloat16 and float16 up or down at random, with the mean right; else to the nearest.
         wide: calculate in float64, as is done for float64 columns.
+        norm: also sum the squares of the gradient, in float64; this sum comes last.
     """
 
     expression: Expression
@@ -27,6 +28,7 @@ class Kernel:
     title: str
     stochastic: bool = False
     wide: bool = False
+    norm: bool = False
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -28,11 +28,11 @@ Floats = npt.NDArray[np.float64]
 class Pass:
     """One kernel over the chunks of a section."""
 
-    def __init__(self, section: Section, expression: Expression, wide: bool = False) -> None:
+    def __init__(self, section: Section, expression: Expression, wide: bool = False, norm: bool = False) -> None:
         variant = section.variant
-        self.expression, self.made_of = expression, variant.kernel(expression, section.inputs, wide)
+        self.expression, self.made_of = expression, variant.kernel(expression, section.inputs, wide, norm)
         self.kernel = cpu.compiled(self.made_of)
-        self.sums = np.zeros((len(section.chunks), max(1, len(expression.sums) + len(expression.shares))))
+        self.sums = np.zeros((len(section.chunks), max(1, len(expression.sums) + len(expression.shares) + norm)))
         block = max(1, len(section.chunks) // (4 * torch.get_num_threads()))
         arrays = [section.chunks, section.table, section.rows, self.sums, section.seeds]
         chunks, table, rows, sums, seeds = (array.ctypes.data for array in arrays)
@@ -111,6 +111,7 @@ class Section:
         self._update = sweep(self, update)
         self._fold = cpu.folded(update) if update.scalars else None
         self._norm: Any = None
+        self._update_and_norm: Any = None
         self._reader: Reader | None = None
         self._grads: Sequence[Tensor] = ()
         self._scalars: Mapping[str, float] = {}
@@ -222,8 +223,19 @@ class Section:
             if sweep is not None:
                 sweep.rechunk(self.chunks)
 
-    def step(self, scalars: Mapping[str, float]) -> None:
-        """One update of every parameter of the section, with the gradients that were taken."""
+    def step(self, scalars: Mapping[str, float], norm: bool = False) -> Floats | None:
+        """One update of every parameter of the section, with the gradients that were taken.
+
+        Args:
+            scalars: the numbers of the links.
+            norm: whether to sum the squares of each gradient in the same pass; they are what is returned.
+        """
+        squares = self.squares() if norm and self.variant.engine != "numba" else None
+        sweep = self._update
+        if norm and squares is None:
+            if self._update_and_norm is None:
+                self._update_and_norm = self._pass(self, self._update.expression, norm=True)
+            sweep = self._update_and_norm
         for i, place in self._staged.items():
             place.copy_(self._params[i])
         if scalars != self._scalars:
@@ -237,11 +249,13 @@ class Section:
             self.fill(letter, values[self._representatives])
         if self.variant.stochastic:
             self.seeds[:] = _mixed(_mixed(np.array(self.positions, dtype=np.uint32)) + self.counts.astype(np.uint32))
-        for measure, sweep in self._measures:
-            sweep.run(self.numbers)
-            self.fill(measure.name, sweep.total(self, 0))
-        self._update.run(self.numbers)
-        self._keep_scalars()
+        for measure, before in self._measures:
+            before.run(self.numbers)
+            self.fill(measure.name, before.total(self, 0))
+        sweep.run(self.numbers)
+        if norm and squares is None:
+            squares = sweep.total(self, -1)
+        self._keep_scalars(sweep)
         for i, place in self._staged.items():
             self._params[i].copy_(place)
         self._marked = self._marks()
@@ -251,8 +265,9 @@ class Section:
         self._grads = ()
         if self._reader is not None:
             self._reader.release()
+        return squares
 
-    def _keep_scalars(self) -> None:
+    def _keep_scalars(self, sweep: Any) -> None:
         """Write the new values of the scalar states into each parameter's own."""
         update = self._update.expression
         if self._fold is not None:
@@ -261,7 +276,7 @@ class Section:
             for (letter, _), values in zip(update.scalars, new, strict=True):
                 self.scalars[letter][:] = np.broadcast_to(values, len(self._representatives))[self._row_of]
         for column, (letter, _) in enumerate(update.shares):
-            self.scalars[letter][:] = self._update.total(self, column) / np.maximum(self._sizes, 1)
+            self.scalars[letter][:] = sweep.total(self, column) / np.maximum(self._sizes, 1)
 
     def _laid_out(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         """The gradients in the memory layout of their parameters: themselves, or copies."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -149,22 +149,27 @@ class Stepper:
 
     def norm(self) -> Tensor:
         """The Euclidean norm of all gradients that were taken, ‖g‖ = √Σg², a 0-dim tensor in float64."""
-        total = sum(float(section.squares().sum()) for section in self.sections)
-        return torch.tensor(math.sqrt(total + reference.sum_of_squares(self._lone)), dtype=torch.float64)
+        return self._root(section.squares() for section in self.sections)
 
-    def step(self, scalars: Mapping[str, float]) -> None:
+    def _root(self, squares: Iterable[Any]) -> Tensor:
+        total = sum(float(part.sum()) for part in squares) + reference.sum_of_squares(self._lone)
+        return torch.full((), math.sqrt(total), dtype=torch.float64)
+
+    def step(self, scalars: Mapping[str, float], norm: bool = False) -> Tensor | None:
         """One update of every parameter with the gradients that were taken.
 
         Args:
             scalars: the numbers of the links.
+            norm: whether to find the norm of these gradients in the same pass; it is what is returned.
         """
-        for section in self.sections:
-            section.step(scalars)
+        squares = [section.step(scalars, norm) for section in self.sections]
+        found = self._root(squares) if norm else None
         if self.loners:
             with torch.set_grad_enabled(self._optimizer.differentiable):
                 for one, grad in zip(self.loners, self._lone, strict=True):
                     self._lone_step(one, grad, scalars)
         self._lone = []
+        return found
 
     def undo(self) -> None:
         """Take back the states that were made for a step that is not made: the next one will be their first."""

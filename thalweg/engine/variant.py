@@ -55,11 +55,12 @@ class Variant:
         """What an element adds to a measure."""
         return trace_measure(measure.of, self.program, dict(self.statics), self.active)
 
-    def kernel(self, expression: Expression, inputs: tuple[str, ...], wide: bool = False) -> Kernel:
+    def kernel(self, expression: Expression, inputs: tuple[str, ...], wide: bool = False, norm: bool = False) -> Kernel:
         """What is compiled for an expression of this variant."""
         if expression.columns == ("g",):
             return Kernel(expression, self.dtypes[:2], (), "Norm", wide=wide)
-        return Kernel(expression, self.dtypes, inputs, self.title, self.stochastic and not expression.sums, wide)
+        stochastic = self.stochastic and not expression.sums
+        return Kernel(expression, self.dtypes, inputs, self.title, stochastic, wide, norm)
 
     def squares(self) -> Expression:
         """The square of the gradient."""

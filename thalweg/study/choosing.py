@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import loop
+from .. import lengths
 from ..capacity import most_members
 from ..errors import BadOption
 from ..recipe import Recipe
@@ -95,7 +95,7 @@ def measure(
 ) -> Plan:
     """The fastest of the ways: where, and how many runs as one program; ``limit`` as the seconds of `choose`."""
     recipe = first if first.lr is not None else first.but(lr=1e-4)
-    steps = min(work.TIMING_STEPS, loop.horizon(task, recipe))
+    steps = min(work.TIMING_STEPS, lengths.horizon(task, recipe))
     found: dict[tuple[str, int], float] = {}
     start = time.monotonic()
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
-from .. import loop
+from .. import lengths
 from ..console import Progress
 from ..errors import BadTask
 from ..recipe import Recipe
@@ -94,14 +94,14 @@ class Conductor:
         task = self.case.task
         if task is not None:
             data = task.prepare()
-            steps = loop.horizon(task, Recipe("sgd", lr=0.0))
+            steps = lengths.horizon(task, Recipe("sgd", lr=0.0))
             rows = self.case.judge_rows or 0
             resolution = 1 / rows if self.metric == "accuracy" and rows else 0.0
 
             def horizon(recipe: Recipe) -> tuple[int, int]:
                 size = recipe.batch_size or data.batch_size
                 own = data.train.rows or self.case.rows if size == "full" else int(size) * task.accumulate
-                return loop.horizon(task, recipe), own
+                return lengths.horizon(task, recipe), own
 
             examples = data.select.rows or 0 if self.metric == "accuracy" else 0
             return Scale(steps, short(steps), self.case.rows, resolution, examples, horizon)

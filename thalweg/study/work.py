@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import loop, variants
+from .. import lengths, loop, variants
 from ..errors import BadTask, ThalwegError
 from ..recipe import horizon
 from ..run import Run, Trace
@@ -67,7 +67,7 @@ def of_task(task: Task, folder: Path | None) -> Work[Job]:
                     emit({"run": jobs[m].key, "kind": "steps"} | trace.columns(written[m]))
                     written[m] = len(trace)
 
-        most = min(10, loop.evaluations_of(variant, first.recipe, first.steps)) if final else 1
+        most = min(10, lengths.evaluations_of(variant, first.recipe, first.steps)) if final else 1
         try:
             runs, cohort = loop.run_cohort(
                 variant,
