@@ -15,7 +15,7 @@ from . import averages, building
 from .batch import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -137,10 +137,17 @@ class Solo(Cohort):
 
     def evaluate(self, feed: Feed, members: Sequence[int] = (0,)) -> list[dict[str, float]]:
         """The metrics over a whole split, with the averaged weights where there are some."""
-        if not self.optimizer.averages:
+        with self.evaluated():
             return [self.task.evaluate(self.model, feed)]
-        with self.optimizer.averaged(), averages.statistics(self.model, self._batches(), self.task.loss_of):
-            return [self.task.evaluate(self.model, feed)]
+
+    @contextlib.contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Inside, the model has the weights that are evaluated: the averaged ones where there are some."""
+        with contextlib.ExitStack() as stack:
+            if self.optimizer.averages:
+                stack.enter_context(self.optimizer.averaged())
+                stack.enter_context(averages.statistics(self.model, self._batches(), self.task.loss_of))
+            yield
 
     def _batches(self) -> Any:
         data = self.task.prepare()
