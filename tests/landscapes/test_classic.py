@@ -28,8 +28,8 @@ def ackley(x, y):
 FORMULAS = {
     "ravine": lambda x, y: 50 * x * x + y * y / 2,
     "saddle": lambda x, y: x * x / 2 + y**4 / 4 - y * y / 2,
-    "monkey saddle": lambda x, y: np.real((x + 1j * y) ** 3),
-    "double well": lambda x, y: x**4 / 4 - x * x / 2 + 0.15 * x + y * y / 2,
+    "monkey-saddle": lambda x, y: np.real((x + 1j * y) ** 3),
+    "double-well": lambda x, y: x**4 / 4 - x * x / 2 + 0.15 * x + y * y / 2,
     "inflection": lambda x, y: x**4 / 4 - x**3 / 3 + y * y / 2,
     "rosenbrock": lambda x, y: 100 * (y - x * x) ** 2 + (x - 1) ** 2,
     "beale": beale,

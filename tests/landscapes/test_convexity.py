@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import thalweg as tw
@@ -133,6 +135,27 @@ def test_a_concave_kink_is_found():
     assert convexity(Function(lambda x: -x.abs().sum(-1), 3), center=torch.ones(3), radius=3.0).violated
 
 
+def test_where_there_are_no_second_derivatives_the_chords_are_tried_all_the_same():
+    found = convexity(Function(lambda x: torch.linalg.vector_norm(x, dim=-1), 3), center=torch.zeros(3))
+    assert not found.violated and found.segments == 1000
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=6), st.integers(0, 10**6))
+@settings(max_examples=30)
+def test_quadratics_by_their_eigenvalues(values, seed):
+    curvature = torch.tensor(values, dtype=torch.float64)
+    turn, _ = torch.linalg.qr(
+        torch.randn(len(values), len(values), generator=torch.Generator().manual_seed(seed)).double()
+    )
+    a = turn @ torch.diag(curvature) @ turn.T
+    field = Function(lambda x: ((x @ a) * x).sum(-1) / 2, len(values))
+    found = convexity(field, center=torch.ones(len(values)), segments=200, seed=seed)
+    if min(values) >= 0:
+        assert not found.violated
+    elif min(values) < -1e-6 * max(map(abs, values)):
+        assert found.violated and found.least_eigenvalue == pytest.approx(min(values), rel=1e-6)
+
+
 def test_losses_that_are_not_finite_are_skipped_and_counted():
     fn = lambda x: torch.where(x[..., 0] > 1, torch.inf, (x**2).sum(-1))  # noqa: E731
     found = convexity(Function(fn, 2), center=torch.zeros(2), radius=30.0, segments=500)
@@ -155,6 +178,8 @@ def test_wrong_use():
     field = logistic()
     with pytest.raises(BadData, match="the field 80"):
         convexity(field, center=torch.zeros(3))
+    with pytest.raises(BadData, match="not finite"):
+        convexity(Function(lambda x: 1 / x.sum(-1), 3), center=torch.zeros(3))
     with pytest.raises(BadOption, match="radius"):
         convexity(field, center=torch.zeros(80), radius=-1.0)
     with pytest.raises(BadOption, match="segments"):

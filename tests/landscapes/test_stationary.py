@@ -51,7 +51,7 @@ def test_the_barriers_of_mueller_brown():
     assert [x.back for x in found] == pytest.approx([high - b, high - c, low - c], abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["himmelblau", "styblinski-tang", "saddle", "double well"])
+@pytest.mark.parametrize("name", ["himmelblau", "styblinski-tang", "saddle", "double-well"])
 def test_no_way_on_a_grid_is_lower_than_the_barrier(name):
     """The minimax over a fine grid, by flooding it, against the one over saddles."""
     surface, side = CLASSIC[name], 241
@@ -97,6 +97,25 @@ def test_what_has_no_stationary_point_gives_none():
     assert flat_tail == []
     half = critical_points(lambda x: x[..., 0] * torch.log(x[..., 0]) + x[..., 1] ** 2, ((-1, 1), (-1, 1)))
     assert [p.kind for p in half] == ["minimum"] and half[0].at == pytest.approx((math.exp(-1), 0), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_minima_less_saddles_plus_maxima_are_one(seed):
+    """Poincaré–Hopf in a box through whose sides the gradient points outwards."""
+    c = torch.from_numpy(np.random.default_rng(seed).normal(size=(4, 4))) * 3
+
+    def fn(p):
+        x, y = p.unbind(-1)
+        lower = sum(c[i, j] * x**i * y**j for i in range(4) for j in range(4 - i))
+        return x**4 + y**4 + lower
+
+    found = [p.kind for p in critical_points(fn, ((-20, 20), (-20, 20)), starts=40)]
+    assert found.count("minimum") - found.count("saddle") + found.count("maximum") == 1, found
+
+
+def test_a_constant_is_degenerate_everywhere():
+    found = critical_points(lambda x: 0 * x.sum(-1) + 2, ((-1, 1), (-1, 1)), starts=8)
+    assert len(found) == 64 and all(p.kind == "degenerate" and p.value == 2 for p in found)
 
 
 def test_minima_that_no_saddle_joins():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..curvature import lanczos, start_vector
-from ..errors import COUNT, POSITIVE, BadData, check, optional
+from ..errors import COUNT, POSITIVE, BadData, BadTask, check, optional
 from .field import Field
 from .rounding import last_digits, noise
 
@@ -64,7 +64,7 @@ class Convexity:
         segments: how many were tried; the witness's is the last.
         skipped: how many more had a loss that is not finite.
         radius: how far from the center.
-        least_eigenvalue: the lowest Ritz value of the Hessian at the center and two other points.
+        least_eigenvalue: the lowest Ritz value of the Hessian at the center and two other points; NaN: it has none there.
         bound: an eigenvalue lies within this of it.
         resolution: share of a segment's losses up to which an excess counted as rounding.
     """
@@ -135,7 +135,6 @@ def convexity(
     Raises:
         BadData: a center of another size, or where the loss is not finite.
         BadOption: another argument that is not allowed.
-        BadTask: a product with the Hessian is not finite.
 
     Example:
         >>> from thalweg.landscapes.field import Function
@@ -162,7 +161,7 @@ def convexity(
     size = batch or max(1, HELD // (3 * field.n))
     places = torch.cat([center[None], _around(center, radius, PLACES - 1, generator)])
     looked = [_least(field, place, seed + i) for i, place in enumerate(places)]
-    lowest = min(looked, key=lambda found: found[0])
+    lowest = min(looked, key=lambda found: math.inf if math.isnan(found[0]) else found[0])
 
     def result(witness: Witness | None) -> Convexity:
         return Convexity(witness is not None, witness, tried, skipped, radius, lowest[0], lowest[1], resolution)
@@ -200,7 +199,11 @@ def _around(center: Tensor, radius: float, count: int, generator: torch.Generato
 
 def _least(field: Field, point: Tensor, seed: int) -> tuple[float, float, Tensor]:
     """The lowest Ritz value of the Hessian, how far an eigenvalue may be from it, and its vector."""
-    found = lanczos(lambda v: field.hessian_product(point, v), start_vector(field.n, seed), PRODUCTS)
+    start = start_vector(field.n, seed)
+    try:
+        found = lanczos(lambda v: field.hessian_product(point, v), start, PRODUCTS)
+    except BadTask:  # no second derivatives here
+        return math.nan, math.nan, start
     value, vector = float(found.values_k[0]), found.vectors_kn[0]
     residual = float((field.hessian_product(point, vector).double().cpu() - value * vector).norm())
     return value, max(float(found.bounds_k[0]), residual, PRODUCT * float(abs(found.values_k).max())), vector

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
-from ..errors import BadOption
+from ..errors import COUNT, BadOption, check
 from .classic import Classic, Point
 from .field import Function
 
@@ -96,19 +96,23 @@ def critical_points(
 
     Example:
         >>> from thalweg.landscapes.classic import CLASSIC
-        >>> [(p.kind, round(p.value, 4)) for p in critical_points(CLASSIC["double well"])]
+        >>> [(p.kind, round(p.value, 4)) for p in critical_points(CLASSIC["double-well"])]
         [('minimum', -0.4053), ('minimum', -0.1061), ('saddle', 0.0114)]
 
     Source: damping by the gradient's norm: J. Dennis, R. Schnabel, Numerical Methods for Unconstrained Optimization and
     Nonlinear Equations, 1983, section 6.5.
     """
+    check("critical_points", "starts", starts, COUNT)
     fn, (low, high) = _function(surface), _box(surface, bounds)
     slope, bend = vmap(grad(fn)), vmap(jacrev(grad(fn)))
     diagonal = float((high - low).norm())
     sides = [low[i] + (high[i] - low[i]) * (torch.arange(starts, dtype=torch.float64) + 0.5) / starts for i in (0, 1)]
     at = torch.cartesian_prod(*sides)
-    at = at[torch.isfinite(slope(at)).all(-1)]
     g = slope(at)
+    defined = torch.isfinite(g).all(-1)
+    if not defined.any():
+        return []
+    at, g = at[defined], g[defined]
     usual, curved = float(g.norm(dim=-1).median()), float(torch.linalg.matrix_norm(bend(at), 2).nanmedian())
     damping = torch.eye(2, dtype=torch.float64) * (DAMPING * curved) ** 2
     for _ in range(ITERATIONS):
@@ -125,10 +129,10 @@ def critical_points(
             break
     found = (step.norm(dim=-1) <= SETTLED * diagonal) & (g.norm(dim=-1) <= LEVEL * usual)
     found &= ((at >= low) & (at <= high)).all(-1)
-    alone: list[Tensor] = []
-    for point in at[found][g[found].norm(dim=-1).argsort()]:
-        if all(float((point - other).norm()) > SAME * diagonal for other in alone):
-            alone.append(point)
+    rest, alone = at[found][g[found].norm(dim=-1).argsort()], list[Tensor]()
+    while len(rest):
+        alone.append(rest[0])
+        rest = rest[(rest - rest[0]).norm(dim=-1) > SAME * diagonal]
     return sorted((_classified(fn, bend, point, FLAT * curved) for point in alone), key=lambda p: p.value)
 
 
@@ -159,7 +163,7 @@ def barriers(surface: Surface, points: Sequence[CriticalPoint]) -> list[Barrier]
 
     Example:
         >>> from thalweg.landscapes.classic import CLASSIC
-        >>> well = CLASSIC["double well"]
+        >>> well = CLASSIC["double-well"]
         >>> [found] = barriers(well, critical_points(well))
         >>> round(found.height, 4), round(found.back, 4)
         (0.4166, 0.1175)
