@@ -22,7 +22,7 @@ HELD = 2**22  # numbers of the points that are evaluated at once, by default
 PLACES = 3  # where the Hessian is looked at: the center and two others
 PRODUCTS = 30  # with it, at each
 NEAREST = 1e-2  # of the radius: the shortest way from the center to the end of a random segment
-STEPS = (1.0, 1e-1, 1e-2, 1e-3)  # of the radius: half lengths of the segments along eigenvectors
+STEPS = (0.5, 1e-1, 1e-2, 1e-3)  # of the radius: half lengths of the segments along eigenvectors
 SURE = 10.0  # standard deviations of the rounding
 PRODUCT = 1e-8  # of the largest eigenvalue: what the products may be wrong by
 Segments = tuple[Tensor, Tensor, Tensor]
@@ -38,7 +38,8 @@ class Witness:
         t: of the point between.
         losses: at a, at the point between, and at b.
         excess: by how much the second is above the chord.
-        tolerance: what rounding may have added to that: 10 standard deviations, measured at the three points.
+        tolerance: what rounding may have added to that: 10 standard deviations, measured at the three points, and four last
+            digits of the losses.
     """
 
     a_n: Tensor
@@ -122,7 +123,7 @@ def convexity(
     The first segments lie along the eigenvectors of the least eigenvalue that Lanczos's iteration finds at the center and
     at two random points; the ends of the others lie in random directions from the center, at distances between radius /
     100 and radius, evenly in ratio. An excess counts where it is above 10 standard deviations of the rounding, measured
-    where it is seen, so that a loss calculated in float32 needs no other tolerance.
+    where it is seen, and four last digits of the losses: a loss calculated in float32 needs no other tolerance.
 
     Args:
         field: the loss.
@@ -159,7 +160,7 @@ def convexity(
     radius = radius or float(center.norm()) or 1.0
     generator = torch.Generator().manual_seed(seed)
     size = batch or max(1, HELD // (3 * field.n))
-    places = torch.cat([center[None], _around(center, radius, PLACES - 1, generator)])
+    places = torch.cat([center[None], _around(center, radius / 2, PLACES - 1, generator)])
     looked = [_least(field, place, seed + i) for i, place in enumerate(places)]
     lowest = min(looked, key=lambda found: math.inf if math.isnan(found[0]) else found[0])
 

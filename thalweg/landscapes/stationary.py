@@ -23,8 +23,8 @@ Kind: TypeAlias = Literal["minimum", "saddle", "maximum", "degenerate"]
 Surface: TypeAlias = Classic | Function | Callable[[Tensor], Tensor]
 
 STARTS = 32  # a side
-ITERATIONS = 100
-SHORTER = 0.5 ** torch.arange(12, dtype=torch.float64)  # lengths of a step that are tried at once
+ITERATIONS = 60
+SHORTER = 0.25 ** torch.arange(6, dtype=torch.float64)  # lengths of a step that are tried at once
 LONGEST = 0.1  # step, of the box's diagonal
 DAMPING = 1e-10  # √μ, of the usual curvature in the box
 SETTLED = 1e-7  # of the box's diagonal: the last step of what counts as found
@@ -82,7 +82,7 @@ def critical_points(
 ) -> list[CriticalPoint]:
     """The stationary points in a box, by damped Newton steps −(H² + μI)⁻¹ H ∇f from a grid of starts.
 
-    A step is halved until the gradient's norm falls. What is found is not proved to be all: two points between which no
+    A step is quartered until the gradient's norm falls. What is found is not proved to be all: two points between which no
     start leads to either can be missed, a line of stationary points gives some of it, and a kink, where there is no
     second derivative, is none. The lowest comes first.
 

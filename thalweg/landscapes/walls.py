@@ -130,8 +130,8 @@ def walls(
     """The first top of the loss s ↦ f(θ + s d / ‖d‖) on both sides of a minimum, 0 < s <= reach, for each direction d.
 
     A top counts where the loss rises to it, and falls from it, by more than 10 standard deviations of the rounding, which
-    is measured. It is looked for at ``points`` places evenly over the reach and as many evenly in ratio; between two of
-    them a top is missed that is narrower. Its place is then refined.
+    is measured, and four last digits. It is looked for at ``points`` places evenly over the reach and as many evenly in
+    ratio; between two of them a top is missed that is narrower. Its place is then refined.
 
     Args:
         field: the loss.
