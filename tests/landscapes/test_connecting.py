@@ -152,6 +152,16 @@ def test_it_is_trained_on_one_field_and_evaluated_on_another():
     )
 
 
+def test_mini_batches_take_turns():
+    """Two halves of a loss, each with a valley of its own: the curve goes through that of their mean."""
+    halves = [Function(lambda x, h=h: (x[..., 1] - h * (1 - x[..., 0] ** 2)).square(), 2) for h in (2, 4)]
+    ends = point(-1.0, 0.0), point(1.0, 0.0)
+    found = curve(PARABOLA, *ends, train_field=halves, steps=3000)
+    assert found.control.tolist() == pytest.approx([0, 6], abs=0.1)
+    only = curve(PARABOLA, *ends, train_field=halves[:1], steps=1000).control
+    assert only.tolist() == pytest.approx([0, 4], abs=1e-6)
+
+
 def test_the_same_point_twice_and_a_seed():
     there = point(1.0, 0.0)
     assert curve(RING, there, there).control.tolist() == [1, 0]
@@ -169,6 +179,8 @@ def test_what_is_not_allowed():
         line(RING, point(1.0), b)
     with pytest.raises(BadTask, match="train_field"):
         curve(RING, a, b, train_field=WELL)
+    with pytest.raises(BadTask, match="train_field"):
+        curve(RING, a, b, train_field=[])
 
 
 def test_a_dictionary_of_plain_values():

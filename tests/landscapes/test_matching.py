@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Residual, Shared, Tied
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 import thalweg as tw
@@ -162,8 +163,9 @@ def test_half_of_a_group_is_noticed(name):
 def test_a_permuted_twin_is_put_back(name, by):
     net, task = net_of(name), task_of(name)
     twin, orders = twin_of(net, name, 1)
-    before = copy.deepcopy(twin.state_dict())
+    before, state = copy.deepcopy(twin.state_dict()), torch.get_rng_state()
     found = match(task, net, twin, by=by)
+    assert torch.equal(state, torch.get_rng_state()) and all(m.training for m in twin.modules())
     assert {key: order.tolist() for key, order in found.permutations.items()} == {
         key: np.argsort(order).tolist() for key, order in orders.items()
     }
@@ -231,6 +233,37 @@ def test_by_weights_one_hidden_layer_is_matched_as_well_as_can_be():
     best = min(permutations(range(5)), key=distance)
     assert found.permutations[group.name].tolist() == list(best)
     assert found.distance[1] == pytest.approx(distance(best) ** 0.5)
+
+
+def test_by_weights_no_exchange_of_two_units_brings_the_networks_nearer():
+    task = task_of("mlp")
+    a, b = net_of("mlp", 0), net_of("mlp", 1)
+    found = match(task, a, b)
+
+    def distance(state):
+        return sum(float((p.detach() - state[key]).double().square().sum()) for key, p in a.named_parameters()) ** 0.5
+
+    assert distance(b.state_dict()) == pytest.approx(found.distance[0])
+    assert distance(found.state) == pytest.approx(found.distance[1]) and found.distance[1] < found.distance[0]
+    for group in groups(b, forward_of("mlp")):
+        for i in range(group.size):
+            for j in range(i):
+                order = np.arange(group.size)
+                order[[i, j]] = order[[j, i]]
+                assert distance(permute(found.state, group, order)) >= found.distance[1] - 1e-6
+
+
+def test_by_activations_the_correlations_before_the_non_linearity_decide():
+    task = task_of("mlp")
+    nets = [net_of("mlp", seed) for seed in (0, 1)]
+    batches = batches_of(task, 2)
+    found = match(task, *nets, by="activations", batches=batches)
+    x = torch.cat([batch.inputs for batch in batches])
+    for layers, name in ((2, "1.weight"), (4, "3.weight")):
+        with torch.no_grad():
+            given = [net[:layers](x).double().numpy() for net in nets]
+        correlations = np.corrcoef(*given, rowvar=False)[: given[0].shape[1], given[0].shape[1] :]
+        assert found.permutations[name].tolist() == linear_sum_assignment(-correlations)[1].tolist()
 
 
 def test_what_is_told_apart_is_left_alone():

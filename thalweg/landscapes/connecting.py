@@ -6,7 +6,7 @@ Legend: n numbers of a point, T values of t. A connection is a path φ(t), t in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,8 +138,8 @@ def line(field: Field, a: Tensor, b: Tensor, *, count: int = 25, matched: bool =
 
 
 def curve(
-    field: Field, a: Tensor, b: Tensor, *, train_field: Field | None = None, steps: int = 500, rate: float | None = None,
-    seed: int = 0, count: int = 25,
+    field: Field, a: Tensor, b: Tensor, *, train_field: Field | Sequence[Field] | None = None, steps: int = 500,
+    rate: float | None = None, seed: int = 0, count: int = 25,
 ) -> Connection:  # fmt: skip
     """The losses on a quadratic Bézier curve whose control point θ was trained: min over θ of the mean over t of loss(φ(t)).
 
@@ -150,7 +150,8 @@ def curve(
         field: that the curve is evaluated on, as for `line`.
         a: a solution, (n,).
         b: another, (n,).
-        train_field: that it is trained on, such as the loss over other rows; None: the same.
+        train_field: that it is trained on, such as the loss over other rows; of several, such as one for each mini-batch,
+            each step takes the next; None: the same.
         steps: of the training, a gradient each.
         rate: Adam's; None: .05 of the root mean square of b − a.
         seed: of the first t and of a small deviation from the middle, where the control point starts.
@@ -176,9 +177,10 @@ def curve(
     a, b = _checked("curve", field, a, b, count)
     check("curve", "steps", steps, COUNT)
     check("curve", "rate", rate, optional(POSITIVE))
-    train = field if train_field is None else train_field
-    if train.n != field.n:
-        raise BadTask(f"curve: train_field has points of {train.n} numbers, field of {field.n}", "give the same model")
+    train = [train_field or field] if isinstance(train_field, Field | None) else list(train_field)
+    if not train or any(other.n != field.n for other in train):
+        sizes = [other.n for other in train]
+        raise BadTask(f"curve: train_field has points of {sizes} numbers, field of {field.n}", "give the same model")
     generator = torch.Generator().manual_seed(seed)
     spread = float((b - a).norm()) / field.n**0.5
     first = float(torch.rand((), generator=generator, dtype=torch.float64))
@@ -188,7 +190,7 @@ def curve(
     top = RATE * spread if rate is None else rate
     for k in range(steps if spread else 0):
         t = (first + k * GOLDEN) % 1
-        _, slope = train.gradient(bezier(a, control.detach(), b, [t])[0])
+        _, slope = train[k % len(train)].gradient(bezier(a, control.detach(), b, [t])[0])
         control.grad = 2 * t * (1 - t) * slope
         opt.param_groups[0]["lr"] = top * (1 + math.cos(math.pi * k / steps)) / 2
         opt.step()

@@ -71,6 +71,11 @@ def axes_of(call: Call) -> list[Axes]:
         return [new(call.shape)]
     if torch.Tag.pointwise in call.func.tags:
         return _pointwise(call)
+    return unknown(call)
+
+
+def unknown(call: Call) -> list[Axes]:
+    """All that it is given is fixed."""
     fix(*(axis for x in call.tensors for axis in call.of(x)))
     return []
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +21,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..batch import leaves
+from ..errors import BadTask
 from ..modes import evaluating
 from ..seeds import stream
 from .axes import Atom, Axes, fix, new, resolved
-from .operators import COPIES, GIVES, JOINS, UNIFORM, Call, axes_of
+from .operators import COPIES, GIVES, JOINS, UNIFORM, Call, axes_of, unknown
 
 Forward = Callable[[nn.Module], Any]
+State = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,11 @@ class Following(TorchDispatchMode):
         return out
 
     def _follow(self, call: Call) -> None:
-        found, first = axes_of(call), id(call.tensors[0]) if call.tensors else 0
+        try:
+            found = axes_of(call)
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):  # called in a form that is not known
+            found = unknown(call)
+        first = id(call.tensors[0]) if call.tensors else 0
         if call.name in UNIFORM or (call.name in COPIES and first in self.uniform):
             self.uniform.add(id(call.results[0]))
         elif call.name == "unbind" and first in self.uniform:  # the first states of layers do not tie their units
@@ -141,7 +147,8 @@ class Following(TorchDispatchMode):
         for k, (x, shape) in enumerate(zip(call.results, call.shapes, strict=True)):
             axes = found[k] if k < len(found) else new(shape, fixed=True)
             if tuple(math.prod(atom.size for atom in resolved(axis)) for axis in axes) != shape:
-                fix(*axes, *(axis for y in call.tensors for axis in self.of(y)))
+                fix(*axes)
+                unknown(call)
                 axes = new(shape, fixed=True)
             self.axes[id(x)] = axes
         if call.name in GIVES and call.results[0].is_floating_point():
@@ -213,3 +220,31 @@ def groups(model: nn.Module, forward: Forward) -> list[Group]:
     """
     twin = copy.deepcopy(model)
     return Following(twin).over(twin, forward)
+
+
+def permute(model: nn.Module | State, group: Group, permutation: Any) -> dict[str, Any]:
+    """A state dict in which unit i of a group is what unit ``permutation[i]`` was; tensors of others are shared.
+
+    Args:
+        model: or its state dict; left as it is.
+        group: of `groups`.
+        permutation: of 0 … size − 1.
+
+    Raises:
+        BadTask: it is no permutation of as many units.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> (group,) = groups(net, lambda m: m(torch.zeros(1, 2)))
+        >>> turned = permute(net, group, [2, 0, 1])
+        >>> torch.equal(turned["2.weight"], net[2].weight[:, [2, 0, 1]])
+        True
+    """
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    order = torch.as_tensor(permutation, dtype=torch.long)
+    if order.shape != (group.size,) or not torch.equal(order.sort().values, torch.arange(group.size)):
+        raise BadTask(f"units: no permutation of the {group.size} units of {group.name}", "give each unit once")
+    found = dict(state)
+    for carrier in group.carriers:
+        found[carrier.tensor] = carrier.permuted(found[carrier.tensor].detach(), order)
+    return found
