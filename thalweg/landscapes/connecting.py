@@ -241,7 +241,6 @@ def _above(t: Floats, losses: Floats) -> Floats:
     if not np.isfinite(losses[[0, -1]]).all():
         raise BadTask("the loss at an end of the path is not finite", "give two solutions")
     found: Floats = losses - ((1 - t) * losses[0] + t * losses[-1])
-    found[[0, -1]] = 0.0
     return np.where(np.isnan(found), np.inf, found)
 
 
