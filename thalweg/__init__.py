@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         experiments,
         features,
         inits,
+        landscapes,
         loop,
         norms,
         optim,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         seeds,
     )
     from .diagnosis import Diagnosis, Finding, Watch, diagnose, watch
+    from .landscapes import Landscape, landscape
     from .minimization import MinimizeResult, minimize
     from .propagation import Signal, signal
     from .recipe import Recipe
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Diagnosis": "diagnosis",
     "Finding": "diagnosis",
+    "Landscape": "landscapes",
     "MinimizeResult": "minimization",
     "Outcome": "run",
     "Recipe": "recipe",
@@ -53,6 +56,8 @@ _HOME = {
     "experiments": "",
     "features": "",
     "inits": "",
+    "landscape": "landscapes",
+    "landscapes": "",
     "loop": "",
     "minimize": "minimization",
     "norms": "",
@@ -68,6 +73,7 @@ _HOME = {
 __all__ = [
     "Diagnosis",
     "Finding",
+    "Landscape",
     "MinimizeResult",
     "Outcome",
     "Recipe",
@@ -88,6 +94,8 @@ __all__ = [
     "experiments",
     "features",
     "inits",
+    "landscape",
+    "landscapes",
     "loop",
     "minimize",
     "norms",

@@ -63,7 +63,7 @@ def random(model: nn.Module, seed: int, scales_n: Tensor | None = None) -> Tenso
             parts.append(torch.zeros(p.numel(), dtype=torch.float64))
             continue
         axes = [axis for axis in range(p.ndim) if axis != (1 if id(p) in transposed else 0)]
-        length, drawn = (s * w).norm(dim=axes, keepdim=True), z.norm(dim=axes, keepdim=True)
+        length, drawn = (torch.linalg.vector_norm(x, dim=axes, keepdim=True) for x in (s * w, z))
         parts.append((z * length / drawn / s).reshape(-1))
     if not parts:
         raise BadTask("landscape: no parameter requires a gradient", "unfreeze some")
@@ -108,11 +108,15 @@ def principal(points_Tn: Tensor, k: int = 2) -> Principal:
     values, vectors = torch.linalg.eigh(centred @ centred.T)  # T × T, which is small; n is not
     order = torch.argsort(values, descending=True)
     values, vectors = values[order].clamp(min=0), vectors[:, order]
-    if len(points) <= k or not float(values[k - 1]) > 1e-20 * float(values[0]) > 0:
-        raise BadTask(f"landscape: {len(points)} points do not span {k} directions", "give more checkpoints that differ")
+    if len(points) <= k or not float(values[k - 1]) > 1e-14 * float(values[0]) > 0:
+        raise BadTask(
+            f"landscape: {len(points)} points do not span {k} directions", "give more checkpoints that differ"
+        )
     axes = (vectors[:, :k].T @ centred) / values[:k].sqrt()[:, None]
     axes = axes / axes.norm(dim=1, keepdim=True)
-    axes = axes * torch.where((centred[-1] @ axes.T) < 0, -1.0, 1.0)[:, None]  # the last point is at positive coordinates
+    axes = (
+        axes * torch.where((centred[-1] @ axes.T) < 0, -1.0, 1.0)[:, None]
+    )  # the last point is at positive coordinates
     at = centred @ axes.T
     off = (centred - at @ axes).norm(dim=1)
     return Principal(mean, axes, (values[:k] / values.sum()).numpy(), at.numpy(), off.numpy())

@@ -98,7 +98,8 @@ class Function(Field):
     def hessian_product(self, point_n: Tensor, vector_n: Tensor) -> Tensor:
         """See `Field.hessian_product`; by differentiating twice."""
         with torch.enable_grad():
-            _, product = torch.autograd.functional.hvp(self.fn, point_n.detach().double(), vector_n.double())
+            point, vector = point_n.detach().double(), vector_n.double()
+            _, product = torch.autograd.functional.hvp(self.fn, point, vector)  # type: ignore[no-untyped-call]
         found: Tensor = product
         return found
 
@@ -153,10 +154,10 @@ class ModelField(Field):
     def losses(self, points_Kn: Tensor) -> Tensor:
         """See `Field.losses`."""
         with self._still():
-            if self._group is None and len(points_Kn) > 1:
+            if self._group is None and len(points_Kn) >= GROUPS[0]:
                 self._choose(points_Kn)
             size = self._group or 1
-            return torch.cat([self._some(part) for part in points_Kn.split(size)])
+            return torch.cat([self._some(part) for part in torch.split(points_Kn, size)])
 
     def gradient(self, point_n: Tensor) -> tuple[float, Tensor]:
         """See `Field.gradient`."""
@@ -194,9 +195,10 @@ class ModelField(Field):
         else:
             losses = self._together(points_Kn)
         shares = [batch.rows / self.rows for batch in self.batches]
-        return sum(
-            (share * x.cpu() for share, x in zip(shares, losses, strict=True)), torch.zeros(len(points_Kn)).double()
-        )
+        total = torch.zeros(len(points_Kn), dtype=torch.float64)
+        for share, x in zip(shares, losses, strict=True):
+            total += share * x.cpu()
+        return total
 
     def _alone(self, batch: Batch) -> Tensor:
         fresh = make_batch(map_leaves(torch.clone, batch.raw))  # for models that write into their inputs
@@ -208,7 +210,9 @@ class ModelField(Field):
 
         def one(state: dict[str, Tensor], raw: Any) -> Tensor:
             held = _Held(self.task, self.model)
-            return torch.func.functional_call(held, {f"model.{name}": x for name, x in state.items()}, (raw,))
+            given = {f"model.{name}": x for name, x in state.items()}
+            loss: Tensor = torch.func.functional_call(held, given, (raw,))
+            return loss
 
         each = torch.vmap(one, (0, None), randomness="same")
         return [each(state, batch.raw).double() for batch in self.batches]
@@ -278,7 +282,8 @@ class _Held(nn.Module):
         self.task, self.model = task, model
 
     def forward(self, raw: Any) -> Tensor:
-        return self.task.loss_of(self.model, make_batch(raw))
+        loss: Tensor = self.task.loss_of(self.model, make_batch(raw))
+        return loss
 
 
 @contextmanager
