@@ -92,7 +92,7 @@ def test_the_model_and_the_random_numbers_are_left_alone():
 
 def test_mini_batches_over_the_first_plane():
     task = toy()
-    found = small(task.build(0), task=task, planes=["random"], batches=3).planes["random"]
+    found = small(task.build(0), task=task, planes=["random"], both=True, batches=3).planes["random"]
     assert set(found.others) == {"select", "batch 1", "batch 2", "batch 3"}
     assert not np.allclose(found.others["batch 1"], found.others["batch 2"])
 

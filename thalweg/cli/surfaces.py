@@ -22,6 +22,7 @@ def landscape(
     task: str | None = None,
     planes: str = "pca,random",
     slices: str = "line,random,gradient,top,bottom",
+    both: Annotated[bool, Parameter(negative="")] = False,
     batches: int = 0,
     connect: Annotated[bool, Parameter(negative="")] = False,
     walls: Annotated[bool, Parameter(negative="")] = False,
@@ -44,6 +45,7 @@ def landscape(
         task: what was compared, where the study does not know: a built-in name, or path/to/file.py:task.
         planes: some of pca, random, eigen, three, separated by commas; none.
         slices: some of line, random, gradient, top, bottom, separated by commas; none.
+        both: evaluate planes on validation rows too, as slices always are.
         batches: lay so many mini-batches over the first plane.
         connect: the ways to another solution: straight, with its units matched, curved.
         walls: the walls around the model, and which rates leave it.
@@ -64,7 +66,7 @@ def landscape(
     if not study.is_dir():
         raise BadOption(f"landscape: no folder {study}", "give the folder that thalweg compare printed")
     own: dict[str, Any] = {
-        "batches": batches, "connect": connect, "walls": walls, "convex": convex, "resolution": resolution, "rows": rows,
+        "both": both, "batches": batches, "connect": connect, "walls": walls, "convex": convex, "resolution": resolution, "rows": rows,
         "runs": runs, "norm": norm, "refine": refine, "seed": seed, "folder": save, "quiet": quiet,
     }  # fmt: skip
     found = measure(study, task=task, planes=_names(planes), slices=_names(slices), **own)

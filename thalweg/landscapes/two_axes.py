@@ -30,13 +30,15 @@ def checkpoints(views: Views, again: dict[tuple[str, int], float]) -> list[tuple
     return found
 
 
-def see(views: Views, kinds: Sequence[str], batches: int, again: dict[tuple[str, int], float]) -> bool:
+def see(
+    views: Views, kinds: Sequence[str], both: bool, batches: int, again: dict[tuple[str, int], float]
+) -> bool:
     """The planes, one after the other; False after Ctrl-C."""
     surface, start = views.surface, views.surface.start
     points = checkpoints(views, again)
     here: list[tuple[Mark, Tensor]] = [(mark("trained"), start)]
     for number, kind in enumerate(kinds):
-        extra = _each(views, batches) if number == 0 and batches else {}
+        others = {**(views.others if both else {}), **(_each(views, batches) if number == 0 and batches else {})}
         explained = None
         if kind == "pca":
             if len({float(point.norm()) for _, point in points}) < 3:
@@ -71,7 +73,7 @@ def see(views: Views, kinds: Sequence[str], batches: int, again: dict[tuple[str,
             marks = place(surface, origin, axes, three)
             names, spans = ("distance", "distance"), _around(marks)
             words = (f"Through {', '.join(mark.name for mark, _ in three)}.",)
-        if not views.see(kind, names, origin, axes, spans, marks, words, {**extra}, explained):
+        if not views.see(kind, names, origin, axes, spans, marks, words, others, explained):
             return False
     return True
 

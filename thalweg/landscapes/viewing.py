@@ -34,6 +34,7 @@ def landscape(
     task: Task | str | None = None,
     planes: Sequence[str] = ("pca", "random"),
     slices: Sequence[str] = SLICES,
+    both: bool = False,
     batches: int = 0,
     connect: bool = False,
     walls: bool = False,
@@ -60,6 +61,7 @@ def landscape(
         task: needed for a run or a model, and for a study whose task cannot be found by its name.
         planes: of those above.
         slices: of those above.
+        both: whether planes are evaluated on validation rows too, as slices always are.
         batches: so many mini-batches of the task's own size are laid over the first plane, each with its own surface.
         connect: whether the ways to the nearest other solution are looked at: straight, with its units matched, curved.
         walls: whether the walls around the model are measured, and which rates leave it.
@@ -94,7 +96,7 @@ def landscape(
         check("landscape", option, count, COUNT)
     for option, amount in (("batches", batches), ("convex", convex)):
         check("landscape", option, amount, NOT_NEGATIVE)
-    for option, flag in (("connect", connect), ("walls", walls), ("refine", refine)):
+    for option, flag in (("both", both), ("connect", connect), ("walls", walls), ("refine", refine)):
         check("landscape", option, flag, FLAG)
     check("landscape", "norm", norm, optional(one_of("running", "batch")))
     begun = time.perf_counter()
@@ -108,7 +110,7 @@ def landscape(
             subject, surface, others, resolution, refine, seed, mode_of(surface), progress, notes=[*subject.notes]
         )
         apart, again = _apart(subject, progress)
-        going = one_axis.see(views, slices) and two_axes.see(views, planes, batches, again)
+        going = one_axis.see(views, slices) and two_axes.see(views, planes, both, batches, again)
         found: dict[str, Any] = {"connections": {}, "matched": None, "walls": None, "escapes": None, "convexity": None}
         if going:
             found |= around.measure(views, connect=connect, walls=walls, convex=convex)
