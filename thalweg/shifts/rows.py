@@ -29,7 +29,9 @@ def pair(reference: Any, incoming: Any) -> tuple[npt.NDArray[Any], npt.NDArray[A
         )
     narrow = np.float32 if any(b.dtype.kind == "f" and b.dtype.itemsize <= 4 for b in both) else np.float64
     lowest = np.float16 if any(b.dtype == np.float16 for b in both) else narrow
-    return both[0].astype(lowest).astype(narrow, copy=False), both[1].astype(lowest).astype(narrow, copy=False)
+    return both[0].astype(lowest, copy=False).astype(narrow, copy=False), both[1].astype(lowest, copy=False).astype(
+        narrow, copy=False
+    )
 
 
 def _matrix(name: str, rows: Any) -> npt.NDArray[Any]:
