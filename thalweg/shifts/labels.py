@@ -30,8 +30,8 @@ class LabelShift:
         incoming: its estimate among the incoming rows, (C,); NaN where it was refused.
         weights: incoming / reference, (C,); 0 for a class that the reference has not; NaN where it was refused.
         intervals: of ``incoming``, (C, 2), by resampling both samples; each holds for itself.
-        condition: of the confusion matrix P(prediction | class): largest over least singular value.
         p: of "the predictions fall into the classes as before".
+        condition: of the confusion matrix P(prediction | class): largest over least singular value.
         effect: total variation between reference and incoming; where it was refused, between the predictions.
         alarm: p < level and effect ≥ gate.
         note: why it was refused, or what to mind; empty: nothing.
@@ -41,8 +41,8 @@ class LabelShift:
     incoming: Floats
     weights: Floats
     intervals: Floats
-    condition: float
     p: float
+    condition: float
     effect: float
     alarm: bool
     note: str
@@ -128,7 +128,7 @@ def bbse(
     effect = float(np.abs(moved).sum() / 2)
     alarm = bool(p < level and effect >= gate)
     condition = float(singular[0] / singular[-1]) if singular[-1] > 0 else math.inf
-    return LabelShift(share, incoming, weights, intervals, condition, p, effect, alarm, note)
+    return LabelShift(share, incoming, weights, intervals, p, condition, effect, alarm, note)
 
 
 def _indices(name: str, given: npt.NDArray[Any], classes: int) -> npt.NDArray[np.int64]:

@@ -26,7 +26,7 @@ class Standard:
 
     @staticmethod
     def of(rows_Nd: npt.NDArray[Any]) -> Standard:
-        """Mean and sd over finite values; of a constant feature sd = 1."""
+        """Mean and sd over finite values; a constant feature's sd is infinite: it becomes 0."""
         finite = np.isfinite(rows_Nd)
         count = np.maximum(finite.sum(0), 1)
         clean = np.where(finite, rows_Nd, 0.0)
@@ -35,13 +35,14 @@ class Standard:
         sd = np.sqrt((clean**2).sum(0) / count)
         absent = np.isnan(rows_Nd).sum(0)
         flat = ~(sd > 1e-12 * np.abs(mean))
-        return Standard(mean, np.where(flat, 1.0, sd), np.flatnonzero((absent > 0) & (absent < len(rows_Nd))))
+        return Standard(mean, np.where(flat, np.inf, sd), np.flatnonzero((absent > 0) & (absent < len(rows_Nd))))
 
     def __call__(self, rows_Nd: npt.NDArray[Any]) -> Floats:
         """The standardized rows, in float64."""
-        z = np.clip((rows_Nd - self.mean_d) / self.sd_d, -REACH, REACH)
-        absent = np.isnan(z)
-        return np.concatenate([np.where(absent, 0.0, z), absent[:, self.missing].astype(np.float64)], axis=1)
+        with np.errstate(invalid="ignore"):  # an infinite value of a constant feature
+            z = np.clip((rows_Nd - self.mean_d) / self.sd_d, -REACH, REACH)
+        absent = np.isnan(rows_Nd[:, self.missing]).astype(np.float64)
+        return np.concatenate([np.nan_to_num(z, copy=False), absent], axis=1)
 
 
 def products(rows_Nd: Floats) -> Floats:
