@@ -13,7 +13,7 @@ from thalweg.shifts.categories import _merged, homogeneity
 def test_two_categories_are_fishers_exact_test(cells):
     table = np.reshape(cells, (2, 2))
     if not table.sum(0).all() or not table.sum(1).all():
-        assert homogeneity(table) == (0.0, 1.0)
+        assert homogeneity(table) == (0.0, 1.0, 1.0)
         return
     assert homogeneity(table)[1] == pytest.approx(stats.fisher_exact(table)[1], rel=1e-6)
     assert homogeneity(table[::-1])[1] == pytest.approx(homogeneity(table)[1], rel=1e-9)
@@ -24,7 +24,7 @@ def test_more_categories_are_the_more_careful_of_two_chi_squares(seed):
     rng = np.random.default_rng(seed)
     table = rng.integers(20, 200, size=(2, int(rng.integers(3, 12))))
     pearson = stats.chi2_contingency(table, correction=False)
-    statistic, p = homogeneity(table)
+    statistic, p, _ = homogeneity(table)
     assert statistic == pytest.approx(pearson.statistic)
     likelihood = stats.chi2_contingency(table, correction=False, lambda_="log-likelihood")
     assert p == pytest.approx(max(pearson.pvalue, likelihood.pvalue), rel=0.15)
@@ -54,5 +54,12 @@ def test_where_nothing_moved_alarms_are_no_more_than_the_level_says_far_into_the
     assert weight[p <= 0.05].sum() > 0.02
 
 
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 24))
+def test_the_least_p_value_is_that_of_the_most_extreme_table(n, m, c):
+    c = min(c, n + m)
+    tables = [[[k, n - k], [c - k, m - c + k]] for k in range(max(0, c - m), min(n, c) + 1)]
+    assert homogeneity(tables[0]).least == pytest.approx(min(homogeneity(table).p for table in tables))
+
+
 def test_one_category_or_one_side_says_nothing():
-    assert homogeneity([[5], [7]]) == homogeneity([[0, 0], [3, 4]]) == homogeneity([[0, 0], [0, 0]]) == (0.0, 1.0)
+    assert homogeneity([[5], [7]]) == homogeneity([[0, 0], [3, 4]]) == homogeneity([[0, 0], [0, 0]]) == (0.0, 1.0, 1.0)

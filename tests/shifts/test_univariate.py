@@ -125,6 +125,23 @@ def test_constant_features_are_no_alarm_unless_the_constant_moved_and_cost_nothi
     assert moved.alarm and math.isfinite(moved.effect) and moved.effect > 3
 
 
+def test_features_that_could_never_alarm_are_not_of_the_family():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 40, 1))
+    rare = np.zeros((40, 200))
+    rare[0] = 1  # lit once: p = 1 whoever has it
+    alone, among = feature_tests(x, y)[0], feature_tests(np.c_[x, rare], np.c_[y, 0 * rare])
+    assert among[0].adjusted == alone.adjusted == alone.p and {test.adjusted for test in among[1:]} == {1.0}
+    two = feature_tests(np.c_[x, x], np.c_[y, y])
+    assert [test.adjusted for test in two] == pytest.approx([min(1, 2 * alone.p)] * 2)
+
+
+@pytest.mark.parametrize("method", ["holm", "benjamini-hochberg"])
+def test_sparse_features_alarm_at_the_level(method):
+    data = (np.random.default_rng(0).random((4000, 60)) < np.linspace(0.002, 0.2, 60)).astype(float)
+    assert -3.4 < null(lambda a, b: least(a, b, method), data, 60, 61, splits=300).deviations() < 3
+
+
 def test_broken_units_and_codes_are_large_and_finite():
     rng = np.random.default_rng(0)
     x, y = rng.exponential(size=(2, 300, 3))

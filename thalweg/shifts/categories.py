@@ -6,7 +6,7 @@ Legend: 2 samples, K categories.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,15 @@ EXPECTED = 5.0  # rows of the smaller sample in a category, below which it is me
 EXACT = 10_000  # rows of the rarest row or column of a 2 × 2 table, up to which its p-value is the exact one
 
 
-def homogeneity(counts_2K: npt.ArrayLike) -> tuple[float, float]:
+class Homogeneity(NamedTuple):
+    """The χ² statistic, the p-value, and the least p-value that samples with these totals can have (0: it is tiny)."""
+
+    statistic: float
+    p: float
+    least: float
+
+
+def homogeneity(counts_2K: npt.ArrayLike) -> Homogeneity:
     """The χ² statistic and the p-value of "both samples have the same proportions".
 
     Categories in which the smaller sample has fewer than five expected rows are merged, rarest first; what to merge is
@@ -27,8 +35,8 @@ def homogeneity(counts_2K: npt.ArrayLike) -> tuple[float, float]:
         counts_2K: rows of each sample in each category.
 
     Example:
-        >>> statistic, p = homogeneity([[10, 20, 30], [20, 20, 20]])
-        >>> round(statistic, 3), round(p, 4)
+        >>> found = homogeneity([[10, 20, 30], [20, 20, 20]])
+        >>> round(found.statistic, 3), round(found.p, 4)
         (5.333, 0.07)
 
     Source: K. Pearson, 1900; R. Fisher, 1922; D. Williams, Biometrika 63, 1976.
@@ -36,18 +44,19 @@ def homogeneity(counts_2K: npt.ArrayLike) -> tuple[float, float]:
     counts = _merged(np.asarray(counts_2K, dtype=np.float64))
     sides, totals = counts.sum(1), counts.sum(0)
     if len(totals) < 2 or not sides.all():
-        return 0.0, 1.0
+        return Homogeneity(0.0, 1.0, 1.0)
     rows = float(sides.sum())
     expected = np.outer(sides, totals) / rows
     statistic = float(((counts - expected) ** 2 / expected).sum())
     if len(totals) == 2 and min(sides.min(), totals.min()) <= EXACT:
-        return statistic, _fisher(counts)
+        return Homogeneity(statistic, *_fisher(counts))
     from scipy.special import chdtrc, xlogy
 
     freedom = len(totals) - 1
     likelihood = 2 * float(xlogy(counts, counts / expected).sum())
     shrunk = 1 + ((rows / sides).sum() - 1) * ((rows / totals).sum() - 1) / (6 * rows * freedom)
-    return statistic, float(max(chdtrc(freedom, statistic), chdtrc(freedom, likelihood / shrunk)))
+    p = max(chdtrc(freedom, statistic), chdtrc(freedom, likelihood / shrunk))
+    return Homogeneity(statistic, float(p), 0.0)
 
 
 def _merged(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -69,8 +78,8 @@ def _merged(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.stack([counts[:, group].sum(1) for group in groups], axis=1)
 
 
-def _fisher(counts_22: npt.NDArray[Any]) -> float:
-    """The probability of all tables with these margins that are no more likely than this one."""
+def _fisher(counts_22: npt.NDArray[Any]) -> tuple[float, float]:
+    """The probability of all tables with these margins that are no more likely than this one, and than the least likely."""
     from scipy.special import gammaln
 
     if counts_22.sum(1).argmin():
@@ -82,5 +91,5 @@ def _fisher(counts_22: npt.NDArray[Any]) -> float:
     k = np.arange(max(0.0, c - m), min(n, c) + 1)
     log = -gammaln(k + 1) - gammaln(n - k + 1) - gammaln(c - k + 1) - gammaln(m - c + k + 1)
     log += gammaln(n + 1) + gammaln(m + 1) + gammaln(c + 1) + gammaln(rows - c + 1) - gammaln(rows + 1)
-    own = log[int(counts_22[0, 0] - k[0])]
-    return float(min(1.0, math.fsum(np.exp(log[log <= own + 1e-7]))))
+    found = [math.fsum(np.exp(log[log <= own + 1e-7])) for own in (log[int(counts_22[0, 0] - k[0])], log.min())]
+    return min(1.0, found[0]), min(1.0, found[1])

@@ -104,7 +104,7 @@ def bbse(
     if len(labels) != len(before):
         raise BadData(f"bbse: {len(before)} reference predictions for {len(labels)} labels", "give a label for each")
     counts = np.stack([np.bincount(side.argmax(1), minlength=classes) for side in (before, now)])
-    p = homogeneity(counts)[1]
+    p = homogeneity(counts).p
     share = np.bincount(labels, minlength=classes) / len(labels)
     present = np.flatnonzero(share)
     confusion = _confusion(before, labels, np.ones((1, len(labels))), present)[0]

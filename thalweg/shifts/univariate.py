@@ -86,7 +86,8 @@ def feature_tests(
     A feature of at most 20 distinct values, each five times on average, is categorical and tested by `homogeneity`; any
     other by the Kolmogorov–Smirnov distance, its p-value exact given the ties up to 4000 rows in all and the limit law at
     these ties above. Where rows are missing (NaN), their share is tested too: p = 1 − (1 − least of both)², which is exact
-    because the two are independent when nothing moved. A constant feature is not tested and costs the others nothing.
+    because the two are independent when nothing moved. A feature that could not alarm whatever the labels, as a constant or
+    a pixel that is rarely lit, is not of the family and costs the others nothing; its adjusted p-value is 1.
     No row is left out, whatever their number.
 
     The effect is δ = 2 Φ⁻¹((1 + D) / 2), the shift of a normal feature with the same distance D (total variation of
@@ -110,7 +111,8 @@ def feature_tests(
         >>> [test.alarm for test in feature_tests(reference, incoming)]
         [False, False, True]
 
-    Source: S. Holm, Scandinavian Journal of Statistics 6, 1979; Y. Benjamini, Y. Hochberg, JRSS B 57, 1995.
+    Source: S. Holm, Scandinavian Journal of Statistics 6, 1979; Y. Benjamini, Y. Hochberg, JRSS B 57, 1995; who is of the
+    family: R. Tarone, Biometrics 46, 1990.
     """
     check("shift", "level", level, LEVEL)
     check("shift", "method", method, one_of("holm", "benjamini-hochberg"))
@@ -127,7 +129,7 @@ def feature_tests(
         found += [
             _test(*sides) for sides in zip(_sorted(reference[:, block]), _sorted(incoming[:, block]), strict=True)
         ]
-    tested = np.array([one.tested for one in found])
+    tested = _able(np.array([one.least for one in found]), level, method)
     adjusted = np.ones(d)
     adjusted[tested] = adjust(np.array([one.p for one in found])[tested], method)
     return [
@@ -170,6 +172,13 @@ def adjust(p_d: npt.ArrayLike, method: str = "holm") -> Floats:
     return adjusted
 
 
+def _able(least_d: Floats, level: float, method: str) -> npt.NDArray[np.bool_]:
+    """Which tests could be below their share of the level: for the fewest k such that at most k can be below level / k."""
+    if method != "holm":
+        return least_d < level
+    return next(able for k in range(1, len(least_d) + 1) if (able := least_d < level / k).sum() <= k)
+
+
 def normal_shift(distance: float, rows: int) -> float:
     """Standard deviations by which two normal features differ whose total variation is ``distance``.
 
@@ -186,7 +195,7 @@ class _Found:
     statistic: float
     p: float
     effect: float
-    tested: bool
+    least: float
     sides: tuple[Summary, Summary]
 
 
@@ -201,25 +210,29 @@ def _test(reference: npt.NDArray[Any], incoming: npt.NDArray[Any]) -> _Found:
     sides = tuple(_summary(value, count) for value, count in zip(values, rows, strict=True))
     apart = distance(*values)
     distinct, total = len(apart.ends), sum(present)
-    kind, statistic, effect, parts = "numeric", 0.0, 0.0, list[float]()
+    kind, statistic, effect, parts = "numeric", 0.0, 0.0, list[tuple[float, float]]()
     if all(present) and distinct > 1:
         if distinct <= CATEGORIES and total >= REPEATED * distinct:
             counts = np.diff(np.stack([apart.first, apart.ends - apart.first]), prepend=0)
             shares = counts / counts.sum(1, keepdims=True)
             kind, effect = "categorical", normal_shift(float(np.abs(shares[0] - shares[1]).sum() / 2), total)
-            statistic, p = homogeneity(counts)
+            statistic, p, least = homogeneity(counts)
         else:
             statistic, p, effect = apart.value, apart.p(), normal_shift(apart.value, total)
-            effect = max(effect, _means_apart(sides, present))
-        parts.append(p)
+            effect, least = (
+                max(effect, _means_apart(sides, present)),
+                2 / math.comb(total, present[0]) if total < 50 else 0.0,
+            )
+        parts.append((p, least))
     elif distinct <= CATEGORIES and total >= REPEATED * distinct:
         kind = "categorical"
     if 0 < total < sum(rows):
-        parts.append(homogeneity([[p, n - p] for p, n in zip(present, rows, strict=True)])[1])
+        parts.append(homogeneity([[p, n - p] for p, n in zip(present, rows, strict=True)])[1:])
         effect = max(effect, normal_shift(abs(sides[0].missing - sides[1].missing), sum(rows)))
-    least = min(parts, default=1.0)
-    p = -math.expm1(2 * math.log1p(-least)) if len(parts) == 2 and least < 1 else least
-    return _Found(kind, statistic, p, effect, bool(parts), (sides[0], sides[1]))
+    p, least = (min(1.0, *of) for of in zip((1.0, 1.0), *parts, strict=True))
+    if len(parts) == 2:
+        p, least = (1 - (1 - x) ** 2 if x > 1e-9 else 2 * x for x in (p, least))
+    return _Found(kind, statistic, p, effect, least, (sides[0], sides[1]))
 
 
 def _summary(values: npt.NDArray[Any], rows: int) -> Summary:
