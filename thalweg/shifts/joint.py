@@ -19,7 +19,7 @@ from .standard import Standard, leading, products
 
 ROWS = 20_000  # of a side, that the classifier sees; more would only tell smaller shifts from none
 KERNEL_ROWS = 10_000  # of a side, that the kernel test sees
-NUMBERS = 20_000_000  # of a side, that either sees
+NUMBERS = 8_000_000  # of a side, that either sees
 COMPONENTS = 16  # principal components, whose products are features too
 PER_PRODUCT = 10  # training rows that each product takes
 EXACT = 2000  # rows in all, up to which every pair's kernel is calculated
@@ -67,7 +67,7 @@ def classifier_test(
         reference_Nd: rows that the model was made for, or its representation of them; NaN: missing.
         incoming_Md: new rows, the same features.
         level: share of false alarms.
-        seed: of the halves, and of the rows where there are more than 20 000 of a side or 20 million numbers.
+        seed: of the halves, and of the rows where there are more than 20 000 of a side or 8 million numbers.
         gate: effect in standard deviations, below which there is no alarm: .1 is an area of .528.
 
     Example:

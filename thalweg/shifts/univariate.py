@@ -132,18 +132,10 @@ def feature_tests(
     tested = _able(np.array([one.least for one in found]), level, method)
     adjusted = np.ones(d)
     adjusted[tested] = adjust(np.array([one.p for one in found])[tested], method)
+    alarms = [bool(q < level and one.effect >= gate) for one, q in zip(found, adjusted, strict=True)]
     return [
-        FeatureTest(
-            name,
-            one.kind,
-            one.statistic,
-            one.p,
-            float(q),
-            one.effect,
-            bool(q < level and one.effect >= gate),
-            *one.sides,
-        )
-        for name, one, q in zip(names, found, adjusted, strict=True)
+        FeatureTest(name, one.kind, one.statistic, one.p, float(q), one.effect, alarm, *one.sides)
+        for name, one, q, alarm in zip(names, found, adjusted, alarms, strict=True)
     ]
 
 
@@ -219,10 +211,8 @@ def _test(reference: npt.NDArray[Any], incoming: npt.NDArray[Any]) -> _Found:
             statistic, p, least = homogeneity(counts)
         else:
             statistic, p, effect = apart.value, apart.p(), normal_shift(apart.value, total)
-            effect, least = (
-                max(effect, _means_apart(sides, present)),
-                2 / math.comb(total, present[0]) if total < 50 else 0.0,
-            )
+            effect = max(effect, _means_apart(sides, present))
+            least = 2 / math.comb(total, present[0]) if total < 50 else 0.0
         parts.append((p, least))
     elif distinct <= CATEGORIES and total >= REPEATED * distinct:
         kind = "categorical"
@@ -241,14 +231,10 @@ def _summary(values: npt.NDArray[Any], rows: int) -> Summary:
     missing = 1 - len(values) / rows
     if not len(finite):
         return Summary(math.nan, math.nan, math.nan, math.nan, math.nan, missing, distinct)
-    middle = len(finite) // 2
-    median = (
-        float(finite[middle])
-        if len(finite) % 2
-        else float(finite[middle - 1] + (finite[middle] - finite[middle - 1]) / 2)
-    )
-    mean, sd = float(finite.mean()), float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
-    return Summary(mean, sd, float(finite[0]), float(finite[-1]), median, missing, distinct)
+    below, above = float(finite[(len(finite) - 1) // 2]), float(finite[len(finite) // 2])
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, sd = float(finite.mean()), float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
+    return Summary(mean, sd, float(finite[0]), float(finite[-1]), below + (above - below) / 2, missing, distinct)
 
 
 def _means_apart(sides: tuple[Summary, ...], present: tuple[int, int]) -> float:
