@@ -1,0 +1,183 @@
+"""What a watched stream is reported as: tests of a window's columns, drift over windows, and how to go on training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .sections import plain
+from .tracking import Tracking, best_tracking
+
+LEAST = 6  # windows that drift is measured over
+Moments = tuple[int, float, float]  # rows, mean, variance
+
+
+@dataclass(frozen=True)
+class ColumnTest:
+    """One column of a window against the reference.
+
+    Attributes:
+        name: of the feature, or ``loss``, ``prediction``.
+        effect: largest difference of shares below a quantile, of a class, or of missing values.
+        p: of this column in this window.
+        adjusted: after Holm over the columns, times the windows of the promise.
+        alarm: ``adjusted`` < level and ``effect`` >= gate.
+        where: of what there is more or fewer.
+        reference: mean over the reference.
+        incoming: mean over the window; NaN: it has no values.
+    """
+
+    name: str
+    effect: float
+    p: float
+    adjusted: float
+    alarm: bool
+    where: str
+    reference: float
+    incoming: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How fast a column's mean, or the minimum along an eigenvector, moves; and the rate that follows it.
+
+    Attributes:
+        name: of the column; ``minimum along eigenvector 1``.
+        per_row: v, in the column's units, or the parameters' length.
+        error: its standard error.
+        noise: σ, standard deviation of one row: of the column, or of the gradient.
+        curvature: h; 1 for the mean of a column.
+        rows: a training step.
+        best: the constant rate with the least error, for steps of so many rows.
+    """
+
+    name: str
+    per_row: float
+    error: float
+    noise: float
+    curvature: float
+    rows: int
+    best: Tracking
+
+
+@dataclass(frozen=True)
+class WindowReport:
+    """What a window showed.
+
+    Attributes:
+        index: of the window, from 0 on.
+        rows: first row, and the one after the last.
+        tests: of all columns.
+        predicted: share of each predicted class; None: no model, or no classes.
+        loss: mean over the rows with targets; None: none had any.
+        loss_interval: of that mean.
+        alarm: whether a column moved.
+        drift: the surest drift that is more than noise; None: none is.
+        recommendation: how to go on.
+    """
+
+    index: int
+    rows: tuple[int, int]
+    tests: tuple[ColumnTest, ...]
+    predicted: tuple[float, ...] | None
+    loss: float | None
+    loss_interval: tuple[float, float] | None
+    alarm: bool
+    drift: Drift | None
+    recommendation: str
+
+    @property
+    def moved(self) -> list[str]:
+        """Names of the columns that moved, the surest first."""
+        return [test.name for test in sorted(self.tests, key=lambda test: test.p) if test.alarm]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        found: dict[str, Any] = plain(asdict(self))
+        return found | {"moved": self.moved}
+
+    def __str__(self) -> str:
+        said = [
+            f"Window {self.index}, rows {self.rows[0]} to {self.rows[1] - 1}: {'moved' if self.alarm else 'as before'}."
+        ]
+        for test in sorted(self.tests, key=lambda test: test.p):
+            if test.alarm:
+                said.append(
+                    f"{test.name}: {test.where}, by {test.effect:.0%} of rows; p = {test.adjusted:.2g} over all windows."
+                )
+        if self.loss is not None and self.loss_interval is not None:
+            low, high = self.loss_interval
+            said.append(f"Loss {self.loss:.4g} ({low:.4g} to {high:.4g}).")
+        return "\n".join([*said, self.recommendation])
+
+
+def drift_of(
+    name: str,
+    windows: Sequence[Moments],
+    window: int,
+    rows: int,
+    tests: int,
+    level: float,
+    curvature: float | None = None,
+) -> tuple[float, Drift] | None:
+    """The drift of a straight line through the means of windows, with its p; None: it is not more than noise.
+
+    Its error is that of the means' own noise, or of their distances from the line where these are larger.
+
+    Args:
+        name: of what drifts.
+        windows: rows, mean and variance of each, one after the other; windows without rows are left out.
+        window: rows from one to the next.
+        rows: a training step.
+        tests: by how many p is multiplied.
+        level: that it must then be below.
+        curvature: the means are those of slopes, which fall by this while the minimum moves by one; None: they are the
+            place of the minimum themselves.
+    """
+    from scipy.stats import norm
+
+    known = [(k, *moments) for k, moments in enumerate(windows) if moments[0] > 1]
+    if len(known) < LEAST:
+        return None
+    at, n, mean, variance = np.array(known).T
+    away = at - at.mean()
+    slope = float(away @ mean / (away @ away))
+    rest = mean - mean.mean() - slope * away
+    noise = math.sqrt(float(np.average(variance, weights=n)))
+    error = math.sqrt(max(float(np.mean(variance / n)), float(rest @ rest) / (len(at) - 2)) / float(away @ away))
+    p = float(2 * norm.sf(abs(slope) / error)) * tests if error > 0 else float(slope == 0)
+    if p >= level or not slope:
+        return None
+    h = 1.0 if curvature is None else curvature
+    moved = slope / window if curvature is None else -slope / window / h
+    error /= window * h
+    return p, Drift(name, moved, error, noise, h, rows, best_tracking(abs(moved) * rows, noise / math.sqrt(rows), h))
+
+
+def recommendation(drift: Drift | None, windows: int) -> str:
+    """How to go on training, in words.
+
+    Args:
+        drift: the surest one that is more than noise.
+        windows: that it was looked for in.
+    """
+    if drift is None:
+        if windows < LEAST:
+            return f"Drift is not measured before {LEAST} windows."
+        return f"No drift beyond the noise over {windows} windows: nothing speaks against a rate that falls to zero."
+    best = drift.best
+    said = f"{drift.name} moves by {drift.per_row:.3g} ± {drift.error:.1g} a row."
+    if drift.name.startswith("minimum"):
+        return (
+            f"{said} Go on training with a constant rate: on batches of {drift.rows}, gradient descent follows best with lr "
+            f"{best.rate:.3g}, {best.error:.2g} behind on average. RMSProp with a constant rate follows too; a rate that falls "
+            "to zero, such as 1/t, stays behind ever farther."
+        )
+    return (
+        f"{said} Go on training with a constant rate (RMSProp follows too), not with one that falls to zero: what is older "
+        f"than about {best.memory * drift.rows:.0f} rows is out of date. Which rate that is, only a model with targets tells."
+    )
