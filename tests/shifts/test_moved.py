@@ -43,7 +43,12 @@ def linear_task(at=None, **more):
 
 def state_of(model):
     tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None)]
-    return [t.clone() for t in tensors], [m.training for m in model.modules()], torch.get_rng_state(), np.random.get_state()
+    return (
+        [t.clone() for t in tensors],
+        [m.training for m in model.modules()],
+        torch.get_rng_state(),
+        np.random.get_state(),
+    )
 
 
 def same_state(a, b):
@@ -184,9 +189,13 @@ def test_sections_are_the_two_quadratics():
     assert move.incoming_s.argmin() > 10 > move.reference_s.argmin() - 2
     plane = found.plane
     start, old, end = plane.points
-    assert start.at == (0, 0) and len(end.path_t2) == 61 and end.incoming < old.incoming and old.reference < end.reference
+    assert (
+        start.at == (0, 0) and len(end.path_t2) == 61 and end.incoming < old.incoming and old.reference < end.reference
+    )
     assert end.at[1] == pytest.approx(0, abs=1e-9) and end.at[0] > 0
-    assert start.reference == pytest.approx(move.reference_s[10]) and start.incoming == pytest.approx(move.incoming_s[10])
+    assert start.reference == pytest.approx(move.reference_s[10]) and start.incoming == pytest.approx(
+        move.incoming_s[10]
+    )
     for at, low, high in ((0, plane.first_p[0], plane.first_p[-1]), (1, plane.second_q[0], plane.second_q[-1])):
         assert all(low < p.at[at] < high for p in plane.points)
     # the ends are the least squares of what was trained on, so the lowest place of the plane is near them
@@ -292,7 +301,9 @@ def test_a_loss_that_is_no_mean_of_its_rows_is_said():
 
 def test_of_one_parameter_the_plane_is_a_line():
     x = torch.linspace(-1, 1, 64, dtype=torch.float64)[:, None]
-    task = tw.Task(model=lambda: nn.Linear(1, 1, bias=False).double(), train=(x, 2 * x), loss=F.mse_loss, steps=1, batch_size=8)
+    task = tw.Task(
+        model=lambda: nn.Linear(1, 1, bias=False).double(), train=(x, 2 * x), loss=F.mse_loss, steps=1, batch_size=8
+    )
     found = surface_moved(task, task.build(0), (x, 2 * x + 0.01 * torch.sin(9 * x)), (x, -x), steps=2)
     assert found.plane.axes[1] == "none" and found.alarm and found.step.incoming.after == pytest.approx(0, abs=1e-12)
     assert lanczos(Rows(task, task.build(0), drawn((x, x), 64)).hessian(), start_vector(1, 0), 1).exact

@@ -55,7 +55,9 @@ def test_the_score_of_linear_regression_in_its_parameters_does_not_depend_on_the
 @pytest.mark.parametrize("law", ["normal", "skewed"])
 def test_without_a_shift_p_is_uniform(rows, numbers, kind, law):
     rng, mixed = RNG(5), RNG(6).normal(size=(numbers, numbers))
-    draw = (lambda n: rng.normal(size=(n, numbers))) if law == "normal" else (lambda n: rng.exponential(size=(n, numbers)))
+    draw = (
+        (lambda n: rng.normal(size=(n, numbers))) if law == "normal" else (lambda n: rng.exponential(size=(n, numbers)))
+    )
     p = np.array([score_test(draw(rows[0]) @ mixed, draw(rows[1]) @ mixed, kind=kind, seed=i).p for i in range(300)])
     assert ks_1samp(p, uniform.cdf).pvalue > 1e-3
     assert abs((p < 0.05).mean() - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 300)
@@ -87,7 +89,10 @@ def test_the_distance_of_means_has_no_bias():
 def test_auto_goes_by_rows_and_says_why():
     a, b = RNG(0).normal(size=(60, 30)), RNG(1).normal(size=(60, 30))
     found = score_test(a, b)
-    assert found.kind == "permutation" and found.why == f"60 rows on a side, 30 numbers need 310. {PERMUTATIONS} permutations of the rows."
+    assert (
+        found.kind == "permutation"
+        and found.why == f"60 rows on a side, 30 numbers need 310. {PERMUTATIONS} permutations of the rows."
+    )
     few = score_test(a, b, directions_qk=np.eye(30)[:3])
     assert few.kind == "projected" and few.statistic == pytest.approx(score_test(a[:, :3], b[:, :3]).statistic)
     assert "F with 3" in few.why
@@ -109,7 +114,11 @@ def test_permutations_find_a_shift_and_repeat_with_their_seed():
     a, b = RNG(0).normal(size=(30, 400)), RNG(1).normal(size=(25, 400)) + 0.2
     found = score_test(a, b, seed=3)
     assert found.alarm and found == score_test(a, b, seed=3)
-    assert score_test(2.0**-900 * a, 2.0**-900 * b, seed=3).p == score_test(2.0**500 * a, 2.0**500 * b, seed=3).p == found.p
+    assert (
+        score_test(2.0**-900 * a, 2.0**-900 * b, seed=3).p
+        == score_test(2.0**500 * a, 2.0**500 * b, seed=3).p
+        == found.p
+    )
 
 
 def test_what_is_refused():

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ..batch import leaves
 from ..data import Tensors
 from ..errors import COUNT, FRACTION, NOT_NEGATIVE, BadData, BadOption, check
-from .probed import Leading, leading
-from .rows import Rows, drawn
+from .outcomes import LOSS, PREDICTION, Outcomes
 from .sketch import Column
+from .univariate import adjust
 from .windows import ColumnTest, Drift, Moments, WindowReport, drift_of, recommendation
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 KEPT, HISTORY = 256, 50  # rows of the sample; windows that drift is measured over
-READ = 256  # rows a batch
-LOSS, PREDICTION = "loss", "prediction"
 VERSION = 1
 
 
@@ -76,27 +75,35 @@ class Monitor:
         if (model is None) is not (task is None):
             raise BadOption("Monitor: a model needs its task, and a task its model", "give both or neither")
         self.window, self.level, self.horizon, self.gate = window, level, horizon, gate
-        self.model, self.task, self.seed = model, task, seed
+        self.seed = seed
         self.rows = rows or (1 if task is None else int(task.prepare().batch_size))
-        values, own_names, data = _read(reference, None, None)
+        self._outcomes: Outcomes | None = None
+        values, own_names, data = _read(reference, None, None if model is None else next(model.parameters()).dtype)
         self.names = list(names) if names is not None else own_names
         if len(self.names) != values.shape[1]:
             raise BadData(f"monitor: {values.shape[1]} features, {len(self.names)} names", "give a name a feature")
         order = np.sort(np.random.default_rng(seed).permutation(data.rows)[:KEPT])
         self._sample = data.take(torch.from_numpy(order))
-        self._top = self._leading()
+        found = self._watch(model, task).of(data)[0] if model is not None and task is not None else []
         self.columns = [Column.of(name, values[:, i]) for i, name in enumerate(self.names)]
-        self.columns += [Column.of(name, x, classes) for name, x, classes in self._of_model(data)[0]]
+        self.columns += [Column.of(name, x, classes) for name, x, classes in found]
         self._index = self._seen = 0
         self._history: deque[list[Moments]] = deque(maxlen=HISTORY)
         self._open()
 
+    def _watch(self, model: nn.Module, task: Task) -> Outcomes:
+        self._outcomes = Outcomes(task, model, self._sample, self.seed)
+        return self._outcomes
+
     def _open(self) -> None:
         self._counts = [column.empty for column in self.columns]
-        self._sums = np.zeros(
-            (len(self.columns) + self._slopes, 3)
-        )  # rows, sums and squares, from the reference's mean
+        # Rows, sum and sum of squares; of columns from the reference's mean, after them of slopes.
+        self._sums = np.zeros((len(self.columns) + len(self._curvature), 3))
         self._filled = 0
+
+    @property
+    def _curvature(self) -> list[float]:
+        return [] if self._outcomes is None else self._outcomes.curvature
 
     @property
     def sample(self) -> Tensors:
@@ -106,9 +113,9 @@ class Monitor:
     @property
     def bytes(self) -> int:
         """Memory of all that is kept, which does not grow with the stream; the model is not counted."""
-        history = HISTORY * 3 * 8 * len(self._sums)
-        top = 0 if self._top is None else self._top.vectors_kn.nbytes
-        return sum(c.bytes for c in self.columns) + self._sums.nbytes + history + self._sample.bytes + top
+        history = HISTORY * self._sums.nbytes
+        vectors = 0 if self._outcomes is None else self._outcomes.bytes
+        return sum(c.bytes for c in self.columns) + self._sums.nbytes + history + self._sample.bytes + vectors
 
     def update(self, rows: Any, targets: Any = None) -> list[WindowReport]:
         """Take in new rows; a report for each window that they fill.
@@ -120,12 +127,13 @@ class Monitor:
         Raises:
             BadData: another number of features.
         """
-        values, _, data = _read(rows, targets, self._sample)
+        known = leaves(self._sample.inputs)[0].dtype
+        values, _, data = _read(rows, targets, known)
         if values.shape[1] != len(self.names):
             raise BadData(
                 f"monitor: rows of {values.shape[1]} features", f"give {len(self.names)}, as the reference has"
             )
-        found, slopes = self._of_model(data)
+        found, slopes = ([], np.empty((data.rows, 0))) if self._outcomes is None else self._outcomes.of(data)
         whole = [*values.T, *(x for _, x, _ in found)]
         reports, start = [], 0
         while start < len(values):
@@ -150,9 +158,9 @@ class Monitor:
         found = [column.test(counts) for column, counts in zip(self.columns, self._counts, strict=True)]
         tests = []
         for column, (effect, p, where), adjusted, (n, mean, _) in zip(
-            self.columns, found, holm([p for _, p, _ in found]), moments, strict=False
+            self.columns, found, adjust([p for _, p, _ in found]), moments, strict=False
         ):
-            over = min(1.0, adjusted * self.horizon)
+            over = min(1.0, float(adjusted) * self.horizon)
             alarm = over < self.level and effect >= self.gate
             incoming = column.mean + mean if n else math.nan
             tests.append(ColumnTest(column.name, effect, p, over, alarm, where, column.mean, incoming))
@@ -175,60 +183,19 @@ class Monitor:
     def _drift(self) -> Drift | None:
         """The surest: of the minimum where slopes are known, else of a feature."""
         series, features = list(zip(*self._history, strict=True)), len(self.names)
-        named = [(f"mean of {name}", series[i], None) for i, name in enumerate(self.names)]
-        if self._top is not None:
-            values = self._top.values_k
-            minima = [
-                (f"minimum along eigenvector {i + 1}", series[len(self.columns) + i], float(h))
-                for i, h in enumerate(values)
-                if h > 0
-            ]
-        else:
-            minima = []
-        for group in (minima, named):
-            tests = (len(minima) + features) * self.horizon
+        means = [(f"mean of {name}", series[i], None) for i, name in enumerate(self.names)]
+        minima = [
+            (f"minimum along eigenvector {i + 1}", series[len(self.columns) + i], h)
+            for i, h in enumerate(self._curvature)
+            if h > 0
+        ]
+        tests = (len(minima) + features) * self.horizon
+        for group in (minima, means):
             seen = [drift_of(name, x, self.window, self.rows, tests, self.level, h) for name, x, h in group]
             sure = [one for one in seen if one is not None]
             if sure:
                 return min(sure, key=lambda one: one[0])[1]
         return None
-
-    @property
-    def _slopes(self) -> int:
-        return 0 if self._top is None else len(self._top.values_k)
-
-    def _leading(self) -> Leading | None:
-        """Eigenvectors of the kept rows' loss."""
-        if self.model is None or self.task is None or (self._sample.targets is None and self._wants_targets):
-            return None
-        surface = Rows(self.task, self.model, drawn(self._sample, KEPT, device=self._device))
-        return leading(surface.hessian(), surface.n, seed=self.seed)
-
-    @property
-    def _wants_targets(self) -> bool:
-        assert self.task is not None
-        return self.task.prepare().train.target_sample(1) is not None
-
-    @property
-    def _device(self) -> torch.device:
-        assert self.model is not None
-        return next(self.model.parameters()).device
-
-    def _of_model(self, data: Tensors) -> tuple[list[tuple[str, Floats, int | None]], Floats]:
-        """Predictions and losses of rows as columns, and their slopes along the eigenvectors; NaN without targets."""
-        if self.model is None or self.task is None:
-            return [], np.empty((data.rows, 0))
-        rows, found = Rows(self.task, self.model, list(data.to(self._device).batches(READ))), []
-        p = rows.predictions()
-        if p is not None:
-            label = np.where(np.isfinite(p).all(1), p.argmax(1), np.nan)
-            found.append((PREDICTION, label, p.shape[1]))
-        if self._top is None:
-            return found, np.empty((data.rows, 0))
-        if data.targets is None and self._wants_targets:
-            nothing = np.full((data.rows, 1 + self._slopes), math.nan)
-            return [*found, (LOSS, nothing[:, 0], None)], nothing[:, 1:]
-        return [*found, (LOSS, rows.losses(), None)], rows.slopes(self._top.vectors_kn)
 
     def as_dict(self) -> dict[str, Any]:
         """All that is kept, as plain data; the model is not."""
@@ -238,7 +205,7 @@ class Monitor:
             "index": self._index, "seen": self._seen, "filled": self._filled, "sums": self._sums.tolist(),
             "counts": [x.tolist() for x in self._counts], "history": [[list(x) for x in one] for one in self._history],
             "sample": pack_tensors([self._sample.inputs, self._sample.targets]), "form": self._sample.form,
-            "model": self.model is not None,
+            "model": self._outcomes is not None,
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
@@ -276,12 +243,13 @@ class Monitor:
                 "Monitor: the saved one has " + ("a" if state["model"] else "no") + " model", "give as before"
             )
         made = cls.__new__(cls)
-        made.model, made.task = model, task
         for name in ("names", "window", "level", "horizon", "gate", "rows", "seed"):
             setattr(made, name, state[name])
         inputs, targets = unpack_tensors(state["sample"])
         made._sample = Tensors(inputs, targets, shuffle=False, form=state["form"], check=False)
-        made._top = made._leading()
+        made._outcomes = None
+        if model is not None and task is not None:
+            made._watch(model, task)
         made.columns = [Column.from_dict(column) for column in state["columns"]]
         made._index, made._seen, made._filled = state["index"], state["seen"], state["filled"]
         made._sums = np.array(state["sums"], np.float64).reshape(-1, 3)
@@ -304,17 +272,8 @@ def _interval(mean: float, variance: float, n: int, level: float) -> tuple[float
     return mean - half, mean + half
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given."""
-    order, found, last = np.argsort(p), [0.0] * len(p), 0.0
-    for place, i in enumerate(order):
-        last = max(last, min(1.0, (len(p) - place) * p[i]))
-        found[i] = last
-    return found
-
-
-def _read(data: Any, targets: Any, like: Tensors | None) -> tuple[Floats, list[str], Tensors]:
-    """Features with names, and the rows as the model gets them."""
+def _read(data: Any, targets: Any, dtype: torch.dtype | None) -> tuple[Floats, list[str], Tensors]:
+    """Features with names, and the rows as the model gets them: arrays of fractions in the given precision."""
     if isinstance(data, tuple) and len(data) == 2:
         data, targets = data
     if hasattr(data, "flat") and hasattr(data, "feed"):
@@ -322,15 +281,15 @@ def _read(data: Any, targets: Any, like: Tensors | None) -> tuple[Floats, list[s
         return flat.values, list(flat.names), data.feed()
     if isinstance(data, Tensors):
         data, targets = data.inputs, data.targets
-    inputs = data.detach().cpu() if isinstance(data, Tensor) else torch.from_numpy(np.array(data))
-    values = inputs.reshape(len(inputs), -1).double().numpy()
-    if like is not None and isinstance(like.inputs, Tensor):
-        inputs = inputs.to(like.inputs.dtype)
-    answers = None if targets is None else torch.as_tensor(targets)
-    if like is not None and like.targets is not None and answers is not None:
-        answers = answers.to(like.targets.dtype)
-    made = Tensors(inputs, answers, shuffle=False, check=False)
-    return values, [f"x{i}" for i in range(values.shape[1])], made
+    inputs, answers = _tensor(data, dtype), None if targets is None else _tensor(targets, dtype)
+    values = (data.detach().cpu() if isinstance(data, Tensor) else np.asarray(data)).reshape(len(inputs), -1)
+    names = [f"x{i}" for i in range(values.shape[1])]
+    return np.asarray(values, np.float64), names, Tensors(inputs, answers, shuffle=False, check=False)
+
+
+def _tensor(data: Any, dtype: torch.dtype | None) -> Tensor:
+    found = data.detach().cpu() if isinstance(data, Tensor) else torch.from_numpy(np.array(data))
+    return found.to(dtype) if dtype is not None and dtype.is_floating_point and found.is_floating_point() else found
 
 
 def pack_tensors(value: Any) -> Any:

@@ -251,7 +251,9 @@ def surface_moved(
     rate = lr or 1 / max(1e-12, *(float(np.abs(t.values_k).max()) for t in tops))
     ways = [trained(few(x), steps, lr=rate, recipe=recipe, seed=seed) for x in look]
     how = f"{steps} steps of {'gradient descent' if recipe is None else recipe.optimizer} on each, "
-    plane = plane_of(ways, tops[1].vectors_kn, small[0], small[1], how + f"lr {rate if recipe is None else recipe.lr:.3g}")
+    plane = plane_of(
+        ways, tops[1].vectors_kn, small[0], small[1], how + f"lr {rate if recipe is None else recipe.lr:.3g}"
+    )
     reach = max(float(move.norm()), *(float(way[-1].norm()) for way in ways), 1e-9)
     lines = {"gradient difference": apart, "move": move, "top eigenvector": tops[1].vectors_kn[0]}
     slices = tuple(slice_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))

@@ -219,7 +219,9 @@ def _by_distance(wide: list[Floats], length: float, level: float, seed: int, why
     first = (np.arange(n + m) < n).astype(np.float64)[None]
     _, p = _against_permuted(statistics, n, m, seed)
     why = f"{why} {PERMUTATIONS} permutations of the rows."
-    return ScoreTest(float(distances(first)[0]) * length**2, p, "permutation", (n, m), p < level, why[0].upper() + why[1:])
+    return ScoreTest(
+        float(distances(first)[0]) * length**2, p, "permutation", (n, m), p < level, why[0].upper() + why[1:]
+    )
 
 
 def _against_permuted(statistics: Callable[[Floats], Floats], n: int, m: int, seed: int) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from .sections import plain
 from .tracking import Tracking, best_tracking
 
 LEAST = 6  # windows that drift is measured over
+SPANS = (LEAST, 12, 25, 50)  # the latest windows: drift is measured over the most that a straight line fits
+BENT = 0.01  # p of the distances from a line below which it does not fit
 Moments = tuple[int, float, float]  # rows, mean, variance
 
 
@@ -124,7 +126,7 @@ def drift_of(
     level: float,
     curvature: float | None = None,
 ) -> tuple[float, Drift] | None:
-    """The drift of a straight line through the means of windows, with its p; None: it is not more than noise.
+    """The drift of a straight line through the means of the latest windows, with its p; None: it is not more than noise.
 
     Its error is that of the means' own noise, or of their distances from the line where these are larger.
 
@@ -140,22 +142,42 @@ def drift_of(
     """
     from scipy.stats import norm
 
+    lines = [_line(windows[-span:]) for span in sorted({min(span, len(windows)) for span in SPANS})]
+    most = level / (tests * len(SPANS))
+    sure = [line for line in lines if line is not None and 2 * norm.sf(abs(line.slope) / line.error) < most]
+    if not sure:
+        return None
+    straight = [line for line in sure if line.straight]
+    line = straight[-1] if straight else sure[0]  # the longest, but what bends is followed over the latest windows only
+    h = 1.0 if curvature is None else curvature
+    moved = line.slope / window if curvature is None else -line.slope / window / h
+    best = best_tracking(abs(moved) * rows, line.noise / math.sqrt(rows), h)
+    p = float(2 * norm.sf(abs(line.slope) / line.error)) * tests * len(SPANS)
+    return p, Drift(name, moved, line.error / window / h, line.noise, h, rows, best)
+
+
+class _Line(NamedTuple):
+    """A line through the means: its slope, the standard error of it, the standard deviation of a row, and whether it fits."""
+
+    slope: float
+    error: float
+    noise: float
+    straight: bool
+
+
+def _line(windows: Sequence[Moments]) -> _Line | None:
+    from scipy.stats import chi2
+
     known = [(k, *moments) for k, moments in enumerate(windows) if moments[0] > 1]
     if len(known) < LEAST:
         return None
     at, n, mean, variance = np.array(known).T
-    away = at - at.mean()
+    away, own = at - at.mean(), float(np.mean(variance / n))
     slope = float(away @ mean / (away @ away))
     rest = mean - mean.mean() - slope * away
-    noise = math.sqrt(float(np.average(variance, weights=n)))
-    error = math.sqrt(max(float(np.mean(variance / n)), float(rest @ rest) / (len(at) - 2)) / float(away @ away))
-    p = float(2 * norm.sf(abs(slope) / error)) * tests if error > 0 else float(slope == 0)
-    if p >= level or not slope:
-        return None
-    h = 1.0 if curvature is None else curvature
-    moved = slope / window if curvature is None else -slope / window / h
-    error /= window * h
-    return p, Drift(name, moved, error, noise, h, rows, best_tracking(abs(moved) * rows, noise / math.sqrt(rows), h))
+    error = math.sqrt(max(own, float(rest @ rest) / (len(at) - 2)) / float(away @ away))
+    straight = float(rest @ rest) <= own * chi2.isf(BENT, len(at) - 2)
+    return _Line(slope, error, math.sqrt(float(np.average(variance, weights=n))), straight) if error > 0 else None
 
 
 def recommendation(drift: Drift | None, windows: int) -> str:
