@@ -51,6 +51,9 @@ class Monitor:
         rows: a step of continued training; None: the task's batch size, 1 without one.
         seed: of the kept rows.
 
+    Attributes:
+        sketch: a `Column` for each feature and each outcome of the model.
+
     Raises:
         BadData: too few rows, or other columns than before.
         BadOption: an argument outside what is allowed.
@@ -84,9 +87,9 @@ class Monitor:
             raise BadData(f"monitor: {values.shape[1]} features, {len(self.names)} names", "give a name a feature")
         order = np.sort(np.random.default_rng(seed).permutation(data.rows)[:KEPT])
         self._sample = data.take(torch.from_numpy(order))
-        found = self._watch(model, task).of(data)[0] if model is not None and task is not None else []
-        self.columns = [Column.of(name, values[:, i]) for i, name in enumerate(self.names)]
-        self.columns += [Column.of(name, x, classes) for name, x, classes in found]
+        found = self._watch(model, task).columns(data) if model is not None and task is not None else []
+        self.sketch = [Column.of(name, values[:, i]) for i, name in enumerate(self.names)]
+        self.sketch += [Column.of(name, x, classes) for name, x, classes in found]
         self._index = self._seen = 0
         self._history: deque[list[Moments]] = deque(maxlen=HISTORY)
         self._open()
@@ -96,14 +99,21 @@ class Monitor:
         return self._outcomes
 
     def _open(self) -> None:
-        self._counts = [column.empty for column in self.columns]
+        self._counts = [column.empty for column in self.sketch]
         # Rows, sum and sum of squares; of columns from the reference's mean, after them of slopes.
-        self._sums = np.zeros((len(self.columns) + len(self._curvature), 3))
+        self._sums = np.zeros((len(self.sketch) + len(self._curvature), 3))
         self._filled = 0
 
     @property
     def _curvature(self) -> list[float]:
         return [] if self._outcomes is None else self._outcomes.curvature
+
+    def __str__(self) -> str:
+        rows = self.sketch[0].rows + self.sketch[0].missing
+        return (
+            f"{len(self.sketch)} columns against {rows} reference rows, in windows of {self.window}: {self._index} seen. "
+            f"{self.bytes / 1024:.0f} KiB are kept."
+        )
 
     @property
     def sample(self) -> Tensors:
@@ -115,7 +125,7 @@ class Monitor:
         """Memory of all that is kept, which does not grow with the stream; the model is not counted."""
         history = HISTORY * self._sums.nbytes
         vectors = 0 if self._outcomes is None else self._outcomes.bytes
-        return sum(c.bytes for c in self.columns) + self._sums.nbytes + history + self._sample.bytes + vectors
+        return sum(c.bytes for c in self.sketch) + self._sums.nbytes + history + self._sample.bytes + vectors
 
     def update(self, rows: Any, targets: Any = None) -> list[WindowReport]:
         """Take in new rows; a report for each window that they fill.
@@ -133,16 +143,18 @@ class Monitor:
             raise BadData(
                 f"monitor: rows of {values.shape[1]} features", f"give {len(self.names)}, as the reference has"
             )
-        found, slopes = ([], np.empty((data.rows, 0))) if self._outcomes is None else self._outcomes.of(data)
+        watched = self._outcomes
+        found = [] if watched is None else watched.columns(data)
+        slopes = np.empty((data.rows, 0)) if watched is None else watched.slopes(data)
         whole = [*values.T, *(x for _, x, _ in found)]
         reports, start = [], 0
         while start < len(values):
             end = min(len(values), start + self.window - self._filled)
-            for i, (column, x) in enumerate(zip(self.columns, whole, strict=True)):
+            for i, (column, x) in enumerate(zip(self.sketch, whole, strict=True)):
                 self._counts[i] = self._counts[i] + column.count(x[start:end])
                 self._add(i, x[start:end] - column.mean)
             for i, x in enumerate(slopes.T):
-                self._add(len(self.columns) + i, x[start:end])
+                self._add(len(self.sketch) + i, x[start:end])
             self._filled += end - start
             start = end
             if self._filled == self.window:
@@ -155,10 +167,10 @@ class Monitor:
 
     def _report(self) -> WindowReport:
         moments = [_moments(*row) for row in self._sums]
-        found = [column.test(counts) for column, counts in zip(self.columns, self._counts, strict=True)]
+        found = [column.test(counts) for column, counts in zip(self.sketch, self._counts, strict=True)]
         tests = []
         for column, (effect, p, where), adjusted, (n, mean, _) in zip(
-            self.columns, found, adjust([p for _, p, _ in found]), moments, strict=False
+            self.sketch, found, adjust([p for _, p, _ in found]), moments, strict=False
         ):
             over = min(1.0, float(adjusted) * self.horizon)
             alarm = over < self.level and effect >= self.gate
@@ -166,7 +178,7 @@ class Monitor:
             tests.append(ColumnTest(column.name, effect, p, over, alarm, where, column.mean, incoming))
         self._history.append(moments)
         drift, loss, interval, shares = self._drift(), None, None, None
-        for column, counts, (n, mean, variance) in zip(self.columns, self._counts, moments, strict=False):
+        for column, counts, (n, mean, variance) in zip(self.sketch, self._counts, moments, strict=False):
             if column.name == LOSS and n > 1:
                 loss = column.mean + mean
                 interval = _interval(loss, variance, n, self.level)
@@ -185,7 +197,7 @@ class Monitor:
         series, features = list(zip(*self._history, strict=True)), len(self.names)
         means = [(f"mean of {name}", series[i], None) for i, name in enumerate(self.names)]
         minima = [
-            (f"minimum along eigenvector {i + 1}", series[len(self.columns) + i], h)
+            (f"minimum along eigenvector {i + 1}", series[len(self.sketch) + i], h)
             for i, h in enumerate(self._curvature)
             if h > 0
         ]
@@ -201,7 +213,7 @@ class Monitor:
         """All that is kept, as plain data; the model is not."""
         return {
             "version": VERSION, "names": self.names, "window": self.window, "level": self.level, "horizon": self.horizon,
-            "gate": self.gate, "rows": self.rows, "seed": self.seed, "columns": [c.as_dict() for c in self.columns],
+            "gate": self.gate, "rows": self.rows, "seed": self.seed, "columns": [c.as_dict() for c in self.sketch],
             "index": self._index, "seen": self._seen, "filled": self._filled, "sums": self._sums.tolist(),
             "counts": [x.tolist() for x in self._counts], "history": [[list(x) for x in one] for one in self._history],
             "sample": pack_tensors([self._sample.inputs, self._sample.targets]), "form": self._sample.form,
@@ -250,7 +262,7 @@ class Monitor:
         made._outcomes = None
         if model is not None and task is not None:
             made._watch(model, task)
-        made.columns = [Column.from_dict(column) for column in state["columns"]]
+        made.sketch = [Column.from_dict(column) for column in state["columns"]]
         made._index, made._seen, made._filled = state["index"], state["seen"], state["filled"]
         made._sums = np.array(state["sums"], np.float64).reshape(-1, 3)
         made._counts = [np.array(x, np.int64) for x in state["counts"]]

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..batch import Batch
 from ..errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, check, optional
 from .probed import SHARES, Leading, Probed, leading, predicted_rise
 from .rows import Rows, drawn, pseudo_labelled
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 EIGENVECTORS, RANDOM = 2, 3
+CURVED = 512  # rows of a side at most that curvature is measured on
 CONFIDENT = 0.9
 AGREES = 1e-3  # share of the loss by which the mean of the rows' losses may differ from it
 
@@ -179,7 +179,7 @@ def surface_moved(
 ) -> SurfaceMoved:  # fmt: skip
     """Loss, gradient and curvature of a trained model on new data against held-out rows of the reference.
 
-    Where the incoming data have no targets, the model's own predictions of which it is at least 90 % sure stand for them,
+    Where a side has no targets, the model's own predictions of which it is at least 90 % sure stand for them,
     on both sides; then no difference of losses is claimed. The model, its gradients and all random states are left as they
     are.
 
@@ -217,15 +217,16 @@ def surface_moved(
     device = next(model.parameters()).device
     old, new = (drawn(data, rows, seed, device) for data in (reference, incoming))
     notes = ["Measured in evaluation mode, without weight decay."]
-    labelled = _has_targets(new) or not _has_targets(old)
-    before = Rows(task, model, old).losses() if labelled or _has_targets(old) else np.array([math.nan])
+    known = [side[0].targets is not None for side in (old, new)]
+    labelled = all(known) or task.prepare().train.target_sample(1) is None
+    before = Rows(task, model, old).losses() if labelled or known[0] else np.array([math.nan])
     loss_reference, all_rows = float(before.mean()), (sum(b.rows for b in old), sum(b.rows for b in new))
     if not labelled:
         old, new = (pseudo_labelled(task, model, side, CONFIDENT) for side in (old, new))
         notes.append(
-            f"The incoming data have no targets: the model's own predictions of at least {CONFIDENT:.0%} stand for them "
-            f"on both sides ({sum(b.rows for b in old)} and {sum(b.rows for b in new)} rows). A changed answer to the same "
-            "inputs is not seen so, and no difference of losses is claimed."
+            f"The {'reference' if known[1] else 'incoming'} data have no targets: the model's own predictions of at least "
+            f"{CONFIDENT:.0%} stand for them on both sides ({sum(b.rows for b in old)} and {sum(b.rows for b in new)} rows). A "
+            "changed answer to the same inputs is not seen so, and no difference of losses is claimed."
         )
     whole = [Rows(task, model, side) for side in (old, new)]
     losses = [side.losses() for side in whole]
@@ -237,12 +238,14 @@ def surface_moved(
     look = [Rows(task, model, side[::2]) for side in (old, new)]
     judge = [Rows(task, model, side[1::2]) for side in (old, new)]
     means, others = [x.gradient() for x in look], [x.gradient() for x in judge]
-    products = [x.hessian() for x in look]
-    tops = [leading(h, x.n, count=EIGENVECTORS, seed=seed) for h, x in zip(products, look, strict=True)]
+    curved = [few(x, CURVED) for x in look]
+    products = [x.hessian() for x in curved]
+    tops = [leading(h, look[0].n, count=EIGENVECTORS, seed=seed) for h in products]
     apart = means[1] - means[0]
     random = torch.randn(RANDOM, look[0].n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     tested = _independent([apart, *tops[0].vectors_kn, *random])
-    score = score_test(*(x.slopes(tested) for x in judge), kind="projected", level=level / 2, seed=seed)
+    slopes = [x.slopes(tested) for x in judge]
+    score = score_test(*slopes, directions_qk=np.eye(len(tested)), level=level / 2, seed=seed)
     step, move = _step(look, judge, means, products, tops, level)
     sd = math.sqrt(max(float(np.mean([x.var() for x in losses])), 1e-300))
     gain = (step.incoming.before - step.incoming.after) - (step.reference.before - step.reference.after)
@@ -257,7 +260,7 @@ def surface_moved(
     reach = max(float(move.norm()), *(float(way[-1].norm()) for way in ways), 1e-9)
     lines = {"gradient difference": apart, "move": move, "top eigenvector": tops[1].vectors_kn[0]}
     slices = tuple(slice_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))
-    for x in (*look, *judge):
+    for x in (*curved, *judge):
         notes += [note for note in x.notes if note not in notes]
     return SurfaceMoved(
         loss_reference, float(losses[1].mean()) if labelled else math.nan, interval, all_rows,
@@ -265,14 +268,10 @@ def surface_moved(
             float(means[0] @ others[0]), float(means[1] @ others[1]), float(apart @ (others[1] - others[0])),
             float(torch.cosine_similarity(means[0] + others[0], means[1] + others[1], dim=0)),
         ),
-        score, _curvature(tops[0], products[1], look[0].rows), _curvature(tops[1], products[0], look[1].rows),
+        score, _curvature(tops[0], products[1], curved[0].rows), _curvature(tops[1], products[0], curved[1].rows),
         (step.incoming.predicted, step.reference.predicted), step, slices, plane, effect,
         (score.alarm or p < level / 2) and effect >= gate, tuple(notes),
     )  # fmt: skip
-
-
-def _has_targets(batches: list[Batch]) -> bool:
-    return batches[0].targets is not None
 
 
 def _welch(a: Floats, b: Floats, level: float) -> tuple[float, tuple[float, float], float]:

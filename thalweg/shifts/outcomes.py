@@ -41,8 +41,8 @@ class Outcomes:
         >>> import thalweg
         >>> task = thalweg.Task.load("digits")
         >>> outcomes = Outcomes(task, task.build(0), task.prepare().select)
-        >>> columns, slopes = outcomes.of(task.prepare().judge)
-        >>> [name for name, _, _ in columns], slopes.shape
+        >>> judge = task.prepare().judge
+        >>> [name for name, _, _ in outcomes.columns(judge)], outcomes.slopes(judge).shape
         (['prediction', 'loss'], (250, 2))
     """
 
@@ -50,9 +50,8 @@ class Outcomes:
         self.task, self.model = task, model
         self.device = next(model.parameters()).device
         self._wants_targets = task.prepare().train.target_sample(1) is not None
-        self._knows_loss = sample.targets is not None or not self._wants_targets
         self.curvature, self._directions = list[float](), None
-        if self._knows_loss:
+        if self._has_loss(sample):
             surface = Rows(task, model, drawn(sample, sample.rows, device=self.device))
             found = leading(surface.hessian(), surface.n, seed=seed)
             self.curvature, self._directions = found.values_k.tolist(), found.vectors_kn
@@ -62,16 +61,25 @@ class Outcomes:
         """Memory of the eigenvectors."""
         return 0 if self._directions is None else self._directions.nbytes
 
-    def of(self, data: Tensors) -> tuple[list[tuple[str, Floats, int | None]], Floats]:
-        """Columns of (M,) with their names and numbers of classes, and the slopes (M, q); NaN where targets are missing."""
-        rows = Rows(self.task, self.model, list(data.to(self.device).batches(READ)))
-        found: list[tuple[str, Floats, int | None]] = []
+    def columns(self, data: Tensors) -> list[tuple[str, Floats, int | None]]:
+        """Prediction and loss of each row, (M,), with their names and numbers of classes; NaN where targets are missing."""
+        rows, found = self._rows(data), list[tuple[str, Floats, int | None]]()
         p = rows.predictions()
         if p is not None:
             found.append((PREDICTION, np.where(np.isfinite(p).all(1), p.argmax(1), math.nan), p.shape[1]))
-        if self._directions is None:
-            return found, np.empty((data.rows, 0))
-        if data.targets is None and self._wants_targets:
-            unknown = np.full((data.rows, 1 + len(self.curvature)), math.nan)
-            return [*found, (LOSS, unknown[:, 0], None)], unknown[:, 1:]
-        return [*found, (LOSS, rows.losses(), None)], rows.slopes(self._directions)
+        if self._directions is not None:
+            losses = rows.losses() if self._has_loss(data) else np.full(data.rows, math.nan)
+            found.append((LOSS, losses, None))
+        return found
+
+    def slopes(self, data: Tensors) -> Floats:
+        """Of the losses along the eigenvectors, (M, q); NaN where targets are missing."""
+        if self._directions is None or not self._has_loss(data):
+            return np.full((data.rows, len(self.curvature)), math.nan)
+        return self._rows(data).slopes(self._directions)
+
+    def _has_loss(self, data: Tensors) -> bool:
+        return data.targets is not None or not self._wants_targets
+
+    def _rows(self, data: Tensors) -> Rows:
+        return Rows(self.task, self.model, list(data.to(self.device).batches(READ)))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 Floats = npt.NDArray[np.float64]
-SECTION_ROWS = 512
-ALONG, ACROSS = 21, 15
+SECTION_ROWS = 256
+ALONG, ACROSS = 17, 13
 MARGIN = 0.35  # of a plane's extent, beyond the outermost of its points
 
 
@@ -127,7 +127,7 @@ def few(rows: Rows, most: int = SECTION_ROWS) -> Rows:
 
 
 def slice_along(name: str, direction_n: Tensor, reach: float, reference: Rows, incoming: Rows) -> Slice:
-    """Both losses at 21 places from −``reach`` to ``reach`` along a direction.
+    """Both losses at 17 places from −``reach`` to ``reach`` along a direction.
 
     Args:
         name: of the direction.

@@ -105,7 +105,7 @@ def best_tracking(drift: float, noise: float, curvature: float = 1.0) -> Trackin
     Example:
         >>> found = best_tracking(drift=0.01, noise=0.3)
         >>> round(found.rate, 3), round(found.absolute, 3)
-        (0.148, 0.089)
+        (0.148, 0.083)
 
     Source: the module's derivation.
     """
