@@ -190,6 +190,7 @@ def test_windows_fill_whatever_the_pieces_and_memory_stays():
     assert whole.bytes == size < 100_000
     assert "c: more above" in str(found[4]) and "Window 4, rows 800 to 999: moved." in str(found[4])
     json.dumps(found[4].as_dict(), allow_nan=False)
+    assert "no steady drift is seen" in found[3].recommendation and "not measured" in found[2].recommendation
     small = Monitor(reference, window=200, gate=0.9).update(rows)
     assert not any(r.alarm for r in small) and small[4].tests[2].adjusted < 0.05
 

@@ -269,7 +269,7 @@ class Ready(Feed):
 def test_data_come_as_feeds_tuples_and_samples():
     task, model = linear_task()
     data = regression(W, 200, 1)
-    assert [b.rows for b in drawn(Tensors(*data), 100)] == [13] * 7 + [9]
+    assert [b.rows for b in drawn(Tensors(*data), 100)] == [12] * 8 + [4]
     ready = drawn(Ready(*data), 100)
     assert sum(b.rows for b in ready) == 120 and len(ready) >= 8
 

@@ -184,9 +184,10 @@ class Monitor:
                 interval = _interval(loss, variance, n, self.level)
             if column.name == PREDICTION and counts[0]:
                 shares = tuple((counts[2:] / counts[0]).tolist())
+        moved = any(test.alarm for test in tests)
         report = WindowReport(
-            self._index, (self._seen, self._seen + self.window), tuple(tests), shares, loss, interval,
-            any(test.alarm for test in tests), drift, recommendation(drift, len(self._history)),
+            self._index, (self._seen, self._seen + self.window), tuple(tests), shares, loss, interval, moved, drift,
+            recommendation(drift, len(self._history), moved),
         )  # fmt: skip
         self._index, self._seen = self._index + 1, self._seen + self.window
         self._open()

@@ -145,7 +145,7 @@ def drawn(data: Any, rows: int, seed: int = 0, device: torch.device | None = Non
     feed = feed if device is None else feed.to(device)
     if isinstance(feed, Tensors):
         order = np.random.default_rng(seed).permutation(feed.rows)[:rows]
-        size = min(LARGEST, max(1, math.ceil(len(order) / LEAST_BATCHES)))
+        size = min(LARGEST, max(1, len(order) // LEAST_BATCHES))
         found = list(feed.take(torch.from_numpy(order)).batches(size))
     else:
         found, seen = [], 0
@@ -157,10 +157,15 @@ def drawn(data: Any, rows: int, seed: int = 0, device: torch.device | None = Non
     total = sum(batch.rows for batch in found)
     if total < 2 * LEAST_BATCHES:
         raise BadData(f"shift: {total} rows", f"give {2 * LEAST_BATCHES} or more")
-    if len(found) < LEAST_BATCHES:
-        size = math.ceil(total / LEAST_BATCHES)
-        found = [make_batch(_slice(b, k, min(k + size, b.rows))) for b in found for k in range(0, b.rows, size)]
-    return found
+    return _divided(found)
+
+
+def _divided(batches: list[Batch]) -> list[Batch]:
+    """The rows in eight batches or more."""
+    if len(batches) >= LEAST_BATCHES:
+        return batches
+    size = sum(batch.rows for batch in batches) // LEAST_BATCHES
+    return [make_batch(_slice(b, k, min(k + size, b.rows))) for b in batches for k in range(0, b.rows, size)]
 
 
 def pseudo_labelled(task: Task, model: nn.Module, batches: Sequence[Batch], confidence: float) -> list[Batch]:
@@ -174,6 +179,13 @@ def pseudo_labelled(task: Task, model: nn.Module, batches: Sequence[Batch], conf
 
     Raises:
         BadData: the model predicts no classes, or is sure of fewer than 16 rows.
+
+    Example:
+        >>> import thalweg
+        >>> task = thalweg.Task.load("digits")
+        >>> [batch] = pseudo_labelled(task, task.build(0), list(task.prepare().select.batches(250)), 0.12)[:1]
+        >>> batch.rows == len(batch.targets) > 16
+        True
     """
     found = []
     sample = task.prepare().train.target_sample(1000)
@@ -193,6 +205,6 @@ def pseudo_labelled(task: Task, model: nn.Module, batches: Sequence[Batch], conf
 
         inputs, targets = map_leaves(take, (batch.inputs, labels))
         found.append(Batch(inputs, targets, len(sure), pack(inputs, targets, "pair")))
-    if sum(batch.rows for batch in found) < 2 * LEAST_BATCHES or len(found) < 2:
+    if sum(batch.rows for batch in found) < 2 * LEAST_BATCHES:
         raise BadData(f"shift: the model is sure of fewer than {2 * LEAST_BATCHES} rows", "give targets")
-    return found
+    return _divided(found)

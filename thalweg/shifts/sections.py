@@ -135,6 +135,16 @@ def slice_along(name: str, direction_n: Tensor, reach: float, reference: Rows, i
         reach: the farthest place, in lengths of the parameters.
         reference: one surface.
         incoming: the other.
+
+    Example:
+        >>> import thalweg
+        >>> from thalweg.shifts.rows import drawn
+        >>> task = thalweg.Task.load("digits")
+        >>> data, model = task.prepare(), task.build(0)
+        >>> sides = [Rows(task, model, drawn(x, 64)) for x in (data.select, data.judge)]
+        >>> line = slice_along("gradient", sides[0].gradient(), 0.1, *sides)
+        >>> (line.reference_s.argmin(), line.reference_s.argmax()) == (0, 16)
+        True
     """
     at, unit = np.linspace(-reach, reach, ALONG), direction_n / direction_n.norm()
     losses = [np.array(rows.along(unit, at.tolist())) for rows in (reference, incoming)]
@@ -150,6 +160,14 @@ def trained(rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, 
         lr: of gradient descent.
         recipe: its optimizer, schedule and rate instead.
         seed: of what the model draws.
+
+    Example:
+        >>> import thalweg
+        >>> from thalweg.shifts.rows import drawn
+        >>> task = thalweg.Task.load("digits")
+        >>> rows = Rows(task, task.build(0), drawn(task.prepare().select, 64))
+        >>> trained(rows, 3, lr=0.1).shape
+        torch.Size([4, 2410])
     """
     model = copy.deepcopy(rows.model)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -180,6 +198,17 @@ def plane_of(ways: Sequence[Tensor], spare_n: Tensor, reference: Rows, incoming:
         reference: one surface.
         incoming: the other.
         training: how the ends were reached.
+
+    Example:
+        >>> import thalweg
+        >>> from thalweg.shifts.rows import drawn
+        >>> task = thalweg.Task.load("digits")
+        >>> data, model = task.prepare(), task.build(0)
+        >>> sides = [Rows(task, model, drawn(x, 64)) for x in (data.select, data.judge)]
+        >>> ways = [trained(side, 3, lr=0.1) for side in sides]
+        >>> plane = plane_of(ways, torch.empty(0, 2410), *sides, training="3 steps")
+        >>> plane.incoming_pq.shape, [point.name for point in plane.points]
+        ((13, 13), ['start', 'trained on reference', 'trained on incoming'])
     """
     old, new = ways[0][-1], ways[1][-1]
     axes: list[Tensor] = []

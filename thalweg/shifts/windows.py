@@ -139,6 +139,11 @@ def drift_of(
         level: that it must then be below.
         curvature: the means are those of slopes, which fall by this while the minimum moves by one; None: they are the
             place of the minimum themselves.
+
+    Example:
+        >>> _, found = drift_of("mean of x", [(500, 0.1 * k, 1.0) for k in range(20)], 500, 10, 1, 0.05)
+        >>> round(found.per_row, 6), round(found.best.memory)
+        (0.0002, 19)
     """
     from scipy.stats import norm
 
@@ -180,14 +185,24 @@ def _line(windows: Sequence[Moments]) -> _Line | None:
     return _Line(slope, error, math.sqrt(float(np.average(variance, weights=n))), straight) if error > 0 else None
 
 
-def recommendation(drift: Drift | None, windows: int) -> str:
+def recommendation(drift: Drift | None, windows: int, moved: bool) -> str:
     """How to go on training, in words.
 
     Args:
         drift: the surest one that is more than noise.
         windows: that it was looked for in.
+        moved: whether the latest window raised an alarm.
+
+    Example:
+        >>> recommendation(None, 2, moved=False)
+        'Drift is not measured before 6 windows.'
     """
     if drift is None:
+        if moved:
+            return (
+                "The rows moved, but no steady drift is seen: hold them against the reference with thalweg.shift. A rate that "
+                "falls to zero would not follow them."
+            )
         if windows < LEAST:
             return f"Drift is not measured before {LEAST} windows."
         return f"No drift beyond the noise over {windows} windows: nothing speaks against a rate that falls to zero."
