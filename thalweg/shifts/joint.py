@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import COUNT, NOT_NEGATIVE, check
 from .logistic import auc, fit
-from .rows import LEVEL, Floats, pair, some_rows
+from .pairs import LEVEL, Floats, pair, some_rows
 from .standard import Standard, leading, products
 
 ROWS = 20_000  # of a side, that the classifier sees; more would only tell smaller shifts from none

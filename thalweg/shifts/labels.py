@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import COUNT, NOT_NEGATIVE, BadData, check
 from .categories import homogeneity
-from .rows import LEVEL, Floats
+from .pairs import LEVEL, Floats
 
 RESAMPLES = 300
 SURE = 2.0  # the least singular value must exceed what sampling alone makes of zero, as often

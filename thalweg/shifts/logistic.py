@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .rows import Floats
+from .pairs import Floats
 
 STEPS = 300
 TOLERANCE = 1e-7  # of the gradient of the mean loss

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..errors import COUNT, POSITIVE, Allowed, check
-from .rows import LEVEL
+from .pairs import LEVEL
 
 POWER = Allowed("a chance in (0, 1)", lambda v: isinstance(v, float) and 0 < v < 1)
 PATHS, STEPS = 4000, 256  # of the simulated limit process

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import POSITIVE, Allowed, BadData, BadOption, check, one_of, optional
 from .logistic import Logistic, auc, fit
-from .rows import Floats, pair, some_rows
+from .pairs import Floats, pair, some_rows
 from .standard import Standard, products
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)

@@ -1,54 +1,210 @@
-"""Two samples of rows as matrices that can be compared: numbers, the same columns, the same precision."""
+"""The rows of one side of a comparison under a model: the loss of each, and its slope along directions.
+
+Legend: N rows, n trained parameters, q directions.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 
-from ..errors import Allowed, BadData
+from .. import trial
+from ..batch import Batch, leaves, make_batch, map_leaves, pack
+from ..curvature import Surface
+from ..curvature.products import buffers_kept
+from ..data import Feed, Tensors
+from ..errors import BadData, BadOption
+from ..modes import evaluating
+from ..seeds import Stream
+
+if TYPE_CHECKING:
+    from ..task import Task
 
 Floats = npt.NDArray[np.float64]
-LEVEL = Allowed("a share of false alarms in (0, 0.5]", lambda v: isinstance(v, float) and 0 < v <= 0.5)
+LARGEST = 256  # rows a batch
+LEAST_BATCHES = 8  # of the rows, so that both halves have some
+NEAR = 1e-3  # of the parameters' length: so far apart are losses whose difference stands for a slope
 
 
-def pair(reference: Any, incoming: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Both as (rows, d) matrices of floats, in the lower of their two precisions (at least float32).
+class Rows(Surface):
+    """A model's loss over batches in evaluation mode, and that of each row.
 
-    A copy in float32 of data in float64 differs from it in every value: compared as they are, they would share none.
+    Args:
+        task: gives the loss.
+        model: where on the surface.
+        batches: the rows.
+
+    Example:
+        >>> import thalweg
+        >>> task = thalweg.Task.load("digits")
+        >>> rows = Rows(task, task.build(0), drawn(task.prepare().select, rows=100))
+        >>> rows.losses().shape, bool(abs(rows.losses().mean() - rows.loss()) < 1e-6)
+        ((100,), True)
+    """
+
+    def __init__(self, task: Task, model: nn.Module, batches: Sequence[Batch]) -> None:
+        super().__init__(task, model, batches)
+
+    def losses(self) -> Floats:
+        """The loss of each row, (N,)."""
+        with torch.no_grad(), evaluating(self.model), buffers_kept(self.model), Stream(self.task.seed, "evaluation"):
+            return np.concatenate([_each(self.task, self.model, _copied(batch.raw)) for batch in self.batches])
+
+    def slopes(self, directions_qn: Tensor) -> Floats:
+        """Of each row's loss along directions of length one, by differences of losses a little to both sides, (N, q)."""
+        step, found = NEAR * max(float(self.point().norm()), 1.0), []
+        for direction in directions_qn:
+            with self.moved(step * direction):
+                ahead = self.losses()
+            with self.moved(-step * direction):
+                behind = self.losses()
+            found.append((ahead - behind) / (2 * step))
+        return np.stack(found, 1)
+
+    def predictions(self) -> Floats | None:
+        """Probabilities of the classes, (N, C); None where the outputs are no logits of one class a row."""
+        kind, found = self.task.prepare().kind, []
+        if kind not in ("classification", "binary"):
+            return None
+        with torch.no_grad(), evaluating(self.model), buffers_kept(self.model), Stream(self.task.seed, "evaluation"):
+            for batch in self.batches:
+                output = trial.output_tensor(trial.call(self.model, _copied(batch.raw).inputs))
+                one_each = (
+                    (len(output), 1 if kind == "binary" else output.shape[-1]) if isinstance(output, Tensor) else ()
+                )
+                if math.prod(one_each) != getattr(output, "numel", int)():
+                    return None
+                logits = trial.as_logits(self.task.loss, output.double()).reshape(len(output), -1)
+                p = logits.sigmoid() if kind == "binary" else logits.softmax(1)
+                found.append((torch.cat([1 - p, p], 1) if kind == "binary" else p).cpu().numpy())
+        return np.concatenate(found)
+
+
+def _copied(raw: Any) -> Batch:
+    return make_batch(map_leaves(torch.clone, raw))
+
+
+def _each(task: Task, model: nn.Module, batch: Batch) -> Floats:
+    fit = task.prepare().fit
+    if fit.loss is not None and isinstance(batch.targets, Tensor):
+        with task._autocast():
+            whole = trial.call(model, batch.inputs)
+            output = whole if task.loss is not None else trial.output_tensor(whole)
+            if isinstance(output, Tensor) and output.ndim and len(output) == len(batch.targets) == batch.rows:
+                return _split(fit.loss, output, batch.targets).double().cpu().numpy()
+    one_by_one = [task.loss_of(model, make_batch(_slice(batch, k, k + 1))) for k in range(batch.rows)]
+    return torch.stack([x.detach() for x in one_by_one]).double().cpu().numpy()
+
+
+def _slice(batch: Batch, start: int, end: int) -> Any:
+    return map_leaves(lambda t: t[start:end] if t.ndim and len(t) == batch.rows else t, batch.raw)
+
+
+def _split(loss: Any, output: Tensor, targets: Tensor) -> Tensor:
+    """A loss that is a mean over the rows of (output, targets), row by row."""
+
+    def single(o: Tensor, t: Tensor) -> Tensor:
+        return loss(o[None], t[None]).reshape(())  # type: ignore[no-any-return]
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found: Tensor = torch.func.vmap(single)(output, targets)
+        return found
+    except Exception:  # a loss that looks at its numbers cannot be batched
+        return torch.stack([single(o, t) for o, t in zip(output, targets, strict=True)])
+
+
+def drawn(data: Any, rows: int, seed: int = 0, device: torch.device | None = None) -> list[Batch]:
+    """Some rows of data, in eight batches or more.
+
+    Args:
+        data: a feed, something with ``feed()``, or a tuple of tensors (inputs, targets).
+        rows: at most; drawn where the data are in memory, else the first ones.
+        seed: of the drawing.
+        device: where the batches lie; None: where the data do.
 
     Raises:
-        BadData: not numbers, not a matrix, no rows, or other numbers of columns.
+        BadData: fewer than 16 rows.
+        BadOption: no data.
+
+    Example:
+        >>> [batch.rows for batch in drawn((torch.zeros(20, 3), torch.zeros(20)), rows=16)]
+        [2, 2, 2, 2, 2, 2, 2, 2]
     """
-    both = [_matrix(name, rows) for name, rows in (("reference", reference), ("incoming", incoming))]
-    if both[0].shape[1] != both[1].shape[1]:
-        raise BadData(
-            f"shift: reference rows have {both[0].shape[1]} features, incoming rows {both[1].shape[1]}",
-            "give both the same columns, in the same order",
-        )
-    narrow = np.float32 if any(b.dtype.kind == "f" and b.dtype.itemsize <= 4 for b in both) else np.float64
-    lowest = np.float16 if any(b.dtype == np.float16 for b in both) else narrow
-    return both[0].astype(lowest, copy=False).astype(narrow, copy=False), both[1].astype(lowest, copy=False).astype(
-        narrow, copy=False
-    )
+    feed = data.feed() if hasattr(data, "feed") else Tensors(*data) if isinstance(data, tuple) else data
+    if not isinstance(feed, Feed):
+        raise BadOption(f"shift: data of type {type(data).__name__}", "give a feed, or a tuple (inputs, targets)")
+    feed = feed if device is None else feed.to(device)
+    if isinstance(feed, Tensors):
+        order = np.random.default_rng(seed).permutation(feed.rows)[:rows]
+        size = min(LARGEST, max(1, len(order) // LEAST_BATCHES))
+        found = list(feed.take(torch.from_numpy(order)).batches(size))
+    else:
+        found, seen = [], 0
+        for batch in feed.batches(feed.batch_size or LARGEST):
+            found.append(batch)
+            seen += batch.rows
+            if seen >= rows:
+                break
+    total = sum(batch.rows for batch in found)
+    if total < 2 * LEAST_BATCHES:
+        raise BadData(f"shift: {total} rows", f"give {2 * LEAST_BATCHES} or more")
+    return _divided(found)
 
 
-def _matrix(name: str, rows: Any) -> npt.NDArray[Any]:
-    found = np.asarray(rows)
-    if found.ndim == 1:
-        found = found[:, None]
-    if found.dtype.kind not in "biuf":
-        raise BadData(f"shift: {name} holds {found.dtype}, not real numbers", "code categories as whole numbers")
-    if found.ndim != 2 or not found.shape[0] or not found.shape[1]:
-        raise BadData(
-            f"shift: {name} must be rows × features with at least one of each, got shape {found.shape}",
-            "flatten each example to one row",
-        )
-    return found
+def _divided(batches: list[Batch]) -> list[Batch]:
+    """The rows in eight batches or more."""
+    if len(batches) >= LEAST_BATCHES:
+        return batches
+    size = sum(batch.rows for batch in batches) // LEAST_BATCHES
+    return [make_batch(_slice(b, k, min(k + size, b.rows))) for b in batches for k in range(0, b.rows, size)]
 
 
-def some_rows(rows: npt.NDArray[Any], most: int, numbers: int, generator: np.random.Generator) -> npt.NDArray[Any]:
-    """All rows, or at most ``most`` rows and ``numbers`` numbers of them, drawn without replacement."""
-    most = max(2, min(most, numbers // rows.shape[1]))
-    return rows if len(rows) <= most else rows[np.sort(generator.choice(len(rows), most, replace=False))]
+def pseudo_labelled(task: Task, model: nn.Module, batches: Sequence[Batch], confidence: float) -> list[Batch]:
+    """The rows that a model is sure of, with its own predictions as targets.
+
+    Args:
+        task: a classification.
+        model: whose predictions are taken.
+        batches: targets in them are not looked at.
+        confidence: least probability of the predicted class.
+
+    Raises:
+        BadData: the model predicts no classes, or is sure of fewer than 16 rows.
+
+    Example:
+        >>> import thalweg
+        >>> task = thalweg.Task.load("digits")
+        >>> [batch] = pseudo_labelled(task, task.build(0), list(task.prepare().select.batches(250)), 0.12)[:1]
+        >>> batch.rows == len(batch.targets) > 16
+        True
+    """
+    found = []
+    sample = task.prepare().train.target_sample(1000)
+    for batch in batches:
+        p = Rows(task, model, [batch]).predictions()
+        if p is None:
+            raise BadData("shift: the incoming data have no targets and the model predicts no classes", "give targets")
+        sure = torch.from_numpy(np.flatnonzero(p.max(1) >= confidence))
+        if not len(sure):
+            continue
+        labels = torch.from_numpy(p.argmax(1)).to(leaves(batch.inputs)[0].device)
+        if isinstance(sample, Tensor):
+            labels = labels.to(sample.dtype).reshape(len(labels), *([1] * (sample.ndim - 1)))
+
+        def take(t: Tensor, sure: Tensor = sure) -> Tensor:
+            return t.index_select(0, sure.to(t.device))
+
+        inputs, targets = map_leaves(take, (batch.inputs, labels))
+        found.append(Batch(inputs, targets, len(sure), pack(inputs, targets, "pair")))
+    if sum(batch.rows for batch in found) < 2 * LEAST_BATCHES:
+        raise BadData(f"shift: the model is sure of fewer than {2 * LEAST_BATCHES} rows", "give targets")
+    return _divided(found)

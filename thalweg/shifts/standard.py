@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .rows import Floats
+from .pairs import Floats
 
 REACH = 10.0  # standard deviations, at which values are cut: one outlier is not all that there is to see
 

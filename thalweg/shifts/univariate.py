@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..errors import NOT_NEGATIVE, BadOption, check, one_of
 from .categories import homogeneity
 from .kolmogorov import distance
-from .rows import LEVEL, Floats, pair
+from .pairs import LEVEL, Floats, pair
 
 CATEGORIES = 20  # distinct values, up to which a feature is one of categories
 REPEATED = 5  # times that each of them occurs on average at least
