@@ -140,7 +140,8 @@ def try_remedies(
         incoming: new rows; without labels nothing is measured on them.
         kind: what kind of shift it is, with ``code`` and ``features``; None: unknown.
         priors: the classes' shares in the new data, (C,), or what has them as ``incoming``; for rows without labels.
-        ratio: of the densities, as `thalweg.shifts.ratio.density_ratio` gives it; None: estimated where it is needed.
+        ratio: of the densities of features as `Sample.flat` gives them, a `thalweg.shifts.ratio.DensityRatio`; None:
+            estimated where it is needed.
         recipe: how the model was trained; None: AdamW at 1e-3.
         optimizer_state: ``state_dict()`` of the optimizer that trained it, to go on with.
         steps: of a fine-tuning; None: 100.
@@ -247,14 +248,16 @@ class _Scale:
         new_SG, old_SG = (self._losses(found, sample) for sample in (new, self.old))
         if name == NOTHING:
             self.before = tuple(None if x is None else x[0] for x in (new_SG, old_SG))  # type: ignore[assignment]
-        changes = [
+        now, old = (
             Change() if losses is None or before is None else change(losses, before)
             for losses, before in zip((new_SG, old_SG), self.before, strict=True)
-        ]
+        )
+        why = "not measured: the new rows have no labels" if new is None else None
         detail = found.detail + (f"; {left_out} new rows of classes that it does not know left out" if left_out else "")
         return Tried(
-            name, _mean(new_SG), self._metric(found, new), _mean(old_SG), seconds, detail, found.changes, found.code,
-            found.rows, None if new is not None else "not measured: the new rows have no labels", *changes, self.level,
+            name, loss=_mean(new_SG), metric=self._metric(found, new), old_loss=_mean(old_SG), seconds=seconds,
+            detail=detail, recipe_diff=found.changes, code=found.code, rows=found.rows, why=why, change=now, old=old,
+            level=self.level,
         )  # fmt: skip
 
     def _losses(self, found: Remedied, sample: Sample | None) -> Floats | None:

@@ -198,8 +198,10 @@ def weighted(bench: Bench) -> Remedied:
     every = -(-bench.old.rows // DRAWN_FROM)
     old = bench.old.take(range(0, bench.old.rows, every))
     features = old.flat().values
-    ratio = bench.ratio or density_ratio(features, bench.fit.flat().values, seed=bench.seed)
-    weights = np.asarray(ratio.of(features), dtype=np.float64)
+    if bench.ratio is None:
+        weights = density_ratio(features, bench.fit.flat().values, seed=bench.seed).weights_N
+    else:
+        weights = np.asarray(bench.ratio.of(features), dtype=np.float64)
     share = float(weights.sum() ** 2 / (weights @ weights) / len(weights))
     rows, models = bench.rows_of(bench.steps, old), []
     for k in range(SEEDS):

@@ -64,8 +64,8 @@ def find_undo(reference: Sample, incoming: Sample, features: Iterable[str]) -> l
     """How named columns can be made to look like the reference's again.
 
     Of each, in this order: a value that stands for missing ones; another unit, by a usual factor; the values of another
-    named column; any scale and shift, of its own values or of another named column's. The first that brings the column within the critical distance (level .01) counts,
-    else the nearest, if it is at least twice as near as the column is now.
+    named column; any scale and shift, of its own values or of another named column's. The first that brings the column
+    within the critical distance (level .01) counts, else the nearest, if it is at least twice as near as the column is now.
 
     Args:
         reference: rows as the model knows them.
@@ -85,7 +85,7 @@ def find_undo(reference: Sample, incoming: Sample, features: Iterable[str]) -> l
         return []
     reference, incoming = (s.take(range(0, s.rows, -(-s.rows // ROWS))) for s in (reference, incoming))
     (old, names), (new, _) = reference.flat(), incoming.flat()
-    if old.shape[1] != reference.inputs[0].numel() or new.shape[1] != old.shape[1]:  # type: ignore[index,union-attr]
+    if old.shape[1] != reference.inputs[0].numel() or new.shape[1] != old.shape[1]:  # type: ignore[index]
         return []  # the features are not the inputs themselves
     wanted = set(features)
     columns = [j for j, name in enumerate(names) if name in wanted]
