@@ -20,10 +20,11 @@ import thalweg as tw
 from thalweg.data import Tensors
 from thalweg.order import order
 from thalweg.readers import Encoder, Table, read_images
-from thalweg.tasks import housing as houses
 from thalweg.tasks import images
 from thalweg.tasks.digits import mlp
 from thalweg.tasks.folder import find
+from thalweg.tasks.housing import ORIGIN
+from thalweg.tasks.housing import mlp as house_mlp
 
 Pair = tuple[Tensor, Tensor]
 PLAIN, HARMLESS = {None}, {None, "harmless", "not-enough-data"}  # kinds that ask for nothing
@@ -161,11 +162,11 @@ def coats() -> Ground:
 @functools.cache
 def housing() -> Ground:
     """House values; reference and pool are encoded when they are drawn, since shifts are made in the table."""
-    table = Table.read(find("california-housing/housing.csv", houses.ORIGIN), "median_house_value")
+    table = Table.read(find("california-housing/housing.csv", ORIGIN), "median_house_value")
     rest, pool = table.split(6000, seed=0)
     train, reference = rest.split(3000, seed=0)
     encoder = Encoder(train, standardize_target=True)
-    model = functools.partial(houses.mlp, len(encoder.names))
+    model = functools.partial(house_mlp, len(encoder.names))
     given = [encoder.apply(part, what) for part, what in ((train, "train"), (reference, "reference"))]
     task = tw.Task(
         model=model,

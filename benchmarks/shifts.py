@@ -28,9 +28,9 @@ from scenarios import SCENARIOS, Ground, Scenario
 from torch import cat
 
 from thalweg.console import columns
-from thalweg.data import Tensors
 from thalweg.errors import BadData
-from thalweg.shifts import Sample, shift, try_remedies
+from thalweg.shifts import shift, try_remedies
+from thalweg.shifts.reading import read
 from thalweg.store import plain
 
 LEVEL = 0.05
@@ -39,10 +39,6 @@ NORM, TUNED = "recalibrate batch norm", "fine-tune everything"
 RECOVERED = 0.5  # of the loss that the shift cost
 SPLITS = {30: 120, 300: 120, 3000: 80, 10_000: 60, 100_000: 20}  # rows of each side: how many splits
 Record = dict[str, Any]
-
-
-def sample(source: Any) -> Sample:
-    return Sample.of(source) if isinstance(source, Tensors) else Sample(*source)
 
 
 def kept(folder: Path | None, name: str, make: Callable[[], Record]) -> Record:
@@ -74,8 +70,8 @@ def record_of(scenario: Scenario) -> Record:
         return record
     again = scenario.case(1, 1)
     tried = try_remedies(
-        again.task, again.run.model, sample(again.reference), sample(again.incoming), kind=found.named,
-        recipe=again.run.recipe, seed=1,
+        again.task, again.run.model, *(read(rows, again.task, "rows") for rows in (again.reference, again.incoming)),
+        kind=found.named, recipe=again.run.recipe, seed=1,
     )  # fmt: skip
     measured = {t.name: t for t in tried if t.measured}
     best, mine = min(measured.values(), key=lambda t: t.change.mean), measured.get(chosen)

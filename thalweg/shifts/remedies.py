@@ -179,7 +179,7 @@ def try_remedies(
     fit, held = incoming.split(derive(seed, "shift")) if labeled else (incoming, None)
     old, old_held = _old_rows(task, reference, seed)
     bench = Bench(
-        task=task, model=model, make=adapting.copies(model), old=old, fit=fit, labeled=labeled,
+        task=task, model=model, make=adapting.copies(model), reference=reference, old=old, fit=fit, labeled=labeled,
         recipe=recipe or Recipe("adamw", lr=1e-3), steps=steps or STEPS, seed=seed, kind=getattr(kind, "code", None),
         features=[str(getattr(f, "name", f)) for f in getattr(kind, "features", ())], priors=priors, ratio=ratio,
         state=optimizer_state,

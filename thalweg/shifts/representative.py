@@ -190,8 +190,8 @@ def _labels(a: Tensor, b: Tensor, name: str, level: float, classes: int | None) 
         effect = normal_shift(distance, len(a) + len(b))
         said = f"shares of the classes differ by {distance:.2g} in total (χ² {statistic:.3g}, p {p:.2g})"
     else:
-        sides = [x.detach().cpu().double().reshape(len(x), -1).mean(1, keepdim=True).numpy() for x in (a, b)]
-        [test] = feature_tests(*sides, ["target"], gate=GATE)
+        old, new = (x.detach().cpu().double().reshape(len(x), -1).mean(1, keepdim=True).numpy() for x in (a, b))
+        [test] = feature_tests(old, new, ["target"], gate=GATE)
         p, effect = test.p, test.effect
         said = f"the targets differ by {effect:.2g} sd (p {p:.2g})"
     return Check("labels", name, said, effect, p, bool(p < level and effect >= GATE))

@@ -64,7 +64,8 @@ class Bench:
         task: gives loss and metric.
         model: the user's.
         make: copies of it.
-        old: rows of the old data to train on.
+        reference: rows of the old data.
+        old: those to train on.
         fit: rows of the new data to train on.
         labeled: whether these have labels.
         recipe: how the model was trained.
@@ -80,6 +81,7 @@ class Bench:
     task: Task
     model: nn.Module
     make: adapting.Factory
+    reference: Sample
     old: Sample
     fit: Sample
     labeled: bool
@@ -143,7 +145,7 @@ def undo(bench: Bench) -> Remedied:
     """Put named columns right."""
     if bench.kind != "pipeline" or not bench.features:
         raise NotTried("no change of the inputs is named")
-    found = undoing.find_undo(bench.old, bench.fit, bench.features)
+    found = undoing.find_undo(bench.reference, bench.fit, bench.features)
     if not found:
         raise NotTried(f"nothing brings {', '.join(bench.features[:5])} back to the reference's values")
     said = "; ".join(map(str, found))
