@@ -138,7 +138,7 @@ def null_of(rows: int, seed: int) -> Record:
     ground, pool = null_pool(rows)
     random = np.random.default_rng([rows, seed])
     if pool is None:
-        sides = [scenarios.many(0.0, rows)(ground, random) for _ in range(2)]
+        sides = [scenarios.many(ground, random, rows=rows) for _ in range(2)]
     else:
         drawn = random.permutation(len(pool[0]))[: 2 * rows]
         sides = [tuple(part[index] for part in pool) for index in (drawn[:rows], drawn[rows:])]

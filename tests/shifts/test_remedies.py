@@ -19,7 +19,7 @@ from thalweg.shifts.changes import Change, change, group_losses
 from thalweg.shifts.correcting import Corrected, shares
 from thalweg.shifts.identical import row_keys
 from thalweg.shifts.remedies import Tried, recommend, try_remedies
-from thalweg.shifts.sample import Sample
+from thalweg.shifts.sample import Flat, Sample
 from thalweg.shifts.trying import REMEDIES
 from thalweg.shifts.undoing import find_undo, undone
 
@@ -138,6 +138,30 @@ def test_swapped_columns_a_code_and_a_scale_are_found():
     assert (fixed[::4, 2] - x[:1000, 2].median()).abs().max() < 0.01
     assert (fixed[:, 3] - x[1000:, 3]).abs().mean() < 0.15
     assert str(found[2]).startswith("x2: -1 stands for missing")
+
+
+def test_columns_of_a_table_are_put_right_in_their_own_units():
+    generator = torch.Generator().manual_seed(4)
+    raw = torch.exp(0.5 * torch.randn(1000, 2, generator=generator, dtype=torch.float64)) * torch.tensor([30.0, 4.0])
+    mean, sd = raw[:500].mean(0), raw[:500].std(0)
+
+    def sample(rows):
+        inputs = ((rows - mean) / sd).float()
+        return Sample(inputs, names=("age", "rooms"), table=Flat(rows.numpy(), ["age", "rooms"]))
+
+    right, thousandfold, swapped = raw[500:], raw[500:] * torch.tensor([1000.0, 1.0]), raw[500:].flip(1)
+    [undo] = find_undo(sample(raw[:500]), sample(thousandfold), ["age"])
+    assert str(undo) == "age = age / 1000"
+    assert torch.allclose(undone(sample(thousandfold), [undo]).inputs, sample(right).inputs, atol=1e-4)
+    found = find_undo(sample(raw[:500]), sample(swapped), ["rooms", "age"])
+    assert [str(undo) for undo in found] == ["age = rooms", "rooms = age"]
+    assert torch.allclose(undone(sample(swapped), found).inputs, sample(right).inputs, atol=1e-4)
+    gone = right.clone()
+    gone[::5, 1] = -1
+    [undo] = find_undo(sample(raw[:500]), sample(gone), ["rooms"])
+    fixed = undone(sample(gone), [undo]).inputs * sd.float() + mean.float()
+    assert undo.code == -1 and (fixed[::5, 1] - raw[:500, 1].median()).abs().max() < 0.01
+    assert torch.allclose(fixed[1::5], right[1::5].float(), atol=1e-3)
 
 
 def test_columns_as_before_are_left_alone():

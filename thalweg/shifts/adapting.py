@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 Factory = Callable[[], nn.Module]
 
 
-def copies(model: nn.Module) -> Factory:
-    """Makes copies of a model; where nothing of it requires a gradient, in the copies all floating numbers do.
+def copies(model: nn.Module, device: torch.device | None = None) -> Factory:
+    """Makes copies of a model, on a device; where nothing of it requires a gradient, in the copies all floating numbers do.
 
     Raises:
         BadTask: it cannot be copied.
     """
     try:
-        kept = copy.deepcopy(model)
+        kept = copy.deepcopy(model).to(device)
     except Exception as error:
         raise BadTask(f"the model cannot be copied: {error}", "give one that copy.deepcopy takes") from error
     if not any(p.requires_grad for p in kept.parameters()):

@@ -179,7 +179,7 @@ def try_remedies(
     fit, held = incoming.split(derive(seed, "shift")) if labeled else (incoming, None)
     old, old_held = _old_rows(task, reference, seed)
     bench = Bench(
-        task=task, model=model, make=adapting.copies(model), reference=reference, old=old, fit=fit, labeled=labeled,
+        task=task, model=model, make=adapting.copies(model, data.device), reference=reference, old=old, fit=fit, labeled=labeled,
         recipe=recipe or Recipe("adamw", lr=1e-3), steps=steps or STEPS, seed=seed, kind=getattr(kind, "code", None),
         features=[str(getattr(f, "name", f)) for f in getattr(kind, "features", ())], priors=priors, ratio=ratio,
         state=optimizer_state,
@@ -299,8 +299,7 @@ def _old_rows(task: Task, reference: Sample, seed: int) -> tuple[Sample, Sample]
     train = task.prepare().train
     if isinstance(train, Tensors):
         rows = Sample.of(train)
-        if reference.targets is not None or rows.targets is None:
-            apart = ~np.isin(row_keys(rows.inputs, rows.targets), row_keys(reference.inputs, reference.targets))
-            if apart.mean() > 0.5:
-                return rows.take(apart.nonzero()[0]), reference
+        apart = ~np.isin(row_keys(rows.inputs), row_keys(reference.inputs))
+        if apart.mean() > 0.5:
+            return rows.take(apart.nonzero()[0]), reference
     return reference.split(derive(seed, "shift reference"))

@@ -286,6 +286,8 @@ def everything_on(bench: Bench) -> Remedied:
 def retrained(bench: Bench) -> Remedied:
     """Train anew on old and new rows, or where the labels' meaning moved on the new ones."""
     bench.need_labels()
+    if bench.kind != "concept" and bench.old.targets is None and bench.fit.targets is not None:
+        raise NotTried("the reference has no labels")
     make = adapting.fresh_models(bench.task, bench.model)
     if make is None:
         raise NotTried("the model's weights cannot be drawn anew: give the task a factory")
