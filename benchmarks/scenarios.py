@@ -218,8 +218,8 @@ def blur(x: Tensor, y: Tensor, random: np.random.Generator) -> Pair:
 
 
 def noise(x: Tensor, y: Tensor, random: np.random.Generator) -> Pair:
-    """Normal noise with a standard deviation of .3."""
-    return x + torch.from_numpy(random.normal(0, 0.3, tuple(x.shape))).to(x), y
+    """Normal noise with a standard deviation of .7."""
+    return x + torch.from_numpy(random.normal(0, 0.7, tuple(x.shape))).to(x), y
 
 
 def imbalance(ground: Ground, half: int, random: np.random.Generator) -> Pair:
