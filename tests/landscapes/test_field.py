@@ -17,6 +17,7 @@ LABELS = (IMAGES.mean((1, 2, 3)) > 0).long()
 NETS = {
     "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)),
     "cnn": lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)),
+    "smooth": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2)),
     "dropout": lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 2)),
 }
 
@@ -95,3 +96,13 @@ def test_weights_of_another_model_are_refused():
         field_of("mlp").point(NETS["cnn"]().state_dict())
     field = field_of("mlp")
     assert torch.equal(field.point(field.model.state_dict()), field.start)
+
+
+@pytest.mark.parametrize("norm", ["running", "batch"])
+@pytest.mark.parametrize("name", ["smooth", "dropout"])  # at kinks differences are none of a derivative
+def test_products_are_those_by_differences(name, norm):
+    field = field_of(name, norm)
+    point, v = around(field)[0], around(field, 9)[8] - field.start
+    exact = field.hessian_product(point, v)
+    near = super(ModelField, field).hessian_product(point, v)
+    assert float((exact - near).norm()) < 0.05 * float(exact.norm()) and float(exact.norm()) > 0

@@ -171,6 +171,11 @@ class ModelField(Field):
                 slope += share * torch.cat([part.reshape(-1).double().cpu() for part in parts])
         return total, slope
 
+    def hessian_product(self, point_n: Tensor, vector_n: Tensor) -> Tensor:
+        """See `Field.hessian_product`; by differentiating twice, where the model's operators can be."""
+        with self._still(), self._at(point_n):
+            return self._surface.hessian()(vector_n)
+
     def parts(self, point: Tensor) -> list[Tensor]:
         """A point, (n,) or (K, n), as the parameters' tensors, in the model's dtype and on its device."""
         split = torch.split(point, self._surface.sizes, dim=-1)
