@@ -57,6 +57,9 @@ def main() -> None:
         study = tw.compare("digits", seeds=10)
         study.plot(HERE / "digits.png")
         draw_terminal(COMMAND, str(study), HERE / "verdict.svg")
+        tw.landscape(study, planes=["pca", "random", "eigen"], slices=["line", "top"], connect=True).plot(
+            HERE / "landscape.png"
+        )
         print(study)
     experiment_pictures()
 

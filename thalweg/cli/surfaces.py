@@ -66,8 +66,8 @@ def landscape(
     if not study.is_dir():
         raise BadOption(f"landscape: no folder {study}", "give the folder that thalweg compare printed")
     own: dict[str, Any] = {
-        "both": both, "batches": batches, "connect": connect, "walls": walls, "convex": convex, "resolution": resolution, "rows": rows,
-        "runs": runs, "norm": norm, "refine": refine, "seed": seed, "folder": save, "quiet": quiet,
+        "both": both, "batches": batches, "connect": connect, "walls": walls, "convex": convex, "resolution": resolution,
+        "rows": rows, "runs": runs, "norm": norm, "refine": refine, "seed": seed, "folder": save, "quiet": quiet,
     }  # fmt: skip
     found = measure(study, task=task, planes=_names(planes), slices=_names(slices), **own)
     if plot is not None:

@@ -20,7 +20,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 CHUNK = 64  # points between two reports of progress
 STRIDES = (4, 2, 1)
-SURE = 0.01  # of a value's size: where interpolation is expected to be nearer than this it is not evaluated
+MANY = 400  # points of a grid that is worth refining
+SURE = 0.005  # of a value's size: where interpolation is expected to be nearer than this it is not evaluated
 SHRINK = 4.0  # by what the error of linear interpolation falls with half the distance
 CHECKED = 24  # of the values that were not evaluated, evaluated all the same to see how far off they are
 
@@ -57,7 +58,7 @@ def evaluate(
     """The values of a field at origin + Σ coordinate · axis, on a grid of 1 or 2 axes.
 
     Every fourth point of each axis is evaluated, then every second; of the rest those near which linear interpolation
-    was off by more than a hundredth of the value's size, four times as near by now. What is not evaluated is
+    was off by more than half a hundredth of the value's size, four times as near by now. What is not evaluated is
     interpolated, a sample of it checked. Ctrl-C keeps what is done.
 
     Args:
@@ -80,7 +81,7 @@ def evaluate(
         check("landscape", "points along an axis", len(at), COUNT)
     work = _Work(field, origin_n, axes_kn, [np.asarray(at, dtype=np.float64) for at in coordinates], report)
     try:
-        if refine and min(work.shape) > 2 * STRIDES[0]:
+        if refine and work.known.size >= MANY and min(work.shape) > 2 * STRIDES[0]:
             work.in_levels()
         else:
             work.take(np.ones(work.shape, dtype=np.bool_))
@@ -133,23 +134,26 @@ class _Work:
 
     def in_levels(self) -> None:
         """Each level evaluates the points between those of the one before, the last only where it bends."""
+        places = [np.arange(length) for length in self.shape]
+        coarse = places  # of the level before
         expected = np.full(self.shape, np.nan)  # errors of interpolation between the points of this level
         for level, stride in enumerate(STRIDES):
-            on = np.ones((), dtype=np.bool_)
-            for length in self.shape:
-                axis = np.arange(length) % stride == 0
-                axis[-1] = True
-                on = on[..., None] & axis if on.ndim else axis
+            own = [np.union1d(at[::stride], at[-1:]) for at in places]
+            on = np.zeros(self.shape, dtype=np.bool_)
+            on[np.ix_(*own)] = True
             if level == len(STRIDES) - 1:
-                on = on & self._bent(expected)
-            before = self._filled() if level else self.values
-            new = on & ~self.known
-            self.take(on)
+                on &= self._bent(expected)
+            before, new = self.values, on & ~self.known
             if level:
+                before = self._between(coarse)
+            self.take(on)
+            if level == 1:
                 with np.errstate(invalid="ignore"):  # of infinite losses
                     size = np.maximum(np.abs(self.values), np.nanmedian(np.abs(self.values)))
                     expected = np.where(new, np.abs(before - self.values) / size / SHRINK, np.nan)
-        self.values = self._filled()
+            if level < len(STRIDES) - 1:
+                coarse = own
+        self.values = np.where(self.known, self.values, self._between(coarse))
 
     def _bent(self, expected: Floats) -> Bools:
         """The places within two of one where interpolation was further off than it may be, or not finite."""
@@ -160,18 +164,17 @@ class _Work:
         bent: Bools = binary_dilation(off, structure=np.ones((5,) * off.ndim, dtype=np.bool_))
         return bent
 
-    def _filled(self) -> Floats:
-        """The values, linearly interpolated along the axes where they are not known."""
-        filled = self.values.copy()
-        for axis, at in enumerate(reversed(self.coordinates)):
-            lines = np.moveaxis(filled, axis, -1).reshape(-1, len(at))
-            for line in lines:  # views of `filled` where it has one axis, copies else
-                known = ~np.isnan(line)
-                if known.sum() > 1 and not known.all():
-                    with np.errstate(invalid="ignore"):
-                        line[~known] = np.interp(at[~known], at[known], line[known])
-            filled = np.moveaxis(lines.reshape(np.moveaxis(filled, axis, -1).shape), -1, axis)
-        return np.where(self.known, self.values, filled)
+    def _between(self, coarse: Sequence[npt.NDArray[np.int64]]) -> Floats:
+        """Everywhere the linear interpolation between the points of a coarser grid, all of which are known."""
+        from scipy.interpolate import RegularGridInterpolator
+
+        at = list(reversed(self.coordinates))
+        with np.errstate(invalid="ignore"):
+            line = RegularGridInterpolator(
+                [x[k] for x, k in zip(at, coarse, strict=True)], self.values[np.ix_(*coarse)]
+            )
+            found: Floats = line(np.stack(np.meshgrid(*at, indexing="ij"), axis=-1))
+        return found
 
     def check(self) -> tuple[float, int]:
         """Evaluate some of the interpolated places: the largest error, and how many they were."""

@@ -30,9 +30,7 @@ def checkpoints(views: Views, again: dict[tuple[str, int], float]) -> list[tuple
     return found
 
 
-def see(
-    views: Views, kinds: Sequence[str], both: bool, batches: int, again: dict[tuple[str, int], float]
-) -> bool:
+def see(views: Views, kinds: Sequence[str], both: bool, batches: int, again: dict[tuple[str, int], float]) -> bool:
     """The planes, one after the other; False after Ctrl-C."""
     surface, start = views.surface, views.surface.start
     points = checkpoints(views, again)
