@@ -18,7 +18,7 @@ BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
 
 
 def test_there_are_fifteen_shifts_of_every_kind():
-    assert len(BY_NAME) == 15
+    assert len(BY_NAME) == 15 and sum(shifts.SPLITS.values()) == 400
     kinds = set().union(*(scenario.kinds for scenario in scenarios.SCENARIOS))
     assert kinds == {
         None,
