@@ -21,12 +21,14 @@ if TYPE_CHECKING:
         rules,
         schedules,
         seeds,
+        shifts,
     )
     from .diagnosis import Diagnosis, Finding, Watch, diagnose, watch
     from .minimization import MinimizeResult, minimize
     from .propagation import Signal, signal
     from .recipe import Recipe
     from .run import Outcome, Run, Trace
+    from .shifts import Shift, shift
     from .study import Studies, Study, Verdict, compare
     from .task import Task
     from .training import train
@@ -38,6 +40,7 @@ _HOME = {
     "Outcome": "run",
     "Recipe": "recipe",
     "Run": "run",
+    "Shift": "shifts",
     "Signal": "propagation",
     "Studies": "study",
     "Study": "study",
@@ -60,6 +63,8 @@ _HOME = {
     "rules": "",
     "schedules": "",
     "seeds": "",
+    "shift": "shifts",
+    "shifts": "",
     "signal": "propagation",
     "train": "training",
     "watch": "diagnosis",
@@ -72,6 +77,7 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Run",
+    "Shift",
     "Signal",
     "Studies",
     "Study",
@@ -95,6 +101,8 @@ __all__ = [
     "rules",
     "schedules",
     "seeds",
+    "shift",
+    "shifts",
     "signal",
     "train",
     "watch",

@@ -67,6 +67,19 @@ def load_with_recipe(where: str) -> tuple[Task, Recipe | None]:
     return found, recipe if isinstance(recipe, Recipe) else None
 
 
+def lasting(where: str | None) -> str | None:
+    """What `load` takes, from whatever folder it is called: files with their whole path.
+
+    Example:
+        >>> lasting("digits"), lasting(None)
+        ('digits', None)
+    """
+    if where is None or ".py" not in where:
+        return where
+    path, name = _place(where)
+    return f"{path}:{name}"
+
+
 def is_script(where: str) -> bool:
     """Whether a file is a program rather than a task: none is named, and nothing at its top is called ``task``.
 

@@ -50,7 +50,9 @@ def train(
         ('finished', True)
     """
     from .task import Task
+    from .task_files import lasting
 
+    source = lasting(task) if isinstance(task, str) else None
     check("train", "seed", seed, SEED)
     check("train", "recipe", recipe, Allowed("a thalweg.Recipe, or None", lambda v: v is None or isinstance(v, Recipe)))
     task = Task.load(task) if isinstance(task, str) else task
@@ -64,9 +66,8 @@ def train(
         if store is not None:
             if store.exists():
                 raise BadStudy(f"{folder} holds a run or a study already", "give a new folder")
-            store.create(
-                {"task": task.name, "fingerprint": task.fingerprint(), "seed": seed, "environment": environment()}
-            )
+            head = {"task": task.name, "source": source, "fingerprint": task.fingerprint(), "seed": seed}
+            store.create(head | {"environment": environment()})
         if recipe.lr is None:
             recipe = recipe.but(lr=find_rate(task, recipe, progress))
             progress.say(f"Learning rate found: {recipe.lr:.3g}.")

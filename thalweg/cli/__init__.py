@@ -10,10 +10,10 @@ from typing import Any
 from cyclopts import CycloptsError
 
 from ..errors import ThalwegError
-from . import looking, training
+from . import looking, moving, training
 from .app import app, show
 
-__all__ = ["app", "looking", "main", "training"]
+__all__ = ["app", "looking", "main", "moving", "training"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

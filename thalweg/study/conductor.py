@@ -12,6 +12,7 @@ from ..console import Progress
 from ..errors import BadTask
 from ..recipe import Recipe
 from ..store import FORMAT, Store, environment
+from ..task_files import lasting
 from . import plan, work
 from .case import Case
 from .choosing import choose, slowdown
@@ -64,7 +65,8 @@ class Conductor:
         assert self.store is not None
         before = 0.0
         if head is None:
-            self.head = {"asked": asked, "environment": environment(), "complete": False}
+            source = lasting(self.case.source)
+            self.head = {"asked": asked, "source": source, "environment": environment(), "complete": False}
             self.store.create(self.head | {"executor": None})
         else:
             self.head = head
