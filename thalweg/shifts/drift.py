@@ -13,6 +13,7 @@ from .joint import classifier_test
 from .sample import Floats
 
 LEAST = 100  # rows in which an order is looked for
+BLOCKS = 0.5  # of the changes of class that a random order has; sorted rows have fewer, also by a class that is predicted
 VISIBLE = 0.6  # area under the curve of telling the first half from the second, from which drift is named
 
 
@@ -64,7 +65,7 @@ def sorted_by(values: Floats) -> bool:
         return False
     if len(distinct) <= max(2, len(values) // 10):
         changes = float(np.mean([a != b for a, b in pairwise(values.tolist())]))
-        return changes < 0.2 * (1 - float(((counts / len(values)) ** 2).sum()))
+        return changes < BLOCKS * (1 - float(((counts / len(values)) ** 2).sum()))
     ranks = np.empty(len(values))
     ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
     return abs(float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])) > 0.95

@@ -24,7 +24,7 @@ from .subgroups import Subgroup, find_subgroup
 
 CODES = ("covariate", "label", "concept", "pipeline", "new-class", "subgroup", "harmless", "not-enough-data")
 SILENT = (None, "harmless", "not-enough-data")  # kinds that are no trouble
-TELLABLE = 0.75  # area under the curve up to which density ratios can say what the inputs' shift explains
+TELLABLE, SLIGHT = 0.65, 0.5  # AUC and effect (sd) up to which density ratios say what the inputs' shift explains
 EFFECTIVE = 0.3  # share of the reference that must count after weighting
 OUTPUT_DISTANCE = 0.15  # the model's outputs are the same if no test tells them apart that sees this distance
 NAMED = 5  # features that a sentence names
@@ -184,7 +184,7 @@ def _label(look: Look) -> Kind | None:
     shares, within = look.shares, look.within_classes
     if shares is None or not shares.alarm or within:
         return None
-    if within is None and (not shares.counted or (look.inputs_moved and look.joint.statistic > TELLABLE)):
+    if within is None and (not shares.counted or (look.inputs_moved and look.joint.statistic > 0.75)):
         return None
     if look.rose and within is None:
         return None
@@ -262,7 +262,7 @@ def _concept(look: Look) -> Kind | None:
     said = f"the loss rose from {loss.before:.3g} to {loss.after:.3g} [{low:+.3g}, {high:+.3g}]"
     if not look.inputs_moved:
         return Kind("concept", f"The same inputs have other answers: {said}, though the inputs did not move.", (), 0.95, numbers)
-    if look.joint.statistic > TELLABLE:
+    if look.joint.statistic > TELLABLE or any(f.effect > SLIGHT for f in look.moved):
         return None
     old, new = look.old, look.new
     assert old.losses_N is not None and new.losses_N is not None
@@ -332,7 +332,7 @@ def _harmless(look: Look) -> Kind | None:
         return None
     if any(f.alarm for f in look.outputs) or critical_distance(*look.sizes) > OUTPUT_DISTANCE:
         return None
-    if look.loss is not None and not look.same_loss:
+    if not look.same_loss if look.loss is not None else look.joint.alarm:
         return None
     names = [f.name for f in look.moved]
     farthest = max((f.effect for f in look.outputs), default=0.0)

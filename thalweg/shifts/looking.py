@@ -214,6 +214,7 @@ class Look:
 
         With labels, as many rows of each class are taken from both sides. Without, reference rows are kept with
         probability w(y) / max w of the estimated class weights, which makes both sides alike under a pure label shift.
+        Losses of rows of the same classes must not have risen either.
         """
         shares = self.shares
         if shares is None or self.old.labels_N is None:
@@ -233,7 +234,11 @@ class Look:
         together = classifier_test(old.representation_Nh, new.representation_Nh, level=self.level, seed=self.seed)
         (a, names), (b, _) = self.columns
         alone = feature_tests(a[rows[0]], b[rows[1]], names, level=self.level, gate=2 * GATE)
-        return bool(together.alarm or any(f.alarm for f in alone))
+        worse = False
+        if old.losses_N is not None and new.losses_N is not None:
+            loss = rise(old.losses_N, new.losses_N)
+            worse = loss.p < self.level and loss.difference > self.margin
+        return bool(together.alarm or worse or any(f.alarm for f in alone))
 
     def _probabilities(self, side: Answers) -> Floats:
         p = side.outputs_Nk

@@ -126,9 +126,8 @@ def _factors(old: Floats, new: Floats) -> list[float]:
     old, new = np.abs(old[~np.isnan(old)]), np.abs(new[~np.isnan(new)])
     sizes = [(np.median(old), np.median(new)), (old.mean(), new.mean())] if len(old) and len(new) else []
     rough = [float(b / a) for a, b in sizes if a > 0 and b > 0]
-    nice = {f for n in NICE for f in (n, 1 / n)}
-    close = [f for f in nice if any(0.75 < r / f < 1.33 for r in rough)]
-    return sorted(close) + [r for r in rough if max(r, 1 / r) >= ANY_FACTOR]
+    close = [f for n in NICE for f in (n, 1 / n) if any(0.75 < r / f < 1.33 for r in rough)]
+    return close + [r for r in rough if max(r, 1 / r) >= ANY_FACTOR]
 
 
 def _units(old: Floats, new: Floats, own: float, left: float, name: str) -> Broken | None:
@@ -197,7 +196,7 @@ def _code(old: Floats, new: Floats, left: float, name: str, level: float) -> Bro
     if rest > left or by_chance > level:
         return None
     return Broken(
-        "code", (name,), f"{name}: {100 * share:.3g} % of the rows hold {value:.6g}, which stands for missing cells",
+        "code", (name,), f"{name}: {100 * share:.3g} % of the rows hold {value:.4g}, which stands for missing cells",
         {"value": value, "share": share, "share_before": before, "p": by_chance, "undone": rest},
     )  # fmt: skip
 

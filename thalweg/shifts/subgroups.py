@@ -19,6 +19,7 @@ Mask = npt.NDArray[np.bool_]
 QUANTILES = np.linspace(0.1, 0.9, 9)
 LEAST = 10  # rows of each side in a region
 FIRST = 8  # regions of one condition that a second one is tried on
+WORTH = 1.2
 LARGEST = 0.6  # share of the rows that is still a subgroup
 MOST_FEATURES = 256  # those whose values vary most between the rows of high and low loss are searched
 
@@ -149,8 +150,9 @@ def find_subgroup(
     best = [(z, (condition,)) for z, condition in first[:FIRST]]
     for z, (condition,) in list(best):
         inside = condition.holds(look[0]), condition.holds(look[2])
-        deeper = max(_tried(look, columns, *inside), default=None)
-        if deeper is not None and deeper[0] > z + 1:  # a second condition must be worth its words
+        others = [j for j in columns if j != condition.column]
+        deeper = max(_tried(look, others, *inside), default=None)
+        if deeper is not None and deeper[0] > WORTH * z + 1:  # a second condition must be worth its words
             best.append((deeper[0], (condition, deeper[1])))  # type: ignore[arg-type]
     if not best:
         return None
@@ -224,4 +226,7 @@ def _score(old_losses: Floats, new_losses: Floats, a: Mask, b: Mask) -> float:
 
 
 def _words(condition: Condition, names: Sequence[str]) -> str:
-    return f"{names[condition.column]} {'>' if condition.above else '≤'} {condition.at:.4g}"
+    name = names[condition.column]
+    if condition.at == 0 and ("=" in name or name.startswith("predicted")):
+        return name if condition.above else f"not {name}"
+    return f"{name} {'>' if condition.above else '≤'} {condition.at:.4g}"
