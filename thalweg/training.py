@@ -50,9 +50,7 @@ def train(
         ('finished', True)
     """
     from .task import Task
-    from .task_files import lasting
 
-    source = lasting(task) if isinstance(task, str) else None
     check("train", "seed", seed, SEED)
     check("train", "recipe", recipe, Allowed("a thalweg.Recipe, or None", lambda v: v is None or isinstance(v, Recipe)))
     task = Task.load(task) if isinstance(task, str) else task
@@ -66,7 +64,7 @@ def train(
         if store is not None:
             if store.exists():
                 raise BadStudy(f"{folder} holds a run or a study already", "give a new folder")
-            head = {"task": task.name, "source": source, "fingerprint": task.fingerprint(), "seed": seed}
+            head = {"task": task.name, "source": task.source, "fingerprint": task.fingerprint(), "seed": seed}
             store.create(head | {"environment": environment()})
         if recipe.lr is None:
             recipe = recipe.but(lr=find_rate(task, recipe, progress))

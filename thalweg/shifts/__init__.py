@@ -3,7 +3,7 @@
 from .joint import JointTest, classifier_test, mmd_test
 from .kinds import CODES, Kind
 from .labels import LabelShift, bbse
-from .monitor import Monitor, WindowReport
+from .monitor import Monitor
 from .moved import SurfaceMoved, surface_moved
 from .power import critical_distance, enough, rows_needed
 from .ratio import DensityRatio, density_ratio
@@ -14,6 +14,7 @@ from .score import ScoreTest, score_test
 from .shifted import Inputs, Shift
 from .shifting import shift
 from .univariate import FeatureTest, feature_tests
+from .windows import WindowReport
 
 __all__ = [
     "CODES",

@@ -47,7 +47,8 @@ class Answers:
         """The class of the largest probability."""
         if self.outputs_Nk.shape[1] == 1:
             return (self.outputs_Nk[:, 0] > 0.5).astype(np.int64)
-        return self.outputs_Nk.argmax(1).astype(np.int64)
+        found: npt.NDArray[np.int64] = self.outputs_Nk.argmax(1).astype(np.int64)
+        return found
 
     def take(self, index: npt.NDArray[Any]) -> Answers:
         """The answers to some rows."""

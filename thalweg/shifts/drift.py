@@ -13,7 +13,9 @@ from .joint import classifier_test
 from .sample import Floats
 
 LEAST = 100  # rows in which an order is looked for
-BLOCKS = 0.5  # of the changes of class that a random order has; sorted rows have fewer, also by a class that is predicted
+BLOCKS = (
+    0.5  # of the changes of class that a random order has; sorted rows have fewer, also by a class that is predicted
+)
 VISIBLE = 0.6  # area under the curve of telling the first half from the second, from which drift is named
 
 
@@ -34,7 +36,9 @@ class Drift:
     blocks: bool
 
 
-def drift(features_Md: Floats, labels_M: npt.NDArray[Any] | None, *, level: float = 0.05, seed: int = 0) -> Drift | None:
+def drift(
+    features_Md: Floats, labels_M: npt.NDArray[Any] | None, *, level: float = 0.05, seed: int = 0
+) -> Drift | None:
     """Compare the first half of rows with the second; None for too few.
 
     Args:

@@ -119,10 +119,16 @@ def _pipeline(look: Look) -> Kind | None:
     features: list[str] = []
     for broken in found:
         features += names if broken.columns[0].startswith("all ") else broken.columns
-    sentence = "; ".join(b.sentence for b in found[:NAMED]) + (f"; and {len(found) - NAMED} more" if found[NAMED:] else "")
+    sentence = "; ".join(b.sentence for b in found[:NAMED]) + (
+        f"; and {len(found) - NAMED} more" if found[NAMED:] else ""
+    )
     evidence = {b.sentence.split(":")[0]: dict(b.numbers) for b in found}
     rest = [f.name for f in look.moved if f.name not in features]
-    sure = 0.95 if all(b.numbers["undone"] < 0.1 for b in found if b.what not in ("turned", "channels", "inverted")) else 0.9
+    sure = (
+        0.95
+        if all(b.numbers["undone"] < 0.1 for b in found if b.what not in ("turned", "channels", "inverted"))
+        else 0.9
+    )
     also = f" Beside that {_list(rest)} moved." if rest else ""
     return Kind("pipeline", f"A step before the model is broken: {sentence}.{also}", tuple(features), sure, evidence)
 
@@ -261,7 +267,9 @@ def _concept(look: Look) -> Kind | None:
     numbers = {"loss_reference": loss.before, "loss_incoming": loss.after, "interval": [low, high], "p": loss.p}
     said = f"the loss rose from {loss.before:.3g} to {loss.after:.3g} [{low:+.3g}, {high:+.3g}]"
     if not look.inputs_moved:
-        return Kind("concept", f"The same inputs have other answers: {said}, though the inputs did not move.", (), 0.95, numbers)
+        return Kind(
+            "concept", f"The same inputs have other answers: {said}, though the inputs did not move.", (), 0.95, numbers
+        )
     if look.joint.statistic > TELLABLE or any(f.effect > SLIGHT for f in look.moved):
         return None
     old, new = look.old, look.new
@@ -336,7 +344,10 @@ def _harmless(look: Look) -> Kind | None:
         return None
     names = [f.name for f in look.moved]
     farthest = max((f.effect for f in look.outputs), default=0.0)
-    numbers: dict[str, Any] = {"output_effect": farthest, "output_p": min((f.adjusted for f in look.outputs), default=1.0)}
+    numbers: dict[str, Any] = {
+        "output_effect": farthest,
+        "output_p": min((f.adjusted for f in look.outputs), default=1.0),
+    }
     said = f"its outputs did not (largest effect {farthest:.2g} sd)"
     if look.loss is not None:
         low, high = look.loss.interval(0.1)

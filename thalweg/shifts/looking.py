@@ -26,7 +26,10 @@ from .univariate import FeatureTest, feature_tests
 
 GATE = 0.1  # effect in standard deviations below which a feature has not moved
 SHARE_GATE = 0.05  # total variation of class shares below which they have not
-OLD_SHARE, NULL_SHARE = 0.1, 0.05  # a rise of the loss matters from the larger of these parts: of it, of a constant guess's
+OLD_SHARE, NULL_SHARE = (
+    0.1,
+    0.05,
+)  # a rise of the loss matters from the larger of these parts: of it, of a constant guess's
 MATCHED = 60  # rows of the same classes on both sides that are compared at least
 MOST = 20_000  # rows of a side that the model is asked about
 
@@ -166,7 +169,9 @@ class Look:
         found = self.estimated
         assert found is not None
         moved = np.abs(np.asarray(found.reference) - np.asarray(found.incoming)).sum() / 2 >= SHARE_GATE
-        return Shares(np.asarray(found.reference), np.asarray(found.incoming), found.p, bool(found.alarm and moved), False)
+        return Shares(
+            np.asarray(found.reference), np.asarray(found.incoming), found.p, bool(found.alarm and moved), False
+        )
 
     @cached_property
     def loss(self) -> Rise | None:

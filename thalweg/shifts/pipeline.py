@@ -92,7 +92,9 @@ def signatures(reference: Flat, incoming: Flat, moved: Sequence[str], *, level: 
         names = tuple(reference.names[j] for j in group)
         cycle = "and" if len(group) == 2 else "→"
         after = max(distance(old[:, group[(k + 1) % len(group)]], new[:, j]) for k, j in enumerate(group))
-        what = f" {cycle} ".join(names) + (" are swapped" if len(group) == 2 else ": these columns are exchanged in a ring")
+        what = f" {cycle} ".join(names) + (
+            " are swapped" if len(group) == 2 else ": these columns are exchanged in a ring"
+        )
         found.append(Broken("exchanged", names, what, {"distance": min(own[j] for j in group), "undone": after}))
     taken = {name for broken in found for name in broken.columns}
     for j in quantities:

@@ -135,11 +135,12 @@ def read(source: Any, task: Task | None, what: str, like: Sample | None = None) 
         source = read_file(source, labeled=False, target=None if encoder is None else encoder.target_name)
     if isinstance(source, tuple) and len(source) == 2 and source[1] is None:
         source = source[0]
-    given: Feed | Table = as_feed(source, what=what, shuffle=False)
+    given = as_feed(source, what=what, shuffle=False)
     if isinstance(given, Table):
         if encoder is None:
             raise BadData(f"{what}: a table, but the training data are none", "give arrays as the model gets them")
-        given, gaps = encoder.apply(given, what, known=False), encoder.gaps(given)
+        gaps = encoder.gaps(given)
+        given = encoder.apply(given, what, known=False)
     if task is not None and task.transform is not None and not prepared:
         with stream(task.seed, "prepare"):
             given = given.transformed(task.transform)
@@ -206,7 +207,9 @@ def _of_folder(folder: Path, reference: Any, task: Task | None) -> Subject:
         if "asked" in head:
             best = Study.load(folder, task).best
             if best is None:
-                raise BadStudy(f"{folder} recommends nothing: it has no model", "start the comparison again to resume it")
+                raise BadStudy(
+                    f"{folder} recommends nothing: it has no model", "start the comparison again to resume it"
+                )
             recipe, model = best.recipe, best.model
         else:
             recipe = Recipe.load(folder / "recipe.toml")

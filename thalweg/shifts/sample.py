@@ -100,7 +100,9 @@ class Sample:
             return Flat(values, list(self.names) if self.names and len(self.names) == len(names) else names)
         items = self.inputs.items() if isinstance(self.inputs, dict) else enumerate(self.inputs)
         parts = [(f"{key} ", _flat(part)) for key, value in items for part in leaves(value)]
-        return Flat(np.concatenate([f.values for _, f in parts], 1), [key + name for key, f in parts for name in f.names])
+        return Flat(
+            np.concatenate([f.values for _, f in parts], 1), [key + name for key, f in parts for name in f.names]
+        )
 
     def columns(self) -> Flat:
         """The columns of the table in their own units, NaN for missing cells; of other data `flat`."""

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..console import columns, duration
+from .drift import Drift
 from .joint import JointTest
 from .kinds import Kind
-from .looking import Drift, Look, Shares
+from .looking import Look, Shares
 from .moved import SurfaceMoved
 from .remedies import Tried
 from .univariate import FeatureTest
@@ -133,8 +134,15 @@ class Shift:
         }
 
     def __str__(self) -> str:
-        head = f"{TITLES[self.kind]} · {self.rows[0]} reference rows, {self.rows[1]} incoming · {duration(self.seconds)}"
-        lines = [*textwrap.wrap(self.title, WIDTH), *textwrap.wrap(head, WIDTH), "", *textwrap.wrap(self.named.sentence, WIDTH)]
+        head = (
+            f"{TITLES[self.kind]} · {self.rows[0]} reference rows, {self.rows[1]} incoming · {duration(self.seconds)}"
+        )
+        lines = [
+            *textwrap.wrap(self.title, WIDTH),
+            *textwrap.wrap(head, WIDTH),
+            "",
+            *textwrap.wrap(self.named.sentence, WIDTH),
+        ]
         lines.append(f"How sure of the kind: {self.named.confidence:.2f}")
         if self.inputs is not None:
             lines += ["", *_inputs(self.inputs)]
@@ -183,13 +191,13 @@ def _inputs(inputs: Inputs) -> list[str]:
                     f"{text}, {100 * s.missing:.2g} % missing"
                     for text, s in zip(sides, (f.reference, f.incoming), strict=True)
                 ]
-            rows.append([_short(f.name), *sides, f"{f.effect:.2g} sd", f"{f.adjusted:.1g}"])
-        lines += [line[:WIDTH] for line in columns(rows).split("\n")]
+            rows.append([_short(f.name), *sides, f"{f.effect:.2g} sd", _p(f.adjusted)])
+        lines += columns(rows).split("\n")
         lines += [f"and {len(moved) - SHOWN} more: as_dict() lists all"] if len(moved) > SHOWN else []
     said = "is" if joint.alarm else "is not surely"
     lines += textwrap.wrap(
         f"Together ({inputs.where}): the incoming side {said} told from the reference, AUC {joint.statistic:.3f}, "
-        f"p = {joint.p:.2g}, {joint.rows} rows judged.",
+        f"p {_equals(joint.p)}, {joint.rows} rows judged.",
         WIDTH, subsequent_indent="  ",
     )  # fmt: skip
     if inputs.shares is not None:
@@ -197,7 +205,7 @@ def _inputs(inputs: Inputs) -> list[str]:
         how = "counted" if s.counted else "estimated from the predictions"
         most = int(np.argmax(np.abs(s.incoming - s.reference)))
         lines += textwrap.wrap(
-            f"Classes ({how}): {'moved' if s.alarm else 'not surely moved'}, {100 * s.moved:.2g} % of the rows, p = {s.p:.2g}; "
+            f"Classes ({how}): {'moved' if s.alarm else 'not surely moved'}, {100 * s.moved:.2g} % of the rows, p {_equals(s.p)}; "
             f"most, class {most}: {100 * s.reference[most]:.3g} → {100 * s.incoming[most]:.3g} %.",
             WIDTH, subsequent_indent="  ",
         )  # fmt: skip
@@ -206,6 +214,14 @@ def _inputs(inputs: Inputs) -> list[str]:
     elif inputs.order is not None and inputs.order.blocks:
         lines.append("Order: the incoming rows come sorted; a drift over time cannot be seen in them.")
     return lines
+
+
+def _p(value: float) -> str:
+    return "< 1e-16" if value < 1e-16 else f"{value:.1g}"
+
+
+def _equals(value: float) -> str:
+    return _p(value) if value < 1e-16 else f"= {value:.2g}"
 
 
 def _short(name: str, most: int = 24) -> str:
@@ -219,9 +235,10 @@ def _table(shift: Shift) -> list[list[str]]:
         if not tried.measured:
             continue
         low, high = tried.interval
-        against = "–" if tried is shift.remedies[0] else f"{tried.change.mean:+.3g} [{low:+.3g}, {high:+.3g}]"
-        old = f"{tried.old_loss:.3g}" + ("" if tried is shift.remedies[0] else f" ({tried.old_change:+.2g})")
-        rows.append([mark + _short(tried.name, 26), f"{tried.loss:.4g}", against, old, duration(tried.seconds)])
+        first = tried is shift.remedies[0]
+        against = "–" if first else f"{tried.change.mean:+.2g} [{low:+.2g}, {high:+.2g}]"
+        old = f"{tried.old_loss:.3g}" if first else f"{tried.old_change:+.2g}"
+        rows.append([mark + _short(tried.name, 25), f"{tried.loss:.4g}", against, old, duration(tried.seconds)])
     return rows
 
 
@@ -229,7 +246,7 @@ def _remedies(shift: Shift) -> list[str]:
     """The table, what was not tried, and the code of the recommended one."""
     rows = _table(shift)
     lines = ["Remedies, learned on one half of the incoming rows and measured on the other:"] if rows[1:] else []
-    lines += [line[:WIDTH] for line in columns(rows).split("\n")] if rows[1:] else []
+    lines += columns(rows).split("\n") if rows[1:] else []
     reasons: dict[str, list[str]] = {}
     for tried in shift.remedies:
         if not tried.measured and tried.why:

@@ -89,7 +89,9 @@ def shift(
             look = Look(about, rows, level, seed)
             notes = list(about.notes)
             if min(look.sizes) < LEAST:
-                few = Kind("not-enough-data", f"{look.sizes[1]} incoming rows are too few to compare anything.", (), 1.0)
+                few = Kind(
+                    "not-enough-data", f"{look.sizes[1]} incoming rows are too few to compare anything.", (), 1.0
+                )
                 return Shift(about.title, few, None, None, (), None, look.sizes, notes, time.perf_counter() - started)
             progress.at("the inputs")
             inputs = Inputs.of(look)

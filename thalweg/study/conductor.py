@@ -12,7 +12,6 @@ from ..console import Progress
 from ..errors import BadTask
 from ..recipe import Recipe
 from ..store import FORMAT, Store, environment
-from ..task_files import lasting
 from . import plan, work
 from .case import Case
 from .choosing import choose, slowdown
@@ -65,7 +64,7 @@ class Conductor:
         assert self.store is not None
         before = 0.0
         if head is None:
-            source = lasting(self.case.source)
+            source = self.case.task.source if self.case.task is not None else None
             self.head = {"asked": asked, "source": source, "environment": environment(), "complete": False}
             self.store.create(self.head | {"executor": None})
         else:
