@@ -231,7 +231,7 @@ def _searched(look: Look) -> Subgroup | None:
 def _searchable(look: Look, side: int) -> tuple[Floats, list[str]]:
     """Columns, and beside them the mean of many and the predicted class."""
     flat, given = look.columns[side], (look.old, look.new)[side]
-    rows = flat.values if len(flat.values) == len(given.outputs_Nk) else flat.values[_spread(len(flat.values), given)]
+    rows = flat.values if len(flat.values) == len(given.outputs_Nk) else flat.values[_kept(len(flat.values), given)]
     more, names = [], []
     if rows.shape[1] >= 49:
         more.append(np.nanmean(rows, 1))
@@ -243,7 +243,7 @@ def _searchable(look: Look, side: int) -> tuple[Floats, list[str]]:
     return (np.column_stack([rows, *more]) if more else rows), flat.names + names
 
 
-def _spread(rows: int, given: Any) -> Any:
+def _kept(rows: int, given: Any) -> Any:
     return np.linspace(0, rows - 1, len(given.outputs_Nk)).astype(np.int64)
 
 
@@ -307,9 +307,9 @@ def _own_class(look: Look) -> Kind | None:
     old, new = look.old.representation_Nh, look.new.representation_Nh
     rest = classifier_test(old[far_old <= bound], new[~out], level=look.level, seed=look.seed)
     own = new[out]
-    spread = float(((own - own.mean(0)) ** 2).sum(1).mean())
+    spread = _spread(own)
     classes = [old[look.old.labels_N == c] for c in np.unique(look.old.labels_N)]
-    usual = float(np.mean([((x - x.mean(0)) ** 2).sum(1).mean() for x in classes if len(x) > 1]))
+    usual = float(np.mean([_spread(x) for x in classes if len(x) > 1]))
     if rest.alarm or spread > 2 * usual:
         return None
     return Kind(
@@ -318,6 +318,11 @@ def _own_class(look: Look) -> Kind | None:
         "perhaps a class that was not trained. Without labels that is a guess.",
         (), 0.6, {"share": excess, "spread": spread / usual, "auc_of_the_others": rest.statistic},
     )  # fmt: skip
+
+
+def _spread(rows: Floats) -> float:
+    """The middle squared distance to the middle row."""
+    return float(np.median(((rows - np.median(rows, 0)) ** 2).sum(1)))
 
 
 def _far(look: Look) -> tuple[Floats, Floats]:

@@ -236,13 +236,14 @@ class Look:
         if min(map(len, rows)) < MATCHED:
             return None
         old, new = self.old.take(rows[0]), self.new.take(rows[1])
-        together = classifier_test(old.representation_Nh, new.representation_Nh, level=self.level, seed=self.seed)
+        part = self.level / 5  # a true label shift is to be called so: each of three tests is held to a fifth of the level
+        together = classifier_test(old.representation_Nh, new.representation_Nh, level=part, seed=self.seed, gate=2 * GATE)
         (a, names), (b, _) = self.columns
-        alone = feature_tests(a[rows[0]], b[rows[1]], names, level=self.level, gate=2 * GATE)
+        alone = feature_tests(a[rows[0]], b[rows[1]], names, level=part, gate=2 * GATE)
         worse = False
         if old.losses_N is not None and new.losses_N is not None:
             loss = rise(old.losses_N, new.losses_N)
-            worse = loss.p < self.level and loss.difference > self.margin
+            worse = loss.p < part and loss.difference > self.margin
         return bool(together.alarm or worse or any(f.alarm for f in alone))
 
     def _probabilities(self, side: Answers) -> Floats:

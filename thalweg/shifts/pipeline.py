@@ -123,13 +123,13 @@ def _named(factor: float) -> str:
     return f"×{factor:.6g}" if factor >= 1 else f"÷{1 / factor:.6g}"
 
 
-def _factors(old: Floats, new: Floats) -> list[float]:
-    """Candidates for new = factor · old: the ratio of typical sizes, and the unit's factor next to it."""
+def _factors(old: Floats, new: Floats) -> tuple[list[float], list[float]]:
+    """Candidates for new = factor · old: those of units near the ratio of typical sizes, and these ratios themselves."""
     old, new = np.abs(old[~np.isnan(old)]), np.abs(new[~np.isnan(new)])
     sizes = [(np.median(old), np.median(new)), (old.mean(), new.mean())] if len(old) and len(new) else []
     rough = [float(b / a) for a, b in sizes if a > 0 and b > 0]
     close = [f for n in NICE for f in (n, 1 / n) if any(0.75 < r / f < 1.33 for r in rough)]
-    return close + [r for r in rough if max(r, 1 / r) >= ANY_FACTOR]
+    return close, [r for r in rough if max(r, 1 / r) >= ANY_FACTOR]
 
 
 def _units(old: Floats, new: Floats, own: float, left: float, name: str) -> Broken | None:
@@ -140,12 +140,15 @@ def _units(old: Floats, new: Floats, own: float, left: float, name: str) -> Brok
     if flipped <= left and flipped < own / 3:
         return Broken("sign", (name,), f"{name} has the other sign", {"distance": own, "undone": flipped})
     best: tuple[float, float] | None = None
-    for factor in _factors(old, new):  # units first: another factor must be clearly nearer
+    units, rough = _factors(old, new)
+    for factor in units:
         after = distance(old, new / factor)
         if after <= left and after < own / 3 and (best is None or after < best[0] - 0.03):
             best = (after, factor)
-    if best is None:
-        return None
+    if best is None:  # no unit's factor, then any
+        best = min(((distance(old, new / f), f) for f in rough), default=None)
+        if best is None or best[0] > left or best[0] >= own / 3:
+            return None
     return Broken(
         "units", (name,), f"{name} is {_named(best[1])}",
         {"factor": best[1], "distance": own, "undone": best[0]},

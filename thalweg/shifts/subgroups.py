@@ -211,17 +211,19 @@ def _tried(
             for above in (False, True):
                 condition = Condition(j, float(at), above)
                 a, b = condition.holds(old) & old_in, condition.holds(new) & new_in
-                if min(a.sum(), b.sum()) >= LEAST and b.mean() <= LARGEST:
+                if min(a.sum(), b.sum()) >= 2 * LEAST and b.mean() <= LARGEST:
                     found.append((_score(old_losses, new_losses, a, b), condition))
     return found
 
 
 def _score(old_losses: Floats, new_losses: Floats, a: Mask, b: Mask) -> float:
+    """z of the contrast; no group counts as less spread than the reference, so that few equal losses decide nothing."""
     parts = [old_losses[a], new_losses[b], old_losses[~a], new_losses[~b]]
     if min(map(len, parts)) < 2:
         return -math.inf
     means = [part.mean() for part in parts]
-    error = math.sqrt(sum(part.var() / len(part) for part in parts)) or math.inf
+    usual = old_losses.var()
+    error = math.sqrt(sum(max(part.var(), usual) / len(part) for part in parts)) or math.inf
     return float((means[1] - means[0] - means[3] + means[2]) / error)
 
 
