@@ -172,18 +172,26 @@ def _target(look: Look) -> list[Broken]:
 def _nothing(look: Look) -> Kind | None:
     shares = look.shares
     drifts = look.order is not None and look.order.alarm
-    if look.inputs_moved or look.rose or drifts or (shares is not None and shares.alarm) or _subgroup(look) is not None:
-        return None
+    moved = look.inputs_moved or look.rose or drifts or (shares is not None and shares.alarm) or _subgroup(look) is not None
     n, m = look.sizes
-    if look.too_few is not None:
+    if look.too_few is not None and not (moved and _overwhelming(look)):
         return Kind(
             "not-enough-data",
-            f"Nothing is seen to move, but {n} reference and {m} incoming rows show only large shifts: {look.too_few}",
+            f"{'Something may have moved' if moved else 'Nothing is seen to move'}, but {n} reference and {m} incoming rows "
+            f"show only large shifts surely. {look.too_few}",
             (), 0.95, {"critical_distance": critical_distance(n, m), "rows": [n, m]},
         )  # fmt: skip
+    if moved:
+        return None
     best = min(look.features, key=lambda f: f.adjusted, default=None)
     evidence = {"least_adjusted_p": best.adjusted if best else 1.0, "auc": look.joint.statistic}
     return Kind(None, f"Nothing moved: {n} reference and {m} incoming rows.", (), 0.95, evidence)
+
+
+def _overwhelming(look: Look) -> bool:
+    """Whether a test would alarm at a hundredth of its level too."""
+    found = [f.adjusted for f in look.moved] + [x.p for x in (look.joint, look.shares, look.loss, look.errors) if x is not None]
+    return min(found) < look.part / 100
 
 
 def _label(look: Look) -> Kind | None:
@@ -356,8 +364,8 @@ def _harmless(look: Look) -> Kind | None:
     said = f"its outputs did not (largest effect {farthest:.2g} sd)"
     if look.loss is not None:
         low, high = look.loss.interval(0.1)
-        numbers |= {"margin": look.margin, "interval": [low, high]}
-        said += f", and its loss changed by less than {look.margin:.2g} (90 % interval {low:+.2g} to {high:+.2g})"
+        numbers |= {"margin": look.narrow, "interval": [low, high]}
+        said += f", and its loss changed by less than {look.narrow:.2g} (90 % interval {low:+.2g} to {high:+.2g})"
     else:
         said += "; without labels the loss is not known"
     what = f"The inputs moved ({_list(names)})" if names else "The representation moved"

@@ -5,7 +5,6 @@ Legend of shapes: N reference rows, M incoming rows, C classes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from ..seeds import derive
 from .answers import Answers, answers
+from .categories import homogeneity
 from .drift import Drift, drift
 from .joint import JointTest, classifier_test
 from .labels import LabelShift, bbse
@@ -201,12 +201,18 @@ class Look:
         return any(x is not None and x.difference > 0 and x.p < self.part / 2 for x in (self.loss, self.errors))
 
     @property
+    def narrow(self) -> float:
+        """Within which the loss must surely have stayed to be called the same: the margin, or a third of it where the
+        representation moved, since then the model sees what changed."""
+        return self.margin / 3 if self.joint.alarm else self.margin
+
+    @property
     def same_loss(self) -> bool:
-        """Whether the loss surely did not change by more than the margin: two one-sided tests at level .05."""
+        """Whether the loss surely did not change by more than that: two one-sided tests at level .05."""
         if self.loss is None:
             return False
         low, high = self.loss.interval(0.1)
-        return -self.margin < low and high < self.margin
+        return -self.narrow < low and high < self.narrow
 
     @property
     def too_few(self) -> str | None:
@@ -272,14 +278,10 @@ def _first(sample: Sample) -> Sample:
 
 
 def _counted(a_C: npt.NDArray[Any], b_C: npt.NDArray[Any], level: float) -> Shares:
-    from scipy.stats import chi2_contingency
-
-    seen = a_C + b_C > 0
-    table = np.stack([a_C, b_C])[:, seen]
-    p = float(chi2_contingency(table)[1]) if seen.sum() > 1 and table.sum(1).min() > 0 else 1.0
+    _, p = homogeneity(np.stack([a_C, b_C]))
     shares = [x / max(x.sum(), 1) for x in (a_C, b_C)]
     moved = float(np.abs(shares[0] - shares[1]).sum() / 2)
-    return Shares(shares[0], shares[1], p if math.isfinite(p) else 1.0, p < level and moved >= SHARE_GATE, True)
+    return Shares(shares[0], shares[1], p, p < level and moved >= SHARE_GATE, True)
 
 
 def _matched(

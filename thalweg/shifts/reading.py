@@ -110,7 +110,9 @@ def subject(what: Any, *, reference: Any = None, task: Task | str | None = None,
         notes = ("The reference has no labels: losses and classes are not looked at.",)
     else:
         feed = rows.feed()
-        task = Task(model=what, train=feed, valid=Halves(feed, feed), loss=loss, device=_device(what), name=title)
+        size = min(Task.batch_size, rows.rows)
+        halves = Halves(feed, feed)
+        task = Task(model=what, train=feed, valid=halves, loss=loss, device=_device(what), batch_size=size, name=title)
     return Subject(title, what, task, rows, None, None, notes)
 
 
@@ -139,8 +141,8 @@ def read(source: Any, task: Task | None, what: str, like: Sample | None = None) 
     if isinstance(given, Table):
         if encoder is None:
             raise BadData(f"{what}: a table, but the training data are none", "give arrays as the model gets them")
-        gaps = encoder.gaps(given)
-        given = encoder.apply(given, what, known=False)
+        table, given = given, encoder.apply(given, what, known=False)
+        gaps = encoder.gaps(table)
     if task is not None and task.transform is not None and not prepared:
         with stream(task.seed, "prepare"):
             given = given.transformed(task.transform)

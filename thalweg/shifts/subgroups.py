@@ -148,11 +148,11 @@ def find_subgroup(
     columns = _varying(look[2], look[3])
     first = sorted(_tried(look, columns, np.ones(len(look[0]), bool), np.ones(len(look[2]), bool)), reverse=True)
     best = [(z, (condition,)) for z, condition in first[:FIRST]]
-    for z, (condition,) in list(best):
+    for _, (condition,) in list(best):
         region = condition.holds(look[0]), condition.holds(look[2])
         others = [j for j in columns if j != condition.column]
         deeper = max(_tried(look, others, *region), default=None)
-        if deeper is not None and deeper[0] > WORTH * z + 1:  # a second condition must be worth its words
+        if deeper is not None and deeper[0] > WORTH * first[0][0] + 1:  # a second condition must be worth its words
             best.append((deeper[0], (condition, deeper[1])))  # type: ignore[arg-type]
     if not best:
         return None
