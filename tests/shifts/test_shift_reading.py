@@ -35,7 +35,12 @@ def people(count, seed):
     random = np.random.default_rng(seed)
     towns = ["north", "south"]
     return [
-        [f"{random.integers(18, 80)}", f"{random.lognormal():.4f}" if k % 9 else "", towns[k % 2], ["no", "yes"][k % 3 == 0]]
+        [
+            f"{random.integers(18, 80)}",
+            f"{random.lognormal():.4f}" if k % 9 else "",
+            towns[k % 2],
+            ["no", "yes"][k % 3 == 0],
+        ]
         for k in range(count)
     ]
 
@@ -78,7 +83,12 @@ def test_a_table_without_labels_and_with_new_classes(tabled, tmp_path):
         read(write(tmp_path / "half.csv", half), tabled, "incoming")
     with pytest.raises(BadData, match="does not occur in the training rows"):  # a task's own splits stay strict
         Encoder(Table.read(tmp_path / "empty.csv", "town")).apply(
-            Table("t", {n: np.array(["1"], object) for n in ("age", "income", "answer")}, np.array(["west"], object), "town")
+            Table(
+                "t",
+                {n: np.array(["1"], object) for n in ("age", "income", "answer")},
+                np.array(["west"], object),
+                "town",
+            )
         )
 
 
@@ -109,7 +119,11 @@ def test_arrays_files_and_pairs(toy, tmp_path, labels):
     x, y = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12) % 3
     np.savez(tmp_path / "new.npz", **({"x": x, "y": y} if labels else {"x": x}))
     given = (x, y) if labels else (x, None)
-    for source in (tmp_path / "new.npz", given, Tensors(torch.from_numpy(x).float(), torch.from_numpy(y) if labels else None)):
+    for source in (
+        tmp_path / "new.npz",
+        given,
+        Tensors(torch.from_numpy(x).float(), torch.from_numpy(y) if labels else None),
+    ):
         found = read(source, toy, "incoming", like=read(toy.prepare().judge, toy, "judge"))
         assert found.rows == 12 and found.inputs.dtype == torch.float32 and found.order
         assert (found.targets is None) != labels

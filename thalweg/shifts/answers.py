@@ -20,6 +20,7 @@ from .rows import Rows
 from .sample import Floats, Sample
 
 CHUNK = 1024
+INPUTS = "the inputs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def answers(model: nn.Module, sample: Sample, task: Task | None) -> Answers:
                 output = trial.output_tensor(trial.call(model, batch.inputs))
                 outputs.append(output.detach().float().cpu())
                 if seen and len(seen[-1][1]) == batch.rows:
-                    where = f"the input of the layer {seen[-1][0]}" if seen[-1][0] else "the inputs"
+                    where = f"the input of the layer {seen[-1][0]}" if seen[-1][0] else INPUTS
                     inner.append(_row_means(seen[-1][1].float().cpu()))
     finally:
         for handle in handles:

@@ -172,7 +172,9 @@ def _target(look: Look) -> list[Broken]:
 def _nothing(look: Look) -> Kind | None:
     shares = look.shares
     drifts = look.order is not None and look.order.alarm
-    moved = look.inputs_moved or look.rose or drifts or (shares is not None and shares.alarm) or _subgroup(look) is not None
+    moved = (
+        look.inputs_moved or look.rose or drifts or (shares is not None and shares.alarm) or _subgroup(look) is not None
+    )
     n, m = look.sizes
     if look.too_few is not None and not (moved and _overwhelming(look)):
         return Kind(
@@ -190,7 +192,9 @@ def _nothing(look: Look) -> Kind | None:
 
 def _overwhelming(look: Look) -> bool:
     """Whether a test would alarm at a hundredth of its level too."""
-    found = [f.adjusted for f in look.moved] + [x.p for x in (look.joint, look.shares, look.loss, look.errors) if x is not None]
+    found = [f.adjusted for f in look.moved] + [
+        x.p for x in (look.joint, look.shares, look.loss, look.errors) if x is not None
+    ]
     return min(found) < look.part / 100
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..seeds import derive
-from .answers import Answers, answers
+from .answers import INPUTS, Answers, answers
 from .categories import homogeneity
 from .drift import Drift, drift
 from .joint import JointTest, classifier_test
@@ -202,9 +202,11 @@ class Look:
 
     @property
     def narrow(self) -> float:
-        """Within which the loss must surely have stayed to be called the same: the margin, or a third of it where the
-        representation moved, since then the model sees what changed."""
-        return self.margin / 3 if self.joint.alarm else self.margin
+        """Within which the loss must surely have stayed to be the same: the margin; a third where the representation moved.
+
+        There the model sees what changed. Where the representation is the inputs themselves, that cannot be told.
+        """
+        return self.margin / 3 if self.joint.alarm and self.old.where != INPUTS else self.margin
 
     @property
     def same_loss(self) -> bool:
@@ -242,8 +244,12 @@ class Look:
         if min(map(len, rows)) < MATCHED:
             return None
         old, new = self.old.take(rows[0]), self.new.take(rows[1])
-        part = self.level / 5  # a true label shift is to be called so: each of three tests is held to a fifth of the level
-        together = classifier_test(old.representation_Nh, new.representation_Nh, level=part, seed=self.seed, gate=2 * GATE)
+        part = (
+            self.level / 5
+        )  # a true label shift is to be called so: each of three tests is held to a fifth of the level
+        together = classifier_test(
+            old.representation_Nh, new.representation_Nh, level=part, seed=self.seed, gate=2 * GATE
+        )
         (a, names), (b, _) = self.columns
         alone = feature_tests(a[rows[0]], b[rows[1]], names, level=part, gate=2 * GATE)
         worse = False
@@ -278,7 +284,7 @@ def _first(sample: Sample) -> Sample:
 
 
 def _counted(a_C: npt.NDArray[Any], b_C: npt.NDArray[Any], level: float) -> Shares:
-    _, p = homogeneity(np.stack([a_C, b_C]))
+    p = homogeneity(np.stack([a_C, b_C])).p
     shares = [x / max(x.sum(), 1) for x in (a_C, b_C)]
     moved = float(np.abs(shares[0] - shares[1]).sum() / 2)
     return Shares(shares[0], shares[1], p, p < level and moved >= SHARE_GATE, True)

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from .sample import Flat, Floats
 
-NICE = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e9, 12.0, 24.0, 60.0, 3600.0, 86400.0, 255.0, 256.0, 1024.0, 2.54, 2.20462,
-        3.28084, 1.60934, 3.6)  # factors between units  # fmt: skip
+# Factors between units. Smaller ones (inches, miles) are left out: a distribution may well widen so far by itself.
+NICE = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e9, 12.0, 24.0, 60.0, 3600.0, 86400.0, 255.0, 256.0, 1024.0)
 ANY_FACTOR = 8.0  # a factor that is no unit's must be larger than this
 FAR = 0.3  # Kolmogorov–Smirnov distance that a column must have moved before it is taken for broken
 NEAR = 0.1  # and the distance that may be left once the signature is undone

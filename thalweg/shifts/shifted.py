@@ -203,9 +203,10 @@ def _inputs(inputs: Inputs) -> list[str]:
     if inputs.shares is not None:
         s = inputs.shares
         how = "counted" if s.counted else "estimated from the predictions"
+        said = "moved" if s.alarm else "not surely moved"
         most = int(np.argmax(np.abs(s.incoming - s.reference)))
         lines += textwrap.wrap(
-            f"Classes ({how}): {'moved' if s.alarm else 'not surely moved'}, {100 * s.moved:.2g} % of the rows, p {_equals(s.p)}; "
+            f"Classes ({how}): {said}, {100 * s.moved:.2g} % of the rows, p {_equals(s.p)}; "
             f"most, class {most}: {100 * s.reference[most]:.3g} → {100 * s.incoming[most]:.3g} %.",
             WIDTH, subsequent_indent="  ",
         )  # fmt: skip

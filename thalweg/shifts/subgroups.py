@@ -217,7 +217,7 @@ def _tried(
 
 
 def _score(old_losses: Floats, new_losses: Floats, a: Mask, b: Mask) -> float:
-    """z of the contrast; no group counts as less spread than the reference, so that few equal losses decide nothing."""
+    """Z of the contrast; no group counts as less spread than the reference, so that few equal losses decide nothing."""
     parts = [old_losses[a], new_losses[b], old_losses[~a], new_losses[~b]]
     if min(map(len, parts)) < 2:
         return -math.inf
