@@ -18,7 +18,7 @@ import numpy.typing as npt
 from .sample import Flat, Floats
 
 # Factors between units. Smaller ones (inches, miles) are left out: a distribution may well widen so far by itself.
-NICE = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e9, 12.0, 24.0, 60.0, 3600.0, 86400.0, 255.0, 256.0, 1024.0)
+UNITS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 12.0, 60.0, 255.0, 3600.0, 86400.0)
 ANY_FACTOR = 8.0  # a factor that is no unit's must be larger than this
 FAR = 0.3  # Kolmogorov–Smirnov distance that a column must have moved before it is taken for broken
 NEAR = 0.1  # and the distance that may be left once the signature is undone
@@ -128,7 +128,7 @@ def _factors(old: Floats, new: Floats) -> tuple[list[float], list[float]]:
     old, new = np.abs(old[~np.isnan(old)]), np.abs(new[~np.isnan(new)])
     sizes = [(np.median(old), np.median(new)), (old.mean(), new.mean())] if len(old) and len(new) else []
     rough = [float(b / a) for a, b in sizes if a > 0 and b > 0]
-    close = [f for n in NICE for f in (n, 1 / n) if any(0.75 < r / f < 1.33 for r in rough)]
+    close = [f for n in UNITS for f in (n, 1 / n) if any(0.75 < r / f < 1.33 for r in rough)]
     return close, [r for r in rough if max(r, 1 / r) >= ANY_FACTOR]
 
 
@@ -167,8 +167,8 @@ def _all_scaled(old_Nd: Floats, new_Md: Floats, left: float) -> Broken | None:
         return None
     if np.quantile(np.abs(np.log(np.maximum(sizes, 1e-300) / factor)), 0.9) > math.log(2):
         return None
-    nice = [f for n in NICE for f in (n, 1 / n) if 0.9 < factor / f < 1.1]
-    factor = min(nice, key=lambda f: abs(math.log(factor / f))) if nice else factor
+    nice = [f for n in UNITS for f in (n, 1 / n) if 0.9 < factor / f < 1.1]
+    factor = nice[0] if nice else factor
     before, after = distance(old, new), distance(old, new / factor)
     own = np.array([distance(old_Nd[:, j], new_Md[:, j] / factor) for j in np.flatnonzero(moving)])
     if np.quantile(own, 0.9) > 2 * left or after > left:
