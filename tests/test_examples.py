@@ -55,7 +55,14 @@ def deep_tanh(out, err):
     assert "theory" in out and len(out.splitlines()) == 53
 
 
-CHECKS = {f.__name__: f for f in (first_contact, gan, fine_tune, saddle, any_loop, my_task, their_code, deep_tanh)}
+def shift(said, progress):
+    assert "Broken pipeline" in said and "x1 is ×1000" in said and "kind: pipeline · columns: x1" in said
+    assert "recommended: undo the change" in said and max(map(len, said.splitlines())) <= 100
+
+
+CHECKS = {
+    f.__name__: f for f in (first_contact, gan, fine_tune, saddle, any_loop, my_task, their_code, deep_tanh, shift)
+}
 
 
 def test_every_example_has_a_check_and_a_docstring():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         rules,
         schedules,
         seeds,
+        shifts,
     )
     from .diagnosis import Diagnosis, Finding, Watch, diagnose, watch
     from .landscapes import Landscape, landscape
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .propagation import Signal, signal
     from .recipe import Recipe
     from .run import Outcome, Run, Trace
+    from .shifts import Shift, shift
     from .study import Studies, Study, Verdict, compare
     from .task import Task
     from .training import train
@@ -41,6 +43,7 @@ _HOME = {
     "Outcome": "run",
     "Recipe": "recipe",
     "Run": "run",
+    "Shift": "shifts",
     "Signal": "propagation",
     "Studies": "study",
     "Study": "study",
@@ -65,6 +68,8 @@ _HOME = {
     "rules": "",
     "schedules": "",
     "seeds": "",
+    "shift": "shifts",
+    "shifts": "",
     "signal": "propagation",
     "train": "training",
     "watch": "diagnosis",
@@ -78,6 +83,7 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Run",
+    "Shift",
     "Signal",
     "Studies",
     "Study",
@@ -103,6 +109,8 @@ __all__ = [
     "rules",
     "schedules",
     "seeds",
+    "shift",
+    "shifts",
     "signal",
     "train",
     "watch",

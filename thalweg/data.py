@@ -152,6 +152,7 @@ class Tensors(Feed):
         self.batch_size, self.drop_last, self.what = batch_size, drop_last, what
         self.device = torch.device("cpu")
         self.transform: Callable[[Any], Any] | None = None
+        self.encoder: Any = None  # of the table that the rows were, see `readers.Encoder`
         self._columns = columns = leaves((inputs, targets))
         if not leaves(inputs) or any(column.ndim == 0 for column in columns):
             raise BadData(
@@ -176,6 +177,7 @@ class Tensors(Feed):
             what=self.what, check=False,
         )  # fmt: skip
         made.device, made.transform, made.copies = self.device, self.transform, self.copies
+        made.encoder = self.encoder
         return made
 
     def target_sample(self, limit: int = 10_000, seed: int | None = None) -> Tensor | None:

@@ -27,11 +27,13 @@ CSV_TARGETS = ("target", "label", "y")
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 
 
-def read_file(source: str | Path) -> tuple[Any, Any] | Table:
+def read_file(source: str | Path, *, labeled: bool = True, target: str | None = None) -> tuple[Any, Any] | Table:
     """The data of a path: ``(inputs, targets)`` of idx images or an .npz file, or the `Table` of a .csv file.
 
     Args:
         source: ``images-idx3-ubyte[.gz]`` (labels beside it), ``file.npz``, ``file.csv``, ``"file.csv:column"``.
+        labeled: whether labels have to be there; if not, ``targets`` may be None, and the cells of a target be empty.
+        target: the target's column, where the source names none.
 
     Raises:
         BadData: no such file, or one that cannot be read.
@@ -48,11 +50,11 @@ def read_file(source: str | Path) -> tuple[Any, Any] | Table:
         raise BadData(f"no file {path}", hint)
     lower = path.name.lower()
     if lower.endswith(".csv"):
-        return Table.read(path, column or None)
+        return Table.read(path, column or target, labeled=labeled)
     if lower.endswith(".npz"):
-        return read_npz(path)
+        return read_npz(path, labeled=labeled)
     if "idx" in lower:
-        return read_images(path)
+        return read_images(path, labeled=labeled)
     raise BadData(
         f"{path.name}: not a kind of file that can be read", "give .csv, .npz, or idx images (…-idx3-ubyte[.gz])"
     )
@@ -83,7 +85,7 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, kind, offset=start).reshape(shape)
 
 
-def read_images(path: Path) -> tuple[Tensor, Tensor]:
+def read_images(path: Path, *, labeled: bool = True) -> tuple[Tensor, Tensor | None]:
     """Images in [0, 1] of shape (N, 1, H, W) and their labels (N,), of an idx file and the labels' file beside it."""
     images = read_idx(path)
     if images.ndim < 3:
@@ -93,24 +95,27 @@ def read_images(path: Path) -> tuple[Tensor, Tensor]:
     stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     beside = [path.with_name(stem + end) for end in (".gz", "")]
     found = next((file for file in beside if file.exists() and file.name != path.name), None)
+    scaled = torch.from_numpy(images.astype(np.float32))
+    scaled = scaled.div_(255) if images.dtype == np.uint8 else scaled
+    scaled = scaled.unsqueeze(1) if scaled.ndim == 3 else scaled
     if found is None:
+        if not labeled:
+            return scaled, None
         raise BadData(f"{path.name}: no labels beside it", f"put {stem} or {stem}.gz into {path.parent}")
     labels = read_idx(found)
     if labels.ndim != 1 or len(labels) != len(images):
         raise BadData(f"{found.name}: {labels.shape} labels for {len(images)} images", "give one label an image")
-    scaled = (
-        torch.from_numpy(images.astype(np.float32)).div_(255)
-        if images.dtype == np.uint8
-        else torch.from_numpy(images.astype(np.float32))
-    )
-    return (scaled.unsqueeze(1) if scaled.ndim == 3 else scaled), torch.from_numpy(labels.astype(np.int64))
+    return scaled, torch.from_numpy(labels.astype(np.int64))
 
 
-def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_npz(path: Path, *, labeled: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
     """Inputs and targets of an .npz file, by their usual names."""
     try:
         with np.load(path, allow_pickle=False) as file:
             pair = next((pair for pair in NPZ_PAIRS if set(pair) <= set(file.files)), None)
+            alone = next((x for x, _ in NPZ_PAIRS if x in file.files), None)
+            if pair is None and alone is not None and not labeled:
+                return file[alone], None
             if pair is None:
                 raise BadData(
                     f"{path.name}: holds {', '.join(file.files) or 'nothing'}, none of the known pairs of names",
@@ -127,7 +132,10 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a .csv file: columns of text, the target's apart; `Encoder` makes numbers of them."""
+    """The cells of a .csv file: columns of text, the target's apart; `Encoder` makes numbers of them.
+
+    Of a table without labels the target's cells are empty.
+    """
 
     name: str
     columns: dict[str, np.ndarray]
@@ -135,7 +143,7 @@ class Table:
     target_name: str
 
     @classmethod
-    def read(cls, path: Path, column: str | None) -> Table:
+    def read(cls, path: Path, column: str | None, *, labeled: bool = True) -> Table:
         """Read a file whose first line names the columns; ``column`` is the target (default: target, label or y)."""
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -152,6 +160,9 @@ class Table:
             got = len(body[wrong - 2])
             raise BadData(f"{path.name}: row {wrong} has {got} cells, the header {len(header)}", "repair that row")
         target = column or next((name for name in CSV_TARGETS if name in header), None)
+        if not labeled and target not in header:
+            cells = np.array(body, dtype=object).T
+            return cls(path.name, dict(zip(header, cells, strict=True)), np.full(len(body), "", object), target or "")
         if target is None:
             raise BadData(
                 f"{path.name}: no column named {', '.join(CSV_TARGETS)}; columns: {', '.join(header)}",
@@ -205,6 +216,7 @@ class Encoder:
 
     def __init__(self, table: Table, *, standardize_target: bool = False) -> None:
         self.names: list[str] = []
+        self.target_name = table.target_name
         self._plan: dict[str, tuple[float, float, bool] | list[str]] = {}
         for name, cells in table.columns.items():
             numbers = _numbers(cells)
@@ -223,8 +235,14 @@ class Encoder:
         if target is not None and standardize_target:
             self.centre, self.scale = float(target.mean()), float(target.std()) or 1.0
 
-    def apply(self, table: Table, what: str = "data") -> Tensors:
+    def apply(self, table: Table, what: str = "data", *, known: bool = True) -> Tensors:
         """Inputs (N, F) and targets: class numbers (N,) of a text target, float32 (N,) of a numeric one.
+
+        Args:
+            table: with the columns of the training rows.
+            what: the name of the data, for messages.
+            known: whether every row must have a label that the training rows have; if not, new classes get the numbers
+                after those, and a table whose target is empty gives no targets.
 
         Raises:
             BadData: a missing column, text among numbers, a missing target, or a class that the training rows lack.
@@ -245,12 +263,47 @@ class Encoder:
             parts.append((np.where(gaps, mean, numbers) - mean) / deviation)
             parts += [gaps.astype(np.float64)] if marked else []
         inputs = torch.from_numpy(np.stack(parts, 1).astype(np.float32))
-        return Tensors(inputs, self._targets(table), what=what)
+        targets = None if not known and bool(_missing(table.target).all()) else self._targets(table, known)
+        feed = Tensors(inputs, targets, what=what)
+        feed.encoder = self
+        return feed
 
-    def _targets(self, table: Table) -> Tensor:
+    def decode(self, inputs: Tensor) -> tuple[np.ndarray, list[str]]:
+        """The table's columns in their own units (N, c), NaN where a cell is marked as missing, and their names.
+
+        A text column gives one 0/1 column a category. Numbers went through float32: they agree to 7 digits.
+        """
+        encoded = inputs.detach().cpu().double().numpy()
+        parts: list[np.ndarray] = []
+        names: list[str] = []
+        at = 0
+        for name, plan in self._plan.items():
+            if isinstance(plan, list):
+                parts += list(encoded[:, at : at + len(plan)].T)
+                names += [f"{name}={category}" for category in plan]
+                at += len(plan)
+                continue
+            mean, deviation, marked = plan
+            column = encoded[:, at] * deviation + mean
+            parts.append(np.where(encoded[:, at + 1] > 0.5, np.nan, column) if marked else column)
+            names.append(name)
+            at += 1 + marked
+        return np.stack(parts, 1), names
+
+    def gaps(self, table: Table) -> np.ndarray:
+        """Which cells are missing, (N, c) as `decode`'s columns."""
+        found: list[np.ndarray] = []
+        for name, plan in self._plan.items():
+            found += [_missing(table.columns[name])] * (len(plan) if isinstance(plan, list) else 1)
+        return np.stack(found, 1)
+
+    def _targets(self, table: Table, known: bool) -> Tensor:
         _check_target(table)
         if self.classes is not None:
             place = {name: number for number, name in enumerate(self.classes)}
+            if not known:
+                fresh = sorted({str(cell) for cell in table.target} - place.keys())
+                place |= {name: len(place) + k for k, name in enumerate(fresh)}
             strange = next((str(cell) for cell in table.target if cell not in place), None)
             if strange is not None:
                 raise BadData(

@@ -128,6 +128,12 @@ class Task:
             object.__setattr__(self, "name", "model" if model_name == "<lambda>" else model_name)
 
     @property
+    def source(self) -> str | None:
+        """What `load` took to give this task, from any folder; None: it was made otherwise."""
+        found: str | None = self._memory.get("source")
+        return found
+
+    @property
     def _given(self) -> bool:
         """Whether the model is an instance, not a factory."""
         return isinstance(self.model, nn.Module)

@@ -47,7 +47,9 @@ def load_with_recipe(where: str) -> tuple[Task, Recipe | None]:
     if ".py" not in where:
         from thalweg import tasks
 
-        return tasks.load(where), None
+        built_in = tasks.load(where)
+        built_in._memory["source"] = where
+        return built_in, None
     path, name = _place(where)
     names = _run_file(path)
     if name not in names:
@@ -63,6 +65,7 @@ def load_with_recipe(where: str) -> tuple[Task, Recipe | None]:
         raise BadTask(
             f"{path.name}: {name} is a {type(found).__name__}, not a Task", "let it be a Task or a function giving one"
         )
+    found._memory["source"] = f"{path}:{name}"
     recipe = names.get("recipe")
     return found, recipe if isinstance(recipe, Recipe) else None
 

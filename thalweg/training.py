@@ -64,9 +64,8 @@ def train(
         if store is not None:
             if store.exists():
                 raise BadStudy(f"{folder} holds a run or a study already", "give a new folder")
-            store.create(
-                {"task": task.name, "fingerprint": task.fingerprint(), "seed": seed, "environment": environment()}
-            )
+            head = {"task": task.name, "source": task.source, "fingerprint": task.fingerprint(), "seed": seed}
+            store.create(head | {"environment": environment()})
         if recipe.lr is None:
             recipe = recipe.but(lr=find_rate(task, recipe, progress))
             progress.say(f"Learning rate found: {recipe.lr:.3g}.")

@@ -13,7 +13,7 @@ from ..errors import ThalwegError
 from . import looking, surfaces, training
 from .app import app, show
 
-__all__ = ["app", "looking", "main", "surfaces", "training"]
+__all__ = ["app", "looking", "main", "moving", "surfaces", "training"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

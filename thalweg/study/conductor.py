@@ -64,7 +64,8 @@ class Conductor:
         assert self.store is not None
         before = 0.0
         if head is None:
-            self.head = {"asked": asked, "environment": environment(), "complete": False}
+            source = self.case.task.source if self.case.task is not None else None
+            self.head = {"asked": asked, "source": source, "environment": environment(), "complete": False}
             self.store.create(self.head | {"executor": None})
         else:
             self.head = head

@@ -33,12 +33,11 @@ def housing() -> Task:
     train, valid = rest.split(round(VALID_SHARE * len(table)), seed=0)
     encoder = Encoder(train, standardize_target=True)
     parts = [encoder.apply(part, what=what) for part, what in ((train, "train"), (valid, "valid"), (test, "test"))]
-    given = [(part.inputs, part.targets) for part in parts]
     return Task(
         model=partial(mlp, len(encoder.names)),
-        train=given[0],
-        valid=given[1],
-        test=given[2],
+        train=parts[0],
+        valid=parts[1],
+        test=parts[2],
         metric="mse",
         batch_size=64,
         epochs=10,

@@ -40,6 +40,7 @@ def cnn() -> nn.Module:
 
 def _images(folder: str, model: Callable[[], nn.Module], **settings: Any) -> Task:
     x, y = read_images(find(f"{folder}/train-images-idx3-ubyte.gz", ORIGIN[folder]))
+    assert y is not None
     rows = order(len(x), seed=0, epoch=0)
     train, select, judge = rows[: -2 * HALF], rows[-2 * HALF : -HALF], rows[-HALF:]
     return Task(

@@ -1,0 +1,303 @@
+"""Everything that is measured on both sides before the kind of a shift is named.
+
+Legend of shapes: N reference rows, M incoming rows, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..seeds import derive
+from .answers import INPUTS, Answers, answers
+from .categories import homogeneity
+from .drift import Drift, drift
+from .joint import JointTest, classifier_test
+from .labels import LabelShift, bbse
+from .power import enough
+from .reading import Subject
+from .sample import Flat, Floats, Sample
+from .subgroups import Rise, rise
+from .univariate import FeatureTest, feature_tests
+
+GATE = 0.1  # effect in standard deviations below which a feature has not moved
+SHARE_GATE = 0.05  # total variation of class shares below which they have not
+OLD_SHARE, NULL_SHARE = (
+    0.1,
+    0.05,
+)  # a rise of the loss matters from the larger of these parts: of it, of a constant guess's
+MATCHED = 60  # rows of the same classes on both sides that are compared at least
+MOST = 20_000  # rows of a side that the model is asked about
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Class shares on both sides.
+
+    Attributes:
+        reference: (C,).
+        incoming: (C,); counted, or estimated from predictions.
+        p: of "they are the same".
+        alarm: p below the level and half the sum of |differences| at least .05.
+        counted: from labels.
+    """
+
+    reference: Floats
+    incoming: Floats
+    p: float
+    alarm: bool
+    counted: bool
+
+    @property
+    def moved(self) -> float:
+        """Half the sum of the absolute differences."""
+        return float(np.abs(self.reference - self.incoming).sum() / 2)
+
+
+@dataclass(eq=False)
+class Look:
+    """Two sides under one model, and the tests on them; each is made when first asked for.
+
+    The chance of any false alarm is ``level``: it is divided among the families of tests.
+
+    Args:
+        subject: the model, its task and the reference.
+        incoming: the new rows.
+        level: of all alarms together.
+        seed: of draws.
+    """
+
+    subject: Subject
+    incoming: Sample
+    level: float = 0.05
+    seed: int = 0
+
+    @property
+    def part(self) -> float:
+        """The level of one family: features, joint, order, and with a task class shares and losses."""
+        return self.level / (3 + (self.subject.classes is not None) + (self.labeled is not None))
+
+    @cached_property
+    def old(self) -> Answers:
+        """The model's answers to the reference."""
+        return answers(self.subject.model, _first(self.subject.reference), self.subject.task)
+
+    @cached_property
+    def new(self) -> Answers:
+        """The model's answers to the incoming rows."""
+        return answers(self.subject.model, _first(self.incoming), self.subject.task)
+
+    @cached_property
+    def columns(self) -> tuple[Flat, Flat]:
+        """Both sides as columns of the same names."""
+        return self.subject.reference.columns(), self.incoming.columns()
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Rows of both sides."""
+        return self.subject.reference.rows, self.incoming.rows
+
+    @property
+    def labeled(self) -> bool | None:
+        """Whether both sides have losses; None: they have not."""
+        return True if self.old.losses_N is not None and self.new.losses_N is not None else None
+
+    @cached_property
+    def features(self) -> list[FeatureTest]:
+        """Each feature on its own."""
+        (a, names), (b, _) = self.columns
+        return feature_tests(a, b, names, level=self.part, gate=GATE)
+
+    @cached_property
+    def moved(self) -> list[FeatureTest]:
+        """The features that moved, the largest effect first."""
+        return sorted((f for f in self.features if f.alarm), key=lambda f: -f.effect)
+
+    @cached_property
+    def joint(self) -> JointTest:
+        """All of the model's representation together."""
+        return classifier_test(self.old.representation_Nh, self.new.representation_Nh, level=self.part, seed=self.seed)
+
+    @cached_property
+    def outputs(self) -> list[FeatureTest]:
+        """Each output on its own."""
+        names = [f"output {k}" for k in range(self.old.outputs_Nk.shape[1])]
+        return feature_tests(self.old.outputs_Nk, self.new.outputs_Nk, names, level=self.part, gate=GATE)
+
+    @cached_property
+    def order(self) -> Drift | None:
+        """Whether the incoming rows drift over their own order."""
+        if not self.incoming.order:
+            return None
+        targets = None if self.incoming.targets is None else self.incoming.targets.reshape(self.incoming.rows, -1)[:, 0]
+        labels = self.new.predicted_N if targets is None else targets.numpy()
+        return drift(self.new.representation_Nh, labels[: len(self.new.outputs_Nk)], level=self.part, seed=self.seed)
+
+    @property
+    def inputs_moved(self) -> bool:
+        """Whether any feature did, or all together."""
+        return bool(self.moved) or self.joint.alarm
+
+    @cached_property
+    def strange(self) -> npt.NDArray[np.int64]:
+        """Labels that neither the reference nor the training rows have."""
+        if self.new.labels_N is None or self.subject.classes is None:
+            return np.zeros(0, np.int64)
+        return np.setdiff1d(self.new.labels_N, self.subject.known)
+
+    @cached_property
+    def estimated(self) -> LabelShift | None:
+        """Class shares by the predictions (BBSE); None where there are no classes or no labels in the reference."""
+        classes, labels = self.subject.classes, self.old.labels_N
+        if classes is None or labels is None:
+            return None
+        return bbse(self._probabilities(self.old), labels, self._probabilities(self.new), classes, level=self.part)
+
+    @cached_property
+    def shares(self) -> Shares | None:
+        """Class shares: counted where the incoming rows have labels, else estimated."""
+        classes, labels = self.subject.classes, self.old.labels_N
+        if classes is None or labels is None:
+            return None
+        if self.new.labels_N is not None:
+            a, b = (np.bincount(x[(x >= 0) & (x < classes)], minlength=classes) for x in (labels, self.new.labels_N))
+            return _counted(a, b, self.part)
+        found = self.estimated
+        assert found is not None
+        moved = np.abs(np.asarray(found.reference) - np.asarray(found.incoming)).sum() / 2 >= SHARE_GATE
+        return Shares(
+            np.asarray(found.reference), np.asarray(found.incoming), found.p, bool(found.alarm and moved), False
+        )
+
+    @cached_property
+    def loss(self) -> Rise | None:
+        """How much higher the mean loss is; without labels None."""
+        if self.old.losses_N is None or self.new.losses_N is None:
+            return None
+        return rise(self.old.losses_N, self.new.losses_N)
+
+    @cached_property
+    def errors(self) -> Rise | None:
+        """The same of the rate of wrong classes."""
+        if self.old.wrong_N is None or self.new.wrong_N is None:
+            return None
+        return rise(self.old.wrong_N, self.new.wrong_N)
+
+    @cached_property
+    def margin(self) -> float:
+        """From which change on the mean loss matters: a tenth of it, or a twentieth of a constant guess's loss."""
+        assert self.loss is not None
+        return max(OLD_SHARE * abs(self.loss.before), NULL_SHARE * self._constant())
+
+    @property
+    def rose(self) -> bool:
+        """Whether the loss, or the rate of errors, surely rose by more than a trifle."""
+        if self.loss is None or not self.loss.difference > self.margin:
+            return False
+        return any(x is not None and x.difference > 0 and x.p < self.part / 2 for x in (self.loss, self.errors))
+
+    @property
+    def narrow(self) -> float:
+        """Within which the loss must surely have stayed to be the same: the margin; a third where the representation moved.
+
+        There the model sees what changed. Where the representation is the inputs themselves, that cannot be told.
+        """
+        return self.margin / 3 if self.joint.alarm and self.old.where != INPUTS else self.margin
+
+    @property
+    def same_loss(self) -> bool:
+        """Whether the loss surely did not change by more than that: two one-sided tests at level .05."""
+        if self.loss is None:
+            return False
+        low, high = self.loss.interval(0.1)
+        return -self.narrow < low and high < self.narrow
+
+    @property
+    def too_few(self) -> str | None:
+        """What is missing to see a shift that matters, in a sentence."""
+        return enough(*self.sizes, level=self.level)
+
+    @cached_property
+    def within_classes(self) -> bool | None:
+        """Whether the rows moved within their classes; None: too few rows to see that.
+
+        With labels, as many rows of each class are taken from both sides. Without, reference rows are kept with
+        probability w(y) / max w of the estimated class weights, which makes both sides alike under a pure label shift.
+        Losses of rows of the same classes must not have risen either.
+        """
+        shares = self.shares
+        if shares is None or self.old.labels_N is None:
+            return None
+        random = np.random.default_rng(derive(self.seed, "within classes"))
+        rows = (np.arange(len(self.old.outputs_Nk)), np.arange(len(self.new.outputs_Nk)))
+        if self.new.labels_N is not None:
+            rows = _matched(self.old.labels_N, self.new.labels_N, random)
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                weights = np.where(shares.reference > 0, np.maximum(shares.incoming, 0) / shares.reference, 0.0)
+            kept = weights[self.old.labels_N]
+            rows = (np.flatnonzero(random.random(len(kept)) * max(kept.max(), 1e-300) < kept), rows[1])
+        if min(map(len, rows)) < MATCHED:
+            return None
+        old, new = self.old.take(rows[0]), self.new.take(rows[1])
+        part = (
+            self.level / 5
+        )  # a true label shift is to be called so: each of three tests is held to a fifth of the level
+        together = classifier_test(
+            old.representation_Nh, new.representation_Nh, level=part, seed=self.seed, gate=2 * GATE
+        )
+        (a, names), (b, _) = self.columns
+        alone = feature_tests(a[rows[0]], b[rows[1]], names, level=part, gate=2 * GATE)
+        worse = False
+        if old.losses_N is not None and new.losses_N is not None:
+            loss = rise(old.losses_N, new.losses_N)
+            worse = loss.p < part and loss.difference > self.margin
+        return bool(together.alarm or worse or any(f.alarm for f in alone))
+
+    def _probabilities(self, side: Answers) -> Floats:
+        p = side.outputs_Nk
+        return np.concatenate([1 - p, p], 1) if p.shape[1] == 1 else p
+
+    def _constant(self) -> float:
+        """The loss of a constant guess on the reference."""
+        targets, task = self.subject.reference.targets, self.subject.task
+        if targets is None or task is None:
+            return 0.0
+        kind = task.prepare().kind
+        if kind in ("classification", "binary", "language-model"):
+            p = np.unique(targets.numpy(), return_counts=True)[1] / targets.numel()
+            return -float((p * np.log(p)).sum())
+        if kind == "regression" and task.loss is None:
+            return float(targets.double().var(0).mean()) if len(targets) > 1 else 0.0
+        return 0.0
+
+
+def _first(sample: Sample) -> Sample:
+    """At most `MOST` rows, evenly spread."""
+    if sample.rows <= MOST:
+        return sample
+    return sample.take(np.linspace(0, sample.rows - 1, MOST).astype(np.int64))
+
+
+def _counted(a_C: npt.NDArray[Any], b_C: npt.NDArray[Any], level: float) -> Shares:
+    p = homogeneity(np.stack([a_C, b_C])).p
+    shares = [x / max(x.sum(), 1) for x in (a_C, b_C)]
+    moved = float(np.abs(shares[0] - shares[1]).sum() / 2)
+    return Shares(shares[0], shares[1], p, p < level and moved >= SHARE_GATE, True)
+
+
+def _matched(
+    a_N: npt.NDArray[np.int64], b_M: npt.NDArray[np.int64], random: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """As many rows of each class from both sides."""
+    rows: tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.int64]]] = ([], [])
+    for label in np.intersect1d(a_N, b_M):
+        sides = [np.flatnonzero(x == label) for x in (a_N, b_M)]
+        count = min(map(len, sides))
+        for found, side in zip(rows, sides, strict=True):
+            found.append(random.choice(side, count, replace=False))
+    return tuple(np.sort(np.concatenate(part)) if part else np.zeros(0, np.int64) for part in rows)  # type: ignore[return-value]

@@ -1,0 +1,236 @@
+"""What is asked about, and the rows that came in: read, encoded as the training rows were, and checked to fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ..batch import leaves, map_leaves
+from ..building import build
+from ..data import Feed, Halves, Tensors
+from ..errors import BadData, BadOption, BadStudy, BadTask
+from ..readers import Encoder, Table, read_file
+from ..recipe import Recipe
+from ..run import Run
+from ..seeds import stream
+from ..sources import as_feed
+from ..store import Store, load_weights
+from ..study import Study
+from ..task import Task
+from .sample import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is asked about.
+
+    Attributes:
+        title: its name.
+        model: trained.
+        task: how it was trained; None: unknown, and then nothing is known of a loss.
+        reference: rows that neither its training nor its choice has seen.
+        fitted: rows that it was trained on; None: unknown.
+        recipe: by which it was trained, or None.
+        notes: what has to be said about them.
+    """
+
+    title: str
+    model: nn.Module
+    task: Task | None
+    reference: Sample
+    fitted: Sample | None
+    recipe: Recipe | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes it tells apart; None: it does not."""
+        data = None if self.task is None else self.task.prepare()
+        return data.classes if data is not None and data.kind in ("classification", "binary") else None
+
+    @property
+    def known(self) -> npt.NDArray[np.int64]:
+        """The classes that its rows have."""
+        given = [s.targets for s in (self.reference, self.fitted) if s is not None and s.targets is not None]
+        return np.unique(torch.cat([t.reshape(-1).long() for t in given]).numpy()) if given else np.zeros(0, np.int64)
+
+    def class_name(self, number: int) -> str:
+        """What a class is called."""
+        encoder = None if self.task is None else _encoder(self.task)
+        names = None if encoder is None else encoder.classes
+        return names[number] if names is not None and number < len(names) else str(number)
+
+
+def subject(what: Any, *, reference: Any = None, task: Task | str | None = None, loss: Any = None) -> Subject:
+    """Read what `thalweg.shift` was given.
+
+    Args:
+        what: a module, a `Study`, a `Run`, or the folder of one.
+        reference: its held-out rows; None: the judge half of the task's validation data.
+        task: how it was trained, where that is not known.
+        loss: a function of (output, targets), for a module without a task; None: inferred.
+
+    Raises:
+        BadOption: something is missing, or is nothing of these.
+        BadStudy: a folder without a model, or whose task is unknown.
+    """
+    task = Task.load(task) if isinstance(task, str) else task
+    if isinstance(what, str | Path):
+        return _of_folder(Path(what), reference, task)
+    if isinstance(what, Study):
+        return _of_folder(what.folder, reference, task or (what.best.task if what.best else None))
+    if isinstance(what, Run):
+        if what.folder is not None:
+            return _of_folder(Path(what.folder), reference, task)
+        if task is None:
+            raise BadOption(
+                "shift: this run does not know its task", "give task=..., or train with folder= and give that"
+            )
+        return _of_task(f"{what.task} · {what.recipe}", what.model, task, reference, what.recipe)
+    if not isinstance(what, nn.Module):
+        raise BadOption(
+            f"shift: a {type(what).__name__} has no model", "give a module, a Study, a Run, or the folder of one"
+        )
+    title = type(what).__name__
+    if task is not None:
+        return _of_task(title, what, task, reference, None)
+    if reference is None:
+        raise BadOption("shift: a model alone has no reference", "give reference=(inputs, targets), or task=...")
+    rows = read(reference, None, "reference")
+    notes: tuple[str, ...] = ()
+    if rows.targets is None:
+        if loss is not None:
+            raise BadOption("shift: a loss needs labels in the reference", "give reference=(inputs, targets)")
+        notes = ("The reference has no labels: losses and classes are not looked at.",)
+    else:
+        feed = rows.feed()
+        size = min(Task.batch_size, rows.rows)
+        halves = Halves(feed, feed)
+        task = Task(model=what, train=feed, valid=halves, loss=loss, device=_device(what), batch_size=size, name=title)
+    return Subject(title, what, task, rows, None, None, notes)
+
+
+def read(source: Any, task: Task | None, what: str, like: Sample | None = None) -> Sample:
+    """Rows as the task's model gets them: tables by the encoder of the training rows, then the task's transform.
+
+    Args:
+        source: a path (idx, .npz, .csv), ``(inputs, targets)``, inputs alone, a data set, a loader, a feed or a `Sample`.
+        task: what the model was trained for; None: rows are taken as they are.
+        what: the argument's name, for messages.
+        like: rows of the same shape.
+
+    Raises:
+        BadData: rows that cannot be read, or of another shape.
+    """
+    if isinstance(source, Sample):
+        return source
+    encoder = None if task is None else _encoder(task)
+    gaps = None
+    prepared = isinstance(source, Feed)
+    if isinstance(source, str | Path):
+        source = read_file(source, labeled=False, target=None if encoder is None else encoder.target_name)
+    if isinstance(source, tuple) and len(source) == 2 and source[1] is None:
+        source = source[0]
+    given = as_feed(source, what=what, shuffle=False)
+    if isinstance(given, Table):
+        if encoder is None:
+            raise BadData(f"{what}: a table, but the training data are none", "give arrays as the model gets them")
+        table, given = given, encoder.apply(given, what, known=False)
+        gaps = encoder.gaps(table)
+    if task is not None and task.transform is not None and not prepared:
+        with stream(task.seed, "prepare"):
+            given = given.transformed(task.transform)
+    plain = encoder if gaps is not None or (isinstance(given, Tensors) and given.encoder is not None) else None
+    if task is not None and task.transform is not None:
+        plain = None  # what the transform made are no columns
+    found = Sample.of(given, encoder=plain, gaps=gaps, order=True)
+    return found if like is None else _fitting(found, like, what)
+
+
+def _encoder(task: Task) -> Encoder | None:
+    train = task.prepare().train
+    found = train.encoder if isinstance(train, Tensors) else None
+    return found if isinstance(found, Encoder) else None
+
+
+def _device(model: nn.Module) -> str:
+    return str(next((p.device for p in model.parameters()), torch.device("cpu")))
+
+
+def _fitting(found: Sample, like: Sample, what: str) -> Sample:
+    """The rows in the dtype of others, if their shapes agree; sequences may differ in length."""
+    mine, theirs = leaves(found.inputs), leaves(like.inputs)
+    shapes = [[tuple(t.shape[1:]) for t in side] for side in (mine, theirs)]
+    tokens = all(not t.is_floating_point() and t.ndim == 2 for t in (*mine, *theirs))
+    if len(mine) != len(theirs) or (shapes[0] != shapes[1] and not tokens):
+        raise BadData(
+            f"{what}: rows of shape {shapes[0]}, the reference has {shapes[1]}", "give rows as the model gets them"
+        )
+    kinds = iter([t.dtype for t in theirs])
+
+    def same(tensor: Tensor) -> Tensor:
+        dtype = next(kinds)
+        return tensor.to(dtype) if tensor.is_floating_point() and dtype.is_floating_point else tensor
+
+    targets = found.targets
+    if targets is not None and like.targets is not None and targets.shape[1:] != like.targets.shape[1:]:
+        raise BadData(
+            f"{what}: targets of shape {tuple(targets.shape[1:])}, the reference's {tuple(like.targets.shape[1:])}",
+            "give targets as in training, or none",
+        )
+    return Sample(
+        map_leaves(same, found.inputs), targets, found.names or like.names, found.order, found.table, found.form
+    )
+
+
+def _of_folder(folder: Path, reference: Any, task: Task | None) -> Subject:
+    head = Store(folder).head()
+    known = head["asked"]["fingerprint"] if "asked" in head else head.get("fingerprint")
+    if task is None:
+        source = head.get("source")
+        if source is None:
+            raise BadStudy(f"{folder} does not say where its task is", "name it: --task, or task= in Python")
+        try:
+            task = Task.load(source)
+        except BadTask as error:
+            raise BadStudy(
+                f"the task of {folder} cannot be loaded: {error.message}", "name it: --task, or task= in Python"
+            ) from error
+    notes: tuple[str, ...] = ()
+    if known != task.fingerprint():
+        notes = ("The task is not the one that was trained: its data, model or settings have changed since.",)
+    try:
+        if "asked" in head:
+            best = Study.load(folder, task).best
+            if best is None:
+                raise BadStudy(
+                    f"{folder} recommends nothing: it has no model", "start the comparison again to resume it"
+                )
+            recipe, model = best.recipe, best.model
+        else:
+            recipe = Recipe.load(folder / "recipe.toml")
+            model = build(task, recipe, int(head["seed"]))
+            model.load_state_dict(load_weights(folder / "model.safetensors"))
+            model.eval()
+    except RuntimeError as error:
+        raise BadStudy(f"the weights of {folder} are not those of the task's model: {error}", "give its task") from None
+    return _of_task(f"{task.name} · {recipe}", model, task, reference, recipe, notes)
+
+
+def _of_task(
+    title: str, model: nn.Module, task: Task, reference: Any, recipe: Recipe | None, notes: tuple[str, ...] = ()
+) -> Subject:
+    data = task.prepare()
+    held = read(data.judge, task, "judge")
+    if reference is not None:
+        held = read(reference, task, "reference", like=held)
+    fitted = None
+    if isinstance(data.train, Tensors) and data.train.transform is None:
+        fitted = read(data.train, task, "train")
+    return Subject(title, model, task, held, fitted, recipe, notes)

@@ -1,0 +1,158 @@
+"""The verb ``shift``: did the data move, did the surface move, what kind of shift is it, and what helps?"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..console import Progress
+from ..errors import FLAG, Allowed, ThalwegError, check, optional
+from ..modes import evaluating
+from ..seeds import RandomState
+from ..task import Task
+from .kinds import Kind, name_kind
+from .looking import Look
+from .monitor import Monitor
+from .moved import SurfaceMoved, surface_moved
+from .reading import read, subject
+from .remedies import Tried, recommend, try_remedies
+from .sample import Sample
+from .shifted import Inputs, Shift
+
+LEVEL = Allowed("a number in (0, 0.5]", lambda v: isinstance(v, float) and 0 < v <= 0.5)
+SEED = Allowed("a whole number >= 0", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0)
+TASK = Allowed("a Task or its name", lambda v: isinstance(v, Task | str))
+LEAST = 4  # rows of a side that can be looked at at all
+
+
+def shift(
+    model: Any,
+    *,
+    incoming: Any,
+    reference: Any = None,
+    loss: Any = None,
+    task: Task | str | None = None,
+    remedies: bool = True,
+    seed: int = 0,
+    level: float = 0.05,
+    quiet: bool = False,
+) -> Shift:
+    """Did the data move since a model was trained, did its loss surface, what kind of shift is it, and what helps?
+
+    The inputs are tested feature by feature and together, the loss surface where there are labels; the kind is named by
+    `name_kind`; where something moved that matters, the remedies are tried on one half of the incoming rows and measured
+    on the other. The chance that anything is named although nothing moved is ``level``.
+
+    Args:
+        model: a trained module, a `Study`, a `Run`, or the folder of one.
+        incoming: the new rows: a path (idx, .npz, .csv), ``(inputs, targets)``, inputs alone, a data set, a loader, a
+            `Sample`. Tables are encoded as the training rows were.
+        reference: rows that the model was not trained on; None: the judge half of its task's validation data.
+        loss: a function of (output, targets), for a module without a task; None: inferred.
+        task: how the model was trained, where that is not known.
+        remedies: whether they are tried.
+        seed: of splits, draws and trainings.
+        level: of false alarms.
+        quiet: no progress.
+
+    Returns:
+        ``.kind`` (None, ``"covariate"``, ``"label"``, ``"concept"``, ``"pipeline"``, ``"new-class"``, ``"subgroup"``,
+        ``"harmless"``, ``"not-enough-data"``), ``.named``, ``.inputs``, ``.surface``, ``.remedies``, ``.recommended``.
+
+    Raises:
+        BadOption: something is missing or outside what is allowed.
+        BadData: rows that cannot be read or do not fit the model.
+        BadStudy: a folder without a model, or whose task is unknown.
+
+    Example:
+        >>> import torch, thalweg
+        >>> task = thalweg.Task.load("digits")
+        >>> run = thalweg.train(task, thalweg.Recipe("adamw", lr=3e-3), quiet=True)
+        >>> judge = task.prepare().judge
+        >>> found = thalweg.shift(run, task=task, incoming=(255 * judge.inputs, judge.targets), remedies=False, quiet=True)
+        >>> found.kind, found.named.sentence
+        ('pipeline', 'A step before the model is broken: all features are ×255.')
+
+    Source: S. Rabanser, S. Günnemann, Z. Lipton, Failing Loudly, NeurIPS 2019; Z. Lipton, Y. Wang, A. Smola, ICML 2018.
+    """
+    check("shift", "remedies", remedies, FLAG)
+    check("shift", "level", level, LEVEL)
+    check("shift", "seed", seed, SEED)
+    check("shift", "task", task, optional(TASK))
+    started, state = time.perf_counter(), RandomState.capture()
+    try:
+        with Progress(quiet) as progress:
+            about = subject(model, reference=reference, task=task, loss=loss)
+            for note in about.notes:
+                progress.say(note)
+            rows = read(incoming, about.task, "incoming", like=about.reference)
+            look = Look(about, rows, level, seed)
+            notes = list(about.notes)
+            if min(look.sizes) < LEAST:
+                few = Kind(
+                    "not-enough-data", f"{look.sizes[1]} incoming rows are too few to compare anything.", (), 1.0
+                )
+                return Shift(about.title, few, None, None, (), None, look.sizes, notes, time.perf_counter() - started)
+            progress.at("the inputs")
+            inputs = Inputs.of(look)
+            progress.at("the surface")
+            surface = _surface(look, notes)
+            progress.at("the kind")
+            kind = name_kind(look)
+            progress.say(f"{kind.code or 'no shift'}: {kind.sentence}")
+            tried = _tried(look, kind, progress, notes) if remedies else []
+            if not remedies:
+                notes.append("Remedies were not tried: remedies=False.")
+            choice = recommend(tried, level) if tried else None
+            seconds = time.perf_counter() - started
+            return Shift(about.title, kind, inputs, surface, tuple(tried), choice, look.sizes, notes, seconds)
+    finally:
+        state.restore()
+
+
+def _known(look: Look) -> Sample:
+    """The incoming rows whose labels the model has an output for."""
+    if look.new.labels_N is None or not len(look.strange):
+        return look.incoming
+    classes = look.subject.classes or 0
+    targets = look.incoming.targets
+    assert targets is not None
+    return look.incoming.take((targets.reshape(-1) < classes).nonzero()[:, 0].numpy())
+
+
+def _surface(look: Look, notes: list[str]) -> SurfaceMoved | None:
+    """Whether the surface moved; None, with a note that says why, where that cannot be asked."""
+    about = look.subject
+    if about.task is None:
+        notes.append("The surface was not looked at: without a task or labels there is no loss.")
+        return None
+    try:
+        with evaluating(about.model):
+            return surface_moved(
+                about.task, about.model, about.reference, _known(look), level=look.level, seed=look.seed
+            )
+    except ThalwegError as error:
+        notes.append(f"The surface was not looked at: {error.message}.")
+        return None
+
+
+def _tried(look: Look, kind: Kind, progress: Progress, notes: list[str]) -> list[Tried]:
+    about = look.subject
+    if not kind.matters:
+        notes.append("Remedies were not tried: there is nothing to mend.")
+        return []
+    if about.task is None:
+        notes.append("Remedies were not tried: without a task or labels there is nothing to train by.")
+        return []
+    try:
+        return try_remedies(
+            about.task, about.model, about.reference, look.incoming, kind=kind,
+            priors=None if look.shares is None else look.shares.incoming, recipe=about.recipe, seed=look.seed,
+            level=look.level, observe=lambda name: progress.at(f"trying: {name}"),
+        )  # fmt: skip
+    except ThalwegError as error:
+        notes.append(f"Remedies were not tried: {error.message}.")
+        return []
+
+
+shift.Monitor = Monitor  # type: ignore[attr-defined]  # thalweg.shift.Monitor: streams belong to the same question
