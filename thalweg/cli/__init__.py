@@ -10,7 +10,7 @@ from typing import Any
 from cyclopts import CycloptsError
 
 from ..errors import ThalwegError
-from . import looking, surfaces, training
+from . import looking, moving, surfaces, training
 from .app import app, show
 
 __all__ = ["app", "looking", "main", "moving", "surfaces", "training"]

@@ -18,6 +18,7 @@ from ..errors import BadOption, BadStudy, BadTask
 from ..recipe import Recipe
 from ..run import Run, Trace
 from ..store import Store, load_weights
+from ..study.opening import task_of
 from .trajectories import Trajectory, again, replay
 
 if TYPE_CHECKING:
@@ -59,11 +60,9 @@ def of_study(study: Study, task: Task | None, count: int, progress: Progress) ->
     """
     if study.best is None or study.best.model_file is None:
         raise BadStudy("landscape: this study kept no trained model", "compare a task, and let it reach its finals")
-    task = task or study.best.task
-    if task is None:
-        raise BadStudy("landscape: this study was opened without its task", "pass task=, or on the command line --task")
-    arguments, notes = study.best.arguments, list[str]()
-    task = variants.of(task, arguments)
+    own, changed = task_of(study.folder, task or study.best.task)
+    arguments, notes = study.best.arguments, list(changed)
+    task = variants.of(own, arguments)
     recorded = _finals(study)
     shown = []
     standings = sorted(study.finalists, key=lambda s: s.name != study.verdict.best)

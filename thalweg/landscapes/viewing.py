@@ -146,7 +146,7 @@ def _subject(what: Any, task: Task | str | None, runs: int, progress: Progress) 
         Allowed("a thalweg.Task, its name, or None", lambda v: v is None or isinstance(v, Task)),
     )
     if isinstance(what, str | Path):
-        what = Study.load(what, task)
+        what = Study.load(what)
     if isinstance(what, Study):
         return of_study(what, task, runs, progress)
     if isinstance(what, Run):

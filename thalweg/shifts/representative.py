@@ -186,7 +186,7 @@ def _labels(a: Tensor, b: Tensor, name: str, level: float, classes: int | None) 
         counts = counts[:, counts.sum(0) > 0]
         shares = counts / counts.sum(1, keepdims=True)
         distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
-        statistic, p = homogeneity(counts)
+        statistic, p, _ = homogeneity(counts)
         effect = normal_shift(distance, len(a) + len(b))
         said = f"shares of the classes differ by {distance:.2g} in total (χ² {statistic:.3g}, p {p:.2g})"
     else:
