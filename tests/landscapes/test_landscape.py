@@ -145,7 +145,7 @@ def test_the_command(study, tmp_path, capsys):
 
 def test_the_command_on_a_built_in_task(tmp_path, capsys):
     folder = tmp_path / "study"
-    tw.compare("digits", field=["momentum"], budget="6 runs", quiet=True, folder=folder)
+    tw.compare("digits", field=["momentum"], budget="60 runs", quiet=True, folder=folder)
     words = ["landscape", str(folder), "--planes", "pca", "--slices", "none", "--resolution", "5", "--rows", "64"]
     assert cli.main([*words, "--plot", str(tmp_path / "l.png"), "--json", "--quiet"]) == 0
     document = json.loads(capsys.readouterr().out)
