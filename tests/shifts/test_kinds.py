@@ -273,3 +273,17 @@ def test_every_code_has_a_title():
     from thalweg.shifts.shifted import TITLES
 
     assert set(TITLES) == {None, *CODES}
+
+
+def test_more_rows_than_the_model_is_asked_about(known, monkeypatch):
+    """Features, labels and regions of a part of the rows still belong together."""
+    from thalweg.shifts import looking
+
+    monkeypatch.setattr(looking, "MOST", 800)
+    x, y = rows(1500, 50, (0.8, 0.1, 0.1))
+    assert named(known, (x, y)).code == "label"
+    x, y = rows(2000, 51)
+    assert named(known, (x, torch.where(x[:, 2] > 1, (y + 1) % 3, y))).code == "subgroup"
+    x, y = rows(1500, 52)
+    y[7] = 9  # in no part that the model is asked about
+    assert named(known, (x, y)).evidence == {"rows": 1, "share": 1 / 1500, "classes": [9]}

@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .joint import classifier_test
-from .looking import MATCHED, Look
-from .pipeline import Broken, signatures, turned
+from .faults import faults
+from .looking import Look
 from .power import critical_distance
 from .ratio import density_ratio
-from .sample import Floats
-from .subgroups import Subgroup, find_subgroup
+from .regions import apart, failing
 
 CODES = ("covariate", "label", "concept", "pipeline", "new-class", "subgroup", "harmless", "not-enough-data")
 SILENT = (None, "harmless", "not-enough-data")  # kinds that are no trouble
@@ -28,7 +26,6 @@ TELLABLE, SLIGHT = 0.65, 0.5  # AUC and effect (sd) up to which density ratios s
 EFFECTIVE = 0.3  # share of the reference that must count after weighting
 OUTPUT_DISTANCE = 0.15  # the model's outputs are the same if no test tells them apart that sees this distance
 NAMED = 5  # features that a sentence names
-OUTLYING, EXCESS = 0.99, 0.05  # a class of its own: rows beyond this quantile of the reference, and how many more
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,7 @@ def name_kind(look: Look) -> Kind:
 def _unseen_labels(look: Look) -> Kind | None:
     if not len(look.strange):
         return None
-    labels = look.new.labels_N
-    assert labels is not None
+    labels = look.labels
     rows = int(np.isin(labels, look.strange).sum())
     names = ", ".join(look.subject.class_name(int(c)) for c in look.strange[:NAMED])
     more = "" if len(look.strange) <= NAMED else f" and {len(look.strange) - NAMED} more"
@@ -102,18 +98,7 @@ def _unseen_labels(look: Look) -> Kind | None:
 
 
 def _pipeline(look: Look) -> Kind | None:
-    found: list[Broken] = []
-    names = look.columns[0].names
-    if look.moved:
-        found = _target(look)
-        images = [_images(s.inputs, names) for s in (look.subject.reference, look.incoming)]
-        way = None if images[0] is None or images[1] is None else turned(images[0], images[1])
-        if way is not None:
-            found.append(way)
-        elif look.subject.reference.table is not None or images[0] is None or _scaled(look):
-            found += signatures(*look.columns, [f.name for f in look.moved], level=look.level)
-    else:
-        found = _target(look)
+    found, names = faults(look), look.columns[0].names
     if not found:
         return None
     features: list[str] = []
@@ -133,47 +118,11 @@ def _pipeline(look: Look) -> Kind | None:
     return Kind("pipeline", f"A step before the model is broken: {sentence}.{also}", tuple(features), sure, evidence)
 
 
-def _images(inputs: Any, names: list[str]) -> Any:
-    """The rows as images (N, C, H, W), also where square ones come as vectors without names; None: they are none."""
-    shape = tuple(getattr(inputs, "shape", ()))
-    if len(shape) == 4 and min(shape[2:]) > 3:
-        return inputs.double().numpy()
-    if len(shape) == 3 and inputs.is_floating_point():
-        return inputs.double().numpy()[:, None]
-    side = math.isqrt(shape[1]) if len(shape) == 2 else 0
-    if side >= 7 and side**2 == shape[1] and inputs.is_floating_point() and names[0] == "x0":
-        return inputs.double().numpy().reshape(-1, 1, side, side)
-    return None
-
-
-def _scaled(look: Look) -> bool:
-    """Whether all values together have another size."""
-    a, b = (float(np.nanmean(np.abs(side.values))) for side in look.columns)
-    return a > 0 and b > 0 and not 1 / 4 < b / a < 4
-
-
-def _target(look: Look) -> list[Broken]:
-    """A target in another unit."""
-    sides = [s.targets for s in (look.subject.reference, look.incoming)]
-    task = look.subject.task
-    if task is None or task.prepare().kind != "regression" or any(t is None or t.numel() != len(t) for t in sides):
-        return []
-    a, b = (t.reshape(-1, 1).double().numpy() for t in sides if t is not None)
-    train = task.prepare().train
-    encoder = getattr(train, "encoder", None)
-    name = "the target"
-    if encoder is not None:
-        a, b, name = a * encoder.scale + encoder.centre, b * encoder.scale + encoder.centre, encoder.target_name
-    from .sample import Flat
-
-    return [x for x in signatures(Flat(a, [name]), Flat(b, [name]), [name]) if x.what in ("units", "sign")]
-
-
 def _nothing(look: Look) -> Kind | None:
     shares = look.shares
     drifts = look.order is not None and look.order.alarm
     moved = (
-        look.inputs_moved or look.rose or drifts or (shares is not None and shares.alarm) or _subgroup(look) is not None
+        look.inputs_moved or look.rose or drifts or (shares is not None and shares.alarm) or failing(look) is not None
     )
     n, m = look.sizes
     if look.too_few is not None and not (moved and _overwhelming(look)):
@@ -221,48 +170,10 @@ def _label(look: Look) -> Kind | None:
     )  # fmt: skip
 
 
-def _subgroup(look: Look) -> Subgroup | None:
-    """A failing region with the others in order, found and checked; looked for where the inputs did not move."""
-    if "_subgroup" not in look.__dict__:
-        look.__dict__["_subgroup"] = _searched(look)
-    found: Subgroup | None = look.__dict__["_subgroup"]
-    return found
-
-
-def _searched(look: Look) -> Subgroup | None:
-    if look.loss is None or look.inputs_moved or look.old.losses_N is None or look.new.losses_N is None:
-        return None
-    parts = [_searchable(look, side) for side in (0, 1)]
-    found = find_subgroup(parts[0][0], look.old.losses_N, parts[1][0], look.new.losses_N, parts[0][1], seed=look.seed)
-    if found is None or found.p >= look.part or found.share > 0.5:
-        return None
-    inside, outside = (after - before for before, after in (found.inside, found.outside))
-    return found if inside > look.margin and outside < max(look.margin, inside / 4) else None
-
-
-def _searchable(look: Look, side: int) -> tuple[Floats, list[str]]:
-    """Columns, and beside them the mean of many and the predicted class."""
-    flat, given = look.columns[side], (look.old, look.new)[side]
-    rows = flat.values if len(flat.values) == len(given.outputs_Nk) else flat.values[_kept(len(flat.values), given)]
-    more, names = [], []
-    if rows.shape[1] >= 49:
-        more.append(np.nanmean(rows, 1))
-        names.append("the mean of all features")
-    if look.subject.classes is not None:
-        for c in range(min(look.subject.classes, 50)):
-            more.append((given.predicted_N == c).astype(np.float64))
-            names.append(f"predicted {look.subject.class_name(c)}")
-    return (np.column_stack([rows, *more]) if more else rows), flat.names + names
-
-
-def _kept(rows: int, given: Any) -> Any:
-    return np.linspace(0, rows - 1, len(given.outputs_Nk)).astype(np.int64)
-
-
 def _concept(look: Look) -> Kind | None:
     if look.loss is None:
         return None
-    found = _subgroup(look)
+    found = failing(look)
     if found is not None:
         return Kind(
             "subgroup",
@@ -305,49 +216,15 @@ def _concept(look: Look) -> Kind | None:
 
 
 def _own_class(look: Look) -> Kind | None:
-    """Without labels: rows far from every class, close to each other, while the rest looks as before."""
-    if look.new.labels_N is not None or look.old.labels_N is None or look.subject.classes is None:
-        return None
-    if not look.inputs_moved:
-        return None
-    far_old, far_new = _far(look)
-    bound = float(np.quantile(far_old, OUTLYING))
-    out = far_new > bound
-    excess = float(out.mean()) - (1 - OUTLYING)
-    if excess < EXCESS or out.sum() < MATCHED or (~out).sum() < MATCHED:
-        return None
-    old, new = look.old.representation_Nh, look.new.representation_Nh
-    rest = classifier_test(old[far_old <= bound], new[~out], level=look.level, seed=look.seed)
-    own = new[out]
-    spread = _spread(own)
-    classes = [old[look.old.labels_N == c] for c in np.unique(look.old.labels_N)]
-    usual = float(np.mean([_spread(x) for x in classes if len(x) > 1]))
-    if rest.alarm or spread > 2 * usual:
+    found = apart(look)
+    if found is None:
         return None
     return Kind(
         "new-class",
-        f"{100 * excess:.3g} % of the rows lie far from every class and close together, while the others look as before: "
-        "perhaps a class that was not trained. Without labels that is a guess.",
-        (), 0.6, {"share": excess, "spread": spread / usual, "auc_of_the_others": rest.statistic},
+        f"{100 * found.share:.3g} % of the rows lie far from every class and close together, while the others look as "
+        "before: perhaps a class that was not trained. Without labels that is a guess.",
+        (), 0.6, {"share": found.share, "spread": found.spread, "auc_of_the_others": found.auc},
     )  # fmt: skip
-
-
-def _spread(rows: Floats) -> float:
-    """The middle squared distance to the middle row."""
-    return float(np.median(((rows - np.median(rows, 0)) ** 2).sum(1)))
-
-
-def _far(look: Look) -> tuple[Floats, Floats]:
-    """The least Mahalanobis distance to a class's centre, under one covariance within classes; of both sides."""
-    old, new, labels = look.old.representation_Nh, look.new.representation_Nh, look.old.labels_N
-    assert labels is not None
-    centres = np.stack([old[labels == c].mean(0) for c in np.unique(labels)])
-    nearest = centres[np.searchsorted(np.unique(labels), labels)]
-    covariance = np.cov((old - nearest).T).reshape(old.shape[1], -1)
-    covariance += 1e-2 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    root = np.linalg.cholesky(np.linalg.inv(covariance))
-    sides = [((x @ root)[:, None] - (centres @ root)[None]) ** 2 for x in (old, new)]
-    return sides[0].sum(2).min(1), sides[1].sum(2).min(1)
 
 
 def _harmless(look: Look) -> Kind | None:

@@ -5,7 +5,7 @@ Legend of shapes: N reference rows, M incoming rows, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -75,6 +75,7 @@ class Look:
     incoming: Sample
     level: float = 0.05
     seed: int = 0
+    memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def part(self) -> float:
@@ -82,14 +83,19 @@ class Look:
         return self.level / (3 + (self.subject.classes is not None) + (self.labeled is not None))
 
     @cached_property
+    def few(self) -> tuple[Sample, Sample]:
+        """The rows of both sides that the model is asked about."""
+        return _first(self.subject.reference), _first(self.incoming)
+
+    @cached_property
     def old(self) -> Answers:
         """The model's answers to the reference."""
-        return answers(self.subject.model, _first(self.subject.reference), self.subject.task)
+        return answers(self.subject.model, self.few[0], self.subject.task)
 
     @cached_property
     def new(self) -> Answers:
         """The model's answers to the incoming rows."""
-        return answers(self.subject.model, _first(self.incoming), self.subject.task)
+        return answers(self.subject.model, self.few[1], self.subject.task)
 
     @cached_property
     def columns(self) -> tuple[Flat, Flat]:
@@ -133,9 +139,9 @@ class Look:
         """Whether the incoming rows drift over their own order."""
         if not self.incoming.order:
             return None
-        targets = None if self.incoming.targets is None else self.incoming.targets.reshape(self.incoming.rows, -1)[:, 0]
-        labels = self.new.predicted_N if targets is None else targets.numpy()
-        return drift(self.new.representation_Nh, labels[: len(self.new.outputs_Nk)], level=self.part, seed=self.seed)
+        few = self.few[1]
+        labels = self.new.predicted_N if few.targets is None else few.targets.reshape(few.rows, -1)[:, 0].numpy()
+        return drift(self.new.representation_Nh, labels, level=self.part, seed=self.seed)
 
     @property
     def inputs_moved(self) -> bool:
@@ -145,9 +151,16 @@ class Look:
     @cached_property
     def strange(self) -> npt.NDArray[np.int64]:
         """Labels that neither the reference nor the training rows have."""
-        if self.new.labels_N is None or self.subject.classes is None:
+        return np.setdiff1d(self.labels, self.subject.known)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The classes of all incoming rows; empty where there are none."""
+        targets = self.incoming.targets
+        if targets is None or self.subject.classes is None:
             return np.zeros(0, np.int64)
-        return np.setdiff1d(self.new.labels_N, self.subject.known)
+        found: npt.NDArray[np.int64] = targets.reshape(len(targets), -1)[:, 0].long().numpy()
+        return found
 
     @cached_property
     def estimated(self) -> LabelShift | None:
@@ -250,7 +263,7 @@ class Look:
         together = classifier_test(
             old.representation_Nh, new.representation_Nh, level=part, seed=self.seed, gate=2 * GATE
         )
-        (a, names), (b, _) = self.columns
+        (a, names), (b, _) = (side.columns() for side in self.few)
         alone = feature_tests(a[rows[0]], b[rows[1]], names, level=part, gate=2 * GATE)
         worse = False
         if old.losses_N is not None and new.losses_N is not None:

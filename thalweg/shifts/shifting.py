@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
+
 from ..console import Progress
 from ..errors import FLAG, Allowed, ThalwegError, check, optional
 from ..modes import evaluating
@@ -112,12 +114,9 @@ def shift(
 
 def _known(look: Look) -> Sample:
     """The incoming rows whose labels the model has an output for."""
-    if look.new.labels_N is None or not len(look.strange):
+    if not len(look.strange):
         return look.incoming
-    classes = look.subject.classes or 0
-    targets = look.incoming.targets
-    assert targets is not None
-    return look.incoming.take((targets.reshape(-1) < classes).nonzero()[:, 0].numpy())
+    return look.incoming.take(np.flatnonzero(look.labels < (look.subject.classes or 0)))
 
 
 def _surface(look: Look, notes: list[str]) -> SurfaceMoved | None:
