@@ -186,13 +186,14 @@ def _labels(a: Tensor, b: Tensor, name: str, level: float, classes: int | None) 
         counts = counts[:, counts.sum(0) > 0]
         shares = counts / counts.sum(1, keepdims=True)
         distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
-        statistic, p = homogeneity(counts)
+        test = homogeneity(counts)
+        p = test.p
         effect = normal_shift(distance, len(a) + len(b))
-        said = f"shares of the classes differ by {distance:.2g} in total (χ² {statistic:.3g}, p {p:.2g})"
+        said = f"shares of the classes differ by {distance:.2g} in total (χ² {test.statistic:.3g}, p {p:.2g})"
     else:
         old, new = (x.detach().cpu().double().reshape(len(x), -1).mean(1, keepdim=True).numpy() for x in (a, b))
-        [test] = feature_tests(old, new, ["target"], gate=GATE)
-        p, effect = test.p, test.effect
+        [target] = feature_tests(old, new, ["target"], gate=GATE)
+        p, effect = target.p, target.effect
         said = f"the targets differ by {effect:.2g} sd (p {p:.2g})"
     return Check("labels", name, said, effect, p, bool(p < level and effect >= GATE))
 
