@@ -130,8 +130,7 @@ class Task:
     @property
     def source(self) -> str | None:
         """What `load` took to give this task, from any folder; None: it was made otherwise."""
-        found: str | None = self._memory.get("source")
-        return found
+        return self._memory.get("source")
 
     @property
     def _given(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..batch import leaves, map_leaves
 from ..building import build
 from ..data import Feed, Halves, Tensors
-from ..errors import BadData, BadOption, BadStudy, BadTask
+from ..errors import BadData, BadOption, BadStudy
 from ..readers import Encoder, Table, read_file
 from ..recipe import Recipe
 from ..run import Run
@@ -22,6 +22,7 @@ from ..seeds import stream
 from ..sources import as_feed
 from ..store import Store, load_weights
 from ..study import Study
+from ..study.opening import task_of
 from ..task import Task
 from .sample import Sample
 
@@ -191,20 +192,7 @@ def _fitting(found: Sample, like: Sample, what: str) -> Sample:
 
 def _of_folder(folder: Path, reference: Any, task: Task | None) -> Subject:
     head = Store(folder).head()
-    known = head["asked"]["fingerprint"] if "asked" in head else head.get("fingerprint")
-    if task is None:
-        source = head.get("source")
-        if source is None:
-            raise BadStudy(f"{folder} does not say where its task is", "name it: --task, or task= in Python")
-        try:
-            task = Task.load(source)
-        except BadTask as error:
-            raise BadStudy(
-                f"the task of {folder} cannot be loaded: {error.message}", "name it: --task, or task= in Python"
-            ) from error
-    notes: tuple[str, ...] = ()
-    if known != task.fingerprint():
-        notes = ("The task is not the one that was trained: its data, model or settings have changed since.",)
+    task, notes = task_of(folder, task)
     try:
         if "asked" in head:
             best = Study.load(folder, task).best
