@@ -15,6 +15,7 @@ def shift(
     reference: str | None = None,
     task: str | None = None,
     remedies: bool = True,
+    plot: Path | None = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -26,12 +27,15 @@ def shift(
         reference: file of rows to compare with; nothing: the half of the validation data that no choice has seen.
         task: the task of the study, where it does not say: name of a built-in task, or path/to/file.py:task.
         remedies: try what helps on one half of the new rows, and measure it on the other.
+        plot: draw both surfaces and the remedies to this file (.png, .svg, .pdf).
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
     """
     from ..shifts import shift as look
 
     found = look(study, incoming=incoming, reference=reference, task=task, remedies=remedies, quiet=quiet)
+    if plot is not None:
+        found.plot(plot)
     if json_:
         show(found.as_dict())
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..drawing import COLOURS, look, new_figure, open_axes
+from ..drawing import COLOURS, contours, look, new_figure, open_axes
 from .result import Landscape
 from .slice import Slice
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float64]
-LEVELS = 14
 COLUMNS = 3
 PANEL = (4.2, 3.5)  # inches
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -57,15 +56,7 @@ def plane(axes: Axes, one: Slice, title: str = "") -> None:
         title: of the panel, before the plane's kind.
     """
     x, y = one.coordinates
-    values, levels = _levels(one.losses)
-    filled = axes.contourf(
-        x, y, values, levels=levels, cmap="Blues", norm="log" if levels[0] > 0 else None, extend="both"
-    )
-    axes.contour(x, y, values, levels=levels, colors="black", linewidths=0.4, alpha=0.45)
-    bar = axes.figure.colorbar(filled, ax=axes, label="loss", shrink=0.9)
-    ticks = levels[:: max(1, len(levels) // 5)].tolist()
-    bar.set_ticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
-    bar.ax.minorticks_off()
+    contours(axes, x, y, one.losses)
     for k, (run, marks) in enumerate(_runs(one).items()):
         at = np.array([mark.at for mark in marks])
         style: dict[str, Any] = {
@@ -119,19 +110,6 @@ def _runs(one: Slice) -> dict[str, list[Any]]:
         if mark.run:
             found.setdefault(mark.run, []).append(mark)
     return found
-
-
-def _levels(losses: Floats) -> tuple[Floats, Floats]:
-    """The values to draw, NaN where they are not finite, and levels evenly apart in their logarithm."""
-    values = np.where(np.isfinite(losses), losses, np.nan)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0 or np.ptp(finite) == 0:
-        middle = float(finite[0]) if finite.size else 1.0
-        return values, np.linspace(middle - 0.5, middle + 0.5, 3)
-    low, high = np.percentile(finite, [0, 98])
-    if low > 0 and high / low > 3:
-        return values, np.geomspace(low, high, LEVELS)
-    return values, np.linspace(low, max(high, low + 1e-9), LEVELS)
 
 
 def _logarithmic(axes: Axes, values: Floats) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from .looking import Look, Shares
 from .moved import SurfaceMoved
 from .remedies import Tried
 from .univariate import FeatureTest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH = 80
 SHOWN = 5
@@ -132,6 +136,22 @@ class Shift:
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Both surfaces in the same plane and along lines, and the remedies with their intervals.
+
+        Args:
+            path: where to save the figure (``.png``, ``.svg``, ``.pdf``); None: nowhere.
+
+        Raises:
+            Missing: matplotlib is not installed.
+        """
+        from .figure import draw
+
+        figure = draw(self)
+        if path is not None:
+            figure.savefig(path, dpi=300, bbox_inches="tight")
+        return figure
 
     def __str__(self) -> str:
         head = (
