@@ -58,7 +58,9 @@ def contours(axes: Axes, x: Floats, y: Floats, losses: Floats, like: Floats | No
     values = np.where(np.isfinite(losses), losses, np.nan)
     levels = _levels(values if like is None else like)
     logarithmic = levels[0] > 0 and levels[-1] > 3 * levels[0]
-    filled = axes.contourf(x, y, values, levels=levels, cmap="Blues", norm="log" if logarithmic else None, extend="both")
+    filled = axes.contourf(
+        x, y, values, levels=levels, cmap="Blues", norm="log" if logarithmic else None, extend="both"
+    )
     axes.contour(x, y, values, levels=levels, colors="black", linewidths=0.4, alpha=0.45)
     bar = axes.figure.colorbar(filled, ax=axes, label="loss", shrink=0.9)
     ticks = levels[:: max(1, len(levels) // 5)].tolist()

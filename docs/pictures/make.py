@@ -51,6 +51,15 @@ def experiment_pictures() -> None:
     )
 
 
+def shift_picture() -> None:
+    """The surfaces of the guide on shifts: digits on a grey ground."""
+    task = tw.Task.load("digits")
+    run = tw.train(task, tw.Recipe("momentum", lr=0.1), quiet=True)
+    test = task.prepare().judge
+    dimmed = 0.35 * test.inputs + 0.3
+    tw.shift(run, task=task, incoming=(dimmed, test.targets), quiet=True).plot(HERE / "shift.png")
+
+
 def main() -> None:
     """One study in a temporary folder, its figure and its text; then the experiments."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -61,6 +70,7 @@ def main() -> None:
             HERE / "landscape.png"
         )
         print(study)
+    shift_picture()
     experiment_pictures()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 PANEL = (4.2, 3.5)  # inches
+LABEL = 36  # letters a line
 MARKS = {"start": ("o", "θ*"), "trained on reference": ("s", "trained on the old data"),
          "trained on incoming": ("*", "trained on the new data")}  # fmt: skip
 
@@ -59,10 +61,13 @@ def _plane(axes: Axes, plane: Plane, values_pq: Floats, side: int) -> None:
         if len(path) > 1:
             axes.plot(path[:, 0], path[:, 1], color="black", linewidth=1)
         colour = COLOURS[1] if point.name == "trained on incoming" else "white"
-        axes.plot(*point.at, marker=marker, markersize=9, color=colour, markeredgecolor="black", linestyle="", label=label)
+        axes.plot(
+            *point.at, marker=marker, markersize=9, color=colour, markeredgecolor="black", linestyle="", label=label
+        )
     axes.legend(fontsize=7, framealpha=0.85)
     name = ("old data", "new data")[side]
-    axes.set(xlabel=plane.axes[0], ylabel=plane.axes[1], title=f"{name} · {plane.rows[side]} rows")
+    across, up = (textwrap.fill(name, LABEL) for name in plane.axes)
+    axes.set(xlabel=across, ylabel=up, title=f"{name} · {plane.rows[side]} rows")
 
 
 def _slice(axes: Axes, one: Slice) -> None:
@@ -70,7 +75,7 @@ def _slice(axes: Axes, one: Slice) -> None:
         axes.plot(one.at_s, values, label=name, **look(k))
     axes.axvline(0, color="black", linewidth=0.8, alpha=0.5)
     open_axes(axes)
-    axes.set(xlabel=one.axis, ylabel="loss", title=f"along the {one.name}")
+    axes.set(xlabel=textwrap.fill(one.axis, LABEL), ylabel="loss", title=f"along the {one.name}")
     axes.legend(fontsize=8)
 
 
