@@ -1,6 +1,7 @@
 """Chords: none is passed by convex losses, whatever they are computed in; networks are found out."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_a_network_with_a_hidden_layer_is_found_out_within_100(act, seed):
 
 
 def test_random_segments_alone_find_it_too(monkeypatch):
-    monkeypatch.setattr("thalweg.landscapes.convexity.STEPS", (1e-9,))
+    monkeypatch.setattr(sys.modules[convexity.__module__], "STEPS", (1e-9,))
     field = network()
     found = [convexity(field, center=point(field.n, 0.3, s), segments=1000, seed=s).segments for s in range(9)]
     assert np.median(found) <= 100 and max(found) < 1000, found

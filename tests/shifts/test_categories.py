@@ -63,3 +63,16 @@ def test_the_least_p_value_is_that_of_the_most_extreme_table(n, m, c):
 
 def test_one_category_or_one_side_says_nothing():
     assert homogeneity([[5], [7]]) == homogeneity([[0, 0], [3, 4]]) == homogeneity([[0, 0], [0, 0]]) == (0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "totals", [(3, 4, 90), (1, 2, 3, 40, 50, 60), (1, 1, 30, 30, 1), (2, 2, 2, 2, 2), (9, 9, 9, 1)]
+)
+def test_merging_keeps_every_row_in_one_category(totals):
+    """Also where the smaller side is so small that what is left over joins a category that was complete."""
+    for few in (5, 20, 60):
+        generator = np.random.default_rng(few)
+        counts = np.stack([np.array(totals) * 3, generator.multinomial(few, np.array(totals) / sum(totals))])
+        merged = _merged(counts.astype(float))
+        np.testing.assert_array_equal(merged.sum(1), counts.sum(1))
+        assert 2 <= merged.shape[1] <= len(totals)

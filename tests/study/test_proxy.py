@@ -28,8 +28,8 @@ def test_a_scaled_task_has_a_share_of_the_steps_and_rows_and_everything_else_as_
 
 def test_batch_sizes_on_a_proxy_see_as_many_samples_where_the_task_is_in_epochs():
     small = proxy.scaled(tw.Task.load("digits"), {"steps": 0.5, "data": 0.5})
-    lengths = [lengths.horizon(small, tw.Recipe("sgd", lr=0.1, batch_size=rows)) for rows in (16, 64, 128)]
-    assert lengths[1] == small.prepare().steps == 210 and lengths == [783, 210, 115]
+    found = [lengths.horizon(small, tw.Recipe("sgd", lr=0.1, batch_size=rows)) for rows in (16, 64, 128)]
+    assert found[1] == small.prepare().steps == 210 and found == [783, 210, 115]
     steps = dataclasses.replace(tw.Task.load("digits"), steps=100, epochs=None)
     assert (
         lengths.horizon(proxy.scaled(steps, {"steps": 0.5, "data": 1.0}), tw.Recipe("sgd", lr=0.1, batch_size=16)) == 50

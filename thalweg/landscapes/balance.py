@@ -35,7 +35,7 @@ def balance(model: nn.Module, forward: Callable[[nn.Module], Any]) -> tuple[Tens
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
-        >>> scales, units = balance(net, lambda model: model(torch.randn(8, 2)))
+        >>> scales, units = balance(net, lambda model: model(torch.ones(8, 2)))
         >>> units, scales.shape
         (3, torch.Size([13]))
     """

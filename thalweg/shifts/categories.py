@@ -72,7 +72,8 @@ def _merged(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             groups.append([])
         groups[-1].append(k)
     if len(groups) > 1 and totals[groups[-1]].sum() * share < EXPECTED:
-        groups[-2] += groups.pop()
+        rest = groups.pop()
+        groups[-1] += rest
     if len(groups) == 1:
         groups = [order[:-1].tolist(), order[-1:].tolist()]
     return np.stack([counts[:, group].sum(1) for group in groups], axis=1)

@@ -97,6 +97,15 @@ class Shift:
         rows: of the reference and of the incoming data.
         notes: what has to be said, and what was not tested and why.
         seconds: that it took.
+
+    Example:
+        >>> import thalweg
+        >>> task = thalweg.Task.load("digits")
+        >>> judge = task.prepare().judge
+        >>> few = (judge.inputs[:9], judge.targets[:9])
+        >>> found = thalweg.shift(task.build(0), task=task, incoming=few, quiet=True)
+        >>> found.kind, found.matters, found.rows
+        ('not-enough-data', False, (250, 9))
     """
 
     title: str
