@@ -80,8 +80,13 @@ def test_counts_and_the_row_of_batch_norm():
 
 
 def test_the_null_is_held_against_its_spread():
-    def row(alarms, n=400):
-        return shifts.null_rows([{"alarm": k < alarms, "joint": 0.5} for k in range(n)])[0]
+    """Alarms may be rarer than the level, since they ask for an effect too; p-values may not."""
 
-    assert row(20).holds and row(33).holds and not row(34).holds
-    assert dataclasses.asdict(row(20))["ours"] == 0.05
+    def rows(low, n=400):
+        p = [0.01 if k < low else 0.5 for k in range(n)]
+        return shifts.null_rows([{"alarm": x < 0.05, "joint": x, "features": x} for x in p])
+
+    for low, holds in ((6, (True, False, False)), (7, (True, True, True))):
+        assert tuple(row.holds for row in rows(low)) == holds
+    assert all(row.holds for row in rows(33)) and not any(row.holds for row in rows(34))
+    assert dataclasses.asdict(rows(20)[0])["ours"] == 0.05
