@@ -160,6 +160,6 @@ def test_the_ends_of_a_known_spectrum():
         loss=nn.MSELoss(), batch_size=4,
     )  # fmt: skip
     surface = Surface(task, task.build(0), batches_of(task, 1), double=True)
-    found = directions.ends(surface)
+    found = directions.ends(surface.hessian(), surface.n)
     assert found.values == pytest.approx((4.5, 0.125), rel=1e-6)
     np.testing.assert_allclose(found.vectors.abs().numpy(), np.eye(4)[[0, 3]], atol=1e-5)

@@ -11,6 +11,7 @@ import thalweg as tw
 from thalweg import cli
 from thalweg.errors import BadOption, BadTask
 from thalweg.landscapes import replay
+from thalweg.landscapes.views import sample
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(300, 6, generator=GENERATOR)
@@ -153,3 +154,42 @@ def test_the_command_on_a_built_in_task(tmp_path, capsys):
     assert (tmp_path / "l.png").stat().st_size > 10_000
     assert cli.main([*words, "--quiet"]) == 0
     assert "the loss surface around momentum" in capsys.readouterr().out
+
+
+def test_rows_are_drawn_where_the_data_are_sorted():
+    """Of rows that lie by class, every class has its share; a last batch of one row is left out."""
+    order = Y.sort().indices
+    task = tw.Task(model=normed, train=(X[order], Y[order]), valid=(X[:81], Y[:81]), batch_size=20, epochs=1)
+    drawn = sample(task.prepare().train, 100)
+    labels = torch.cat([batch.targets for batch in drawn])
+    assert len(labels) == 100 and 0.2 < float(labels.double().mean()) < 0.8
+    assert [batch.rows for batch in sample(task.prepare().train, 251)] == [250]
+    found = small(task.build(0), task=task, planes=["random"], rows=251)
+    assert np.isfinite(found.planes["random"].losses).all()
+
+
+def test_ctrl_c_keeps_what_is_done(monkeypatch):
+    task = toy()
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thalweg.landscapes.directions.ends", stop)
+    found = small(task.build(0), task=task, slices=["random", "top", "bottom"], planes=["random"])
+    assert list(found.slices) == ["random"] and not found.planes and not found.complete
+    assert "Interrupted" in str(found)
+
+
+def test_a_look_without_surfaces_leaves_those_that_were_written(study):
+    tw.landscape(study, planes=["random"], slices=[], resolution=5, rows=50, quiet=True)
+    found = small(study, convex=2)
+    assert found.folder is None
+    with np.load(study.folder / "landscape.npz") as arrays:
+        assert "random|losses" in arrays
+
+
+def test_a_run_that_did_not_finish_is_refused():
+    task = toy()
+    run = tw.train(task, tw.Recipe("sgd", lr=1e30), quiet=True)
+    with pytest.raises(BadTask, match="diverged"):
+        small(run, task=task)

@@ -219,7 +219,7 @@ class Section:
     def stop(self, which: npt.NDArray[np.bool_]) -> None:
         """Leave some parameters as they are from now on."""
         self.chunks[which[self.chunks[:, 0]], 2] = 0
-        for sweep in (self._update, self._norm, *(sweep for _, sweep in self._measures)):
+        for sweep in (self._update, self._update_and_norm, self._norm, *(sweep for _, sweep in self._measures)):
             if sweep is not None:
                 sweep.rechunk(self.chunks)
 

@@ -22,40 +22,40 @@ RATES = (0.5, 1.0, 2.0, 4.0)  # times the rate at which gradient descent is no l
 
 def measure(views: Views, *, connect: bool, walls: bool, convex: int) -> dict[str, Any]:
     """The connections, the walls and the chords that were asked for, by the names that `Landscape` has for them."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"connections": {}}
     try:
         if connect:
-            found |= _connected(views)
+            _connect(views, found)
         if walls:
-            found |= _walls(views)
+            _enclose(views, found)
         if convex:
             views.progress.at(f"{convex} chords")
             found["convexity"] = convexity(views.surface, center=views.surface.start, segments=convex, seed=views.seed)
     except KeyboardInterrupt:
-        views.notes.append("Interrupted: what is around the model is missing in part.")
+        views.interrupted = True
     return found
 
 
-def _connected(views: Views) -> dict[str, Any]:
+def _connect(views: Views, into: dict[str, Any]) -> None:
     """The straight line to the nearest other solution, the same with its units matched, and a trained curve."""
     subject, surface = views.subject, views.surface
     if not subject.others:
         views.notes.append("No way to another solution: there is no second run of the same recipe.")
-        return {}
+        return
     start, other = surface.start, surface.point(subject.others[0])
-    found = {"line": connecting.line(surface, start, other)}
+    found = into["connections"]
+    found["line"] = connecting.line(surface, start, other)
     views.progress.at("matching units")
     twin = build(subject.task, subject.runs[0].recipe, subject.runs[0].seed)
     twin.load_state_dict(subject.others[0])
-    matched = matching.match(subject.task, subject.model, twin, seed=views.seed)
+    into["matched"] = matched = matching.match(subject.task, subject.model, twin, seed=views.seed)
     found["matched line"] = connecting.line(surface, start, matched.point, matched=True)
     views.progress.at("a curve to another solution")
     found["curve"] = connecting.curve(surface, start, other, steps=STEPS, seed=views.seed)
     views.notes += matched.notes
-    return {"connections": found, "matched": matched}
 
 
-def _walls(views: Views) -> dict[str, Any]:
+def _enclose(views: Views, into: dict[str, Any]) -> None:
     """The walls along the softest, the steepest and a random direction, and which rates leave the model's place."""
     surface, ends = views.surface, views.ends
     views.progress.at("walls")
@@ -66,16 +66,14 @@ def _walls(views: Views) -> dict[str, Any]:
     }
     others = [surface.point(state) for state in views.subject.others[:1]]
     reach = float((others[0] - surface.start).norm()) if others else float(surface.start.norm()) or 1.0
-    found = {
-        "walls": walls_around(
-            surface, surface.start, directions=directions, reach=reach, other=next(iter(others), None)
-        )
-    }
+    into["walls"] = walls_around(
+        surface, surface.start, directions=directions, reach=reach, other=next(iter(others), None)
+    )
     steps = min(ESCAPE_STEPS, PATH // surface.n - 1)
     edge = 2 / ends.values[0] if ends.values[0] > 0 else float("nan")
     if steps < 10 or not torch.isfinite(torch.tensor(edge)):
         views.notes.append("No runs that leave the model's place were tried: too large, or it is not curved upward.")
-        return found
+        return
     views.progress.at("runs that may leave")
     rates = [factor * edge for factor in RATES]
-    return found | {"escapes": escape(surface, surface.start, rule="gd", rates=rates, steps=steps, seed=views.seed)}
+    into["escapes"] = escape(surface, surface.start, rule="gd", rates=rates, steps=steps, seed=views.seed)

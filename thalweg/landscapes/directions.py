@@ -5,9 +5,8 @@ Legend: n numbers of a point, T points, k directions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +16,8 @@ from torch import Tensor, nn
 from ..curvature import lanczos, start_vector
 from ..errors import BadTask
 
-if TYPE_CHECKING:
-    from ..curvature import Surface
-
 Floats = npt.NDArray[np.float64]
+Product = Callable[[Tensor], Tensor]
 PRODUCTS = 40
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)  # whose filters are the second axis
 
@@ -153,15 +150,16 @@ class Ends:
     vectors: Tensor
 
 
-def ends(surface: Surface, products: int = PRODUCTS, seed: int = 0) -> Ends:
+def ends(product: Product, n: int, products: int = PRODUCTS, seed: int = 0) -> Ends:
     """Top and bottom eigenvectors of the Hessian, in this order, by Lanczos's iteration.
 
     Args:
-        surface: where, and on which batches.
-        products: with the Hessian.
+        product: v → H v.
+        n: size of the matrix.
+        products: at most.
         seed: of the start vector.
     """
-    found = lanczos(surface.hessian(), start_vector(surface.n, seed), products, tolerance=1e-3, ends=1)
+    found = lanczos(product, start_vector(n, seed), products, tolerance=1e-3, ends=1)
     bottom, top = found.vectors_kn[0], found.vectors_kn[-1]
     values, bounds = found.values_k, found.bounds_k
     return Ends(

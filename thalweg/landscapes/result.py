@@ -43,6 +43,8 @@ class Landscape:
         escapes: runs that were started there to see which leave, or None.
         convexity: whether a chord was found below the surface, or None.
         apart: the largest difference between a checkpoint's recorded loss and the same measured again, relative.
+        checkpoints: how many were compared so.
+        interrupted: whether Ctrl-C came between surfaces.
         notes: sentences on what was inferred or left out.
         seconds: in all.
         folder: where it was written, or None.
@@ -67,6 +69,8 @@ class Landscape:
     escapes: Escape | None
     convexity: Convexity | None
     apart: float | None
+    checkpoints: int
+    interrupted: bool
     notes: tuple[str, ...]
     seconds: float
     folder: Path | None = None
@@ -74,7 +78,7 @@ class Landscape:
     @property
     def complete(self) -> bool:
         """Whether nothing was interrupted."""
-        return all(one.complete for one in (*self.slices.values(), *self.planes.values()))
+        return not self.interrupted and all(one.complete for one in (*self.slices.values(), *self.planes.values()))
 
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read; those of the first plane stand at the top as well."""
@@ -174,10 +178,8 @@ class Landscape:
         if self.escapes is not None:
             found += [str(self.escapes)]
         if self.apart is not None:
-            count = len(next(iter(self.planes.values())).marks) if self.planes else 0
-            of = f" at {count} checkpoints" if count else ""
             same = f"differ by at most {self.apart:.1g} of their size" if self.apart else "are the same to the bit"
-            found += [f"Losses recorded{of} and measured again {same}."]
+            found += [f"Losses recorded at {self.checkpoints} checkpoints and measured again {same}."]
         lines += ["", *found] if found else []
         lines += ["", *self.notes] if self.notes else []
         if not self.complete:

@@ -85,11 +85,14 @@ def of_run(run: Run, task: Task | None, progress: Progress) -> Subject:
     """A run, with the course that it took.
 
     Raises:
-        BadTask: its task is not at hand.
+        BadTask: its task is not at hand, or it did not finish.
     """
     if task is None:
         raise BadTask("landscape: a run does not hold its task", "pass task=")
-    shown = Shown(run.recipe.optimizer, run.recipe, run.seed, len(run.trace))
+    if run.outcome.status != "finished":
+        raise BadTask(f"landscape: this run {run.outcome}", "take one that finished, or its model with task=")
+    final, recorded = run.model.state_dict(), float(run.final.get("loss", float("nan")))
+    shown = Shown(run.recipe.optimizer, run.recipe, run.seed, len(run.trace), final, recorded)
     return _subject(task, [shown], [], [], None, progress)
 
 

@@ -103,15 +103,19 @@ def landscape(
     with Progress(quiet) as progress:
         subject = _subject(what, task, runs, progress)
         data = subject.task.prepare()
-        own = sample(data.train, rows)
+        own = sample(data.train, rows, seed)
         surface = ModelField(subject.task, subject.model, own, norm or "batch")
-        others = {"select": ModelField(subject.task, subject.model, sample(data.select, rows), norm or "batch")}
+        others = {"select": ModelField(subject.task, subject.model, sample(data.select, rows, seed), norm or "batch")}
         views = Views(
             subject, surface, others, resolution, refine, seed, mode_of(surface), progress, notes=[*subject.notes]
         )
-        apart, again = _apart(subject, progress)
-        going = one_axis.see(views, slices) and two_axes.see(views, planes, both, batches, again)
         found: dict[str, Any] = {"connections": {}, "matched": None, "walls": None, "escapes": None, "convexity": None}
+        apart, again, going = None, dict[tuple[str, int], float](), False
+        try:
+            apart, again = _apart(subject, progress)
+            going = one_axis.see(views, slices) and two_axes.see(views, planes, both, batches, again)
+        except KeyboardInterrupt:
+            views.interrupted = True
         if going:
             found |= around.measure(views, connect=connect, walls=walls, convex=convex)
         views.notes += [f"Evaluated {surface.way}."] if surface.way else []
@@ -123,9 +127,11 @@ def landscape(
             slices=views.slices,
             planes=views.planes,
             apart=apart,
+            checkpoints=len(again),
+            interrupted=views.interrupted,
             notes=tuple(dict.fromkeys([*views.notes, *_warnings(views)])),
             seconds=time.perf_counter() - begun,
-            folder=Path(folder) if folder is not None else subject.folder,
+            folder=Path(folder) if folder is not None else subject.folder if views.slices or views.planes else None,
             **found,
         )
     if made.folder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..batch import Batch
 from ..console import Progress
-from ..curvature import Surface
+from ..data import Tensors
 from ..trial import call
 from . import directions
 from .balance import balance
@@ -43,6 +44,7 @@ class Views:
         slices: that were seen.
         planes: that were seen.
         notes: what was left out, and why.
+        interrupted: whether Ctrl-C came.
     """
 
     subject: Subject
@@ -56,6 +58,7 @@ class Views:
     slices: dict[str, Slice] = field(default_factory=dict)
     planes: dict[str, Slice] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
     def report(self, name: str, done: int, whole: int) -> None:
         """Say how many points of a surface are done."""
@@ -95,10 +98,9 @@ class Views:
             rows += batch.rows
             if rows >= CURVED_ROWS:
                 break
-        surface = Surface(self.subject.task, self.subject.model, batches)
-        found = directions.ends(surface)
-        self.notes += surface.notes
-        return found
+        field = ModelField(self.subject.task, self.subject.model, batches, self.surface.norm)
+        self.notes.append(f"Eigenvectors are of the Hessian over {field.rows} of these rows.")
+        return directions.ends(lambda v: field.hessian_product(field.start, v), field.n)
 
     @cached_property
     def here(self) -> float:
@@ -106,12 +108,18 @@ class Views:
         return self.surface.loss(self.surface.start)
 
 
-def sample(feed: Feed, rows: int) -> list[Batch]:
-    """The first rows of a feed, in batches."""
+def sample(feed: Feed, rows: int, seed: int = 0) -> list[Batch]:
+    """Rows of a feed in batches: drawn at random where they can be, else the first; never a batch of one row beside others."""
     found: list[Batch] = []
-    taken = 0
-    for batch in feed.batches(feed.batch_size or min(BATCH, rows)):
-        if taken + batch.rows > rows and found:
+    taken, size = 0, min(BATCH, rows)
+    if isinstance(feed, Tensors):
+        drawn = copy.copy(feed) if feed.rows <= rows else feed.split(rows, seed)[1]
+        drawn.shuffle = True
+        batches = drawn.batches(min(size, drawn.rows), seed=seed)
+    else:
+        batches = feed.batches(feed.batch_size or size)
+    for batch in batches:
+        if found and (taken + batch.rows > rows or batch.rows == 1):
             break
         found.append(batch)
         taken += batch.rows
@@ -129,7 +137,7 @@ def mode_of(surface: ModelField) -> tuple[str, ...]:
             if surface.norm == "batch"
             else ", batch norms by the statistics of the model in the middle"
         )
-    return (f"{surface.rows} training rows in batches of {surface.batches[0].rows}; {mode}.",)
+    return (f"{surface.rows} training rows, drawn at random, in batches of {surface.batches[0].rows}; {mode}.",)
 
 
 def mark(name: str) -> Mark:

@@ -17,7 +17,7 @@ from .. import groups, loop
 from ..batch import leaves, map_leaves
 from ..cohort import Solo
 from ..data import Tensors
-from ..errors import BadTask
+from ..errors import BadData, BadTask
 from ..fresh import redraw
 from ..norms.calibration import running
 from ..norms.kinds import KNOWN
@@ -133,7 +133,9 @@ def adapt(
 
 def joined(one: Sample, other: Sample) -> Sample:
     """The rows of both, in the form of the first."""
-    columns = zip(leaves((one.inputs, one.targets)), leaves((other.inputs, other.targets)), strict=True)
+    columns = list(zip(leaves((one.inputs, one.targets)), leaves((other.inputs, other.targets)), strict=True))
+    if any(a.shape[1:] != b.shape[1:] for a, b in columns):
+        raise BadData("old and new rows differ in length and cannot be joined", "pad them to one length")
     whole = iter([torch.cat([a, b.to(a)]) for a, b in columns])
     inputs, targets = map_leaves(lambda _: next(whole), (one.inputs, one.targets))
     return replace(one, inputs=inputs, targets=targets, table=None)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from .. import variants
 from ..batch import leaves, map_leaves
 from ..building import build
 from ..data import Feed, Halves, Tensors
@@ -57,7 +58,9 @@ class Subject:
 
     @property
     def known(self) -> npt.NDArray[np.int64]:
-        """The classes that its rows have."""
+        """The classes that its rows have; where the training rows cannot be read, all that the model has an output for."""
+        if self.fitted is None and self.classes is not None:
+            return np.arange(self.classes)
         given = [s.targets for s in (self.reference, self.fitted) if s is not None and s.targets is not None]
         return np.unique(torch.cat([t.reshape(-1).long() for t in given]).numpy()) if given else np.zeros(0, np.int64)
 
@@ -147,11 +150,17 @@ def read(source: Any, task: Task | None, what: str, like: Sample | None = None) 
     if task is not None and task.transform is not None and not prepared:
         with stream(task.seed, "prepare"):
             given = given.transformed(task.transform)
-    plain = encoder if gaps is not None or (isinstance(given, Tensors) and given.encoder is not None) else None
+    plain = encoder if isinstance(given, Tensors) and _encoded(given, encoder) else None
     if task is not None and task.transform is not None:
         plain = None  # what the transform made are no columns
     found = Sample.of(given, encoder=plain, gaps=gaps, order=True)
     return found if like is None else _fitting(found, like, what)
+
+
+def _encoded(rows: Tensors, encoder: Encoder | None) -> bool:
+    """Whether rows are what an encoder gives: its own, or as many columns as it has."""
+    x = rows.inputs
+    return encoder is not None and isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(encoder.names)
 
 
 def _encoder(task: Task) -> Encoder | None:
@@ -201,6 +210,7 @@ def _of_folder(folder: Path, reference: Any, task: Task | None) -> Subject:
                     f"{folder} recommends nothing: it has no model", "start the comparison again to resume it"
                 )
             recipe, model = best.recipe, best.model
+            task = variants.of(task, best.arguments)
         else:
             recipe = Recipe.load(folder / "recipe.toml")
             model = build(task, recipe, int(head["seed"]))

@@ -102,6 +102,10 @@ def shift(
             progress.at("the kind")
             kind = name_kind(look)
             progress.say(f"{kind.code or 'no shift'}: {kind.sentence}")
+            if rows.targets is None:
+                notes.append(
+                    "The new rows have no labels: whether the answers to the same inputs changed was not tested."
+                )
             tried = _tried(look, kind, progress, notes) if remedies else []
             if not remedies:
                 notes.append("Remedies were not tried: remedies=False.")
@@ -146,12 +150,19 @@ def _tried(look: Look, kind: Kind, progress: Progress, notes: list[str]) -> list
     try:
         return try_remedies(
             about.task, about.model, about.reference, look.incoming, kind=kind,
-            priors=None if look.shares is None else look.shares.incoming, recipe=about.recipe, seed=look.seed,
+            priors=_priors(look, kind), recipe=about.recipe, seed=look.seed,
             level=look.level, observe=lambda name: progress.at(f"trying: {name}"),
         )  # fmt: skip
     except ThalwegError as error:
         notes.append(f"Remedies were not tried: {error.message}.")
         return []
+
+
+def _priors(look: Look, kind: Kind) -> Any:
+    """The classes' new shares: only where it is they that moved does the estimate's assumption hold."""
+    if kind.code != "label" or look.shares is None or not np.isfinite(look.shares.incoming).all():
+        return None
+    return look.shares.incoming
 
 
 shift.Monitor = Monitor  # type: ignore[attr-defined]  # thalweg.shift.Monitor: streams belong to the same question
