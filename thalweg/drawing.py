@@ -10,6 +10,8 @@ import numpy.typing as npt
 from .errors import Missing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,6 +34,13 @@ def new_figure(width: float, height: float, padding: float | None = None) -> Fig
     except ImportError:
         raise Missing("plot needs matplotlib", "pip install 'thalweg[plot]'") from None
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=padding, w_pad=padding))
+
+
+def saved(figure: Figure, path: str | Path | None, dpi: int) -> Figure:
+    """The figure, written to a file (``.png``, ``.svg``, ``.pdf``) where one is named."""
+    if path is not None:
+        figure.savefig(path, dpi=dpi, bbox_inches="tight")
+    return figure
 
 
 def open_axes(axes: Axes) -> None:

@@ -150,12 +150,10 @@ class Landscape:
         Raises:
             Missing: matplotlib is not installed.
         """
+        from ..drawing import saved
         from .figure import draw
 
-        figure = draw(self)
-        if path is not None:
-            figure.savefig(path, dpi=300, bbox_inches="tight")
-        return figure
+        return saved(draw(self), path, dpi=300)
 
     def __str__(self) -> str:
         lines = [

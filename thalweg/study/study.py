@@ -161,12 +161,10 @@ class Study:
         Raises:
             Missing: matplotlib is not installed.
         """
+        from ..drawing import saved
         from .figure import draw
 
-        figure = draw(self)
-        if path is not None:
-            figure.savefig(path, dpi=150, bbox_inches="tight")
-        return figure
+        return saved(draw(self), path, dpi=150)
 
 
 def _best(folder: Path, document: dict[str, Any], finalists: list[Standing], task: Task | None) -> Best | None:
