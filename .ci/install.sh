@@ -15,5 +15,13 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
     log=$("$python" -m venv .venv 2>&1) || fail "cannot make a virtual environment with $python (Debian: apt-get install python3-venv python3-pip): $(echo "$log" | tail -n 1)"
 fi
 echo "thalweg: installing into .venv (once; PyTorch is large)" >&2
+# The tests of the page look at it in a real browser.
+if [ "${1:-}" = test ] && ! command -v chromium >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1; then
+    root=
+    [ "$(id -u)" = 0 ] || root="sudo -n"
+    echo "thalweg: installing Chromium (once)" >&2
+    { $root apt-get update && $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 ||
+        echo "thalweg: no Chromium could be installed; the tests of the page need one (CHROMIUM=/path/to/it names it)" >&2
+fi
 log=$(.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${1:+[$1]}" 2>&1) ||
     fail "pip could not install (is there a network?): $(echo "$log" | grep -i 'error' | head -n 1)"
