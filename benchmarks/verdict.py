@@ -39,7 +39,7 @@ def bank(task: tw.Task, seeds: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {recipe.id: [] for recipe in RECIPES}
     pool: Processes[Job] = Processes(of_task(task, None))
     try:
-        for job, record in pool.run(jobs, lambda record: None, math.inf):
+        for [job], [record] in pool.run([[job] for job in jobs], lambda record: None, math.inf):
             found[job.entrant].append(
                 next(e for e in reversed(record["evaluations"]) if e["split"] == "judge")["accuracy"]
             )

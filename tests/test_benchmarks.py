@@ -50,12 +50,24 @@ def test_what_a_benchmark_takes_from_thalweg_is_there(script):
             assert hasattr(importlib.import_module("thalweg.study.choosing"), node.attr)
 
 
-def test_the_published_grid_in_short():
-    command = [sys.executable, "benchmarks/quadratic_deep.py", "--quick", "--json"]
+def in_short(name):
+    """The document of a script's short form."""
+    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--json"]
     document = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600).stdout)
     assert document["machine"]["cores"] >= 1
     keys = {"what", "ours", "peer", "peer_name", "ratio", "limit_share", "n", "bar", "holds"}
     assert all(keys <= row.keys() for row in document["rows"])
+    return document
+
+
+def test_headlines_of_real_runs_in_short():
+    errors, headlines, *_ = in_short("verdict")["rows"]
+    assert errors["n"] == 10 and errors["ours"] <= 2
+    assert headlines["ours"] > 0
+
+
+def test_the_published_grid_in_short():
+    document = in_short("quadratic_deep")
     rows = {row["what"]: row for row in document["rows"]}
     edge = rows["lowest rate at which SGD diverges"]
     assert edge["ours"] == edge["peer"] == 0.0398 and edge["holds"]

@@ -31,14 +31,15 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 class Cohort(ABC):
     """K members with their parameters, optimizers and schedules; the loop asks for nothing else.
 
-    Shapes: ``losses``, ``norms``, ``rates`` are vectors with one entry per member.
+    Shapes: ``losses``, ``norms``, ``rates`` are vectors with one entry per member; a member alone gives its loss as the
+    scalar that it is, since one more operation in the graph costs a tenth of a small network's backward pass.
     """
 
     members: int
 
     @abstractmethod
     def forward(self, batch: Batch | Several) -> Tensor:
-        """The members' losses on a batch, (K,), with their graph."""
+        """The members' losses on a batch, (K,) or a scalar, with their graph."""
 
     @abstractmethod
     def backward(self, losses: Tensor, share: float) -> None:
@@ -91,8 +92,8 @@ class Solo(Cohort):
         self.scaler = torch.amp.GradScaler(device) if task.precision == "fp16" else None
 
     def forward(self, batch: Batch | Several) -> Tensor:
-        """The loss on a batch, (1,)."""
-        return self.task.loss_of(self.model, batch.of(0)).reshape(1)
+        """The loss on a batch, a scalar."""
+        return self.task.loss_of(self.model, batch.of(0))
 
     def backward(self, losses: Tensor, share: float) -> None:
         """Add ``share`` × the gradient to ``.grad``."""
@@ -114,7 +115,7 @@ class Solo(Cohort):
             skipped = self.scaler.get_scale() < before
         else:
             self.optimizer.update()
-        norm = self.optimizer.grad_norm
+        norm = self.optimizer.norm
         if not skipped:
             self._step += 1
             factor = self.factor(self._step)
@@ -122,7 +123,7 @@ class Solo(Cohort):
                 group["lr"] = group["initial_lr"] * factor
         for parameter in self._parameters:
             parameter.grad = None
-        return np.array([math.inf if skipped or norm is None else float(norm)])
+        return np.array([math.inf if skipped or norm is None else norm])
 
     def stop(self, member: int) -> None:
         """Nothing: the loop ends with its last member."""

@@ -59,6 +59,8 @@ def updates(feed: Feed, batch_size: int | str, accumulate: int, seed: int | Sequ
 
 
 def _shares(group: list[Batch | Several]) -> Update:
+    if len(group) == 1:
+        return [(group[0], 1.0)]
     rows = sum(batch.rows for batch in group)
     return [(batch, batch.rows / rows) for batch in group]
 
@@ -163,7 +165,8 @@ def train(
                     break
             rates, norms = cohort.rates(), cohort.step()
             clock += time.perf_counter() - started
-            samples += sum(part.rows for part, _ in group)
+            for part, _ in group:
+                samples += part.rows
             log.step(step, samples, clock, rates, norms)
             at = {"step": step, "samples": samples, "seconds": clock}
             for split, data in splits.items() if due else ():
@@ -218,9 +221,11 @@ def _read(
     outcomes: Sequence[Outcome | None],
 ) -> Iterator[tuple[int, Outcome]]:
     """Move the buffered losses to the log; yields the members that a non-finite one ends, with their outcomes."""
-    read = (torch.stack(buffer) if len(buffer) > 1 else buffer[0].unsqueeze(0)).cpu().double().numpy()
+    whole = torch.stack(buffer) if len(buffer) > 1 else buffer[0]
+    whole = whole.float() if whole.dtype is torch.bfloat16 else whole
+    read = whole.cpu().numpy().astype(np.float64).reshape(len(buffer), -1)
     buffer.clear()
-    finite = bool(np.isfinite(read).all())
+    finite = math.isfinite(np.add.reduce(read, axis=None))
     for at, losses in enumerate(read, step - len(read) + 1):
         log.loss(losses)
         for m in [] if finite else np.flatnonzero(~np.isfinite(losses)).tolist():

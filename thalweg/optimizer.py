@@ -49,8 +49,8 @@ class Optimizer(torch.optim.Optimizer):
         **options: the rule's options by name.
 
     Attributes:
-        track_norm: set it to True to have ``grad_norm`` without clipping.
-        grad_norm: after a step with ``clip_norm`` or ``track_norm``, the global norm before clipping, a 0-dim tensor.
+        track_norm: set it to True to have ``norm`` without clipping.
+        norm: after a step with ``clip_norm`` or ``track_norm``, the global norm of the gradients before clipping.
         skipped: how many steps were left out because a gradient was not finite.
 
     Raises:
@@ -104,7 +104,7 @@ class Optimizer(torch.optim.Optimizer):
             raise errors.BadOption(f"{owner}: decay={self.decay!r}, but its weight decay {what}", "leave decay out")
         self.clip_norm = None if self.clip_norm is None else float(self.clip_norm)
         self.track_norm = False
-        self.grad_norm: Tensor | None = None
+        self.norm: float | None = None
         self.skipped = 0
         self._begin()
         defaults = {**rule.defaults, **given, "maximize": maximize}
@@ -195,8 +195,7 @@ class Optimizer(torch.optim.Optimizer):
             scalars["grad_scale"] = float(scale)
         first = self.clip_norm is not None or self.skip_nonfinite  # the update depends on the norm
         if first:
-            norm = stepper.norm() / scalars.get("grad_scale", 1.0)
-            self.grad_norm, value = norm, norm.item()
+            self.norm = value = stepper.norm() / scalars.get("grad_scale", 1.0)
             if self.skip_nonfinite and not math.isfinite(value):
                 self.skipped += 1
                 stepper.undo()
@@ -209,7 +208,12 @@ class Optimizer(torch.optim.Optimizer):
             scalars["ema"] = self.ema
         found_norm = stepper.step(scalars, norm=self.track_norm and not first)
         if found_norm is not None:
-            self.grad_norm = found_norm / scalars.get("grad_scale", 1.0)
+            self.norm = found_norm / scalars.get("grad_scale", 1.0)
+
+    @property
+    def grad_norm(self) -> Tensor | None:
+        """``norm`` as a 0-dim tensor in float64."""
+        return None if self.norm is None else torch.full((), self.norm, dtype=torch.float64)
 
     def explain(self, measure: bool = True) -> account.Account:
         """Which engine updates which parameters and why, bytes per parameter, and the share of the memory's bandwidth.
@@ -339,5 +343,5 @@ class Optimizer(torch.optim.Optimizer):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        ours = {name: self.__dict__[name] for name in (*COMMON, "track_norm", "grad_norm", "skipped")}
+        ours = {name: self.__dict__[name] for name in (*COMMON, "track_norm", "norm", "skipped")}
         return {**super().__getstate__(), **ours}

@@ -74,8 +74,8 @@ class Looped(Many):
                 with stream:
                     losses.append(solo.forward(batch.of(m)))
             else:
-                losses.append(torch.zeros(1, device=next(solo.model.parameters()).device))
-        return torch.cat(losses)
+                losses.append(torch.zeros((), device=next(solo.model.parameters()).device))
+        return torch.stack(losses)
 
     def backward(self, losses: Tensor, share: float) -> None:
         """See `Cohort.backward`."""
@@ -234,7 +234,7 @@ class Stacked(Many):
             self.backward(together, 1.0)
             once = [first.forward(batch.of(0)).detach() for _ in range(2)]
             for m in members if torch.equal(*once) else ():  # else it draws random numbers
-                self._compare(together[m].detach(), self.solos[m].forward(batch.of(m))[0].detach())
+                self._compare(together[m].detach(), self.solos[m].forward(batch.of(m)).detach())
         for stack in self._weights.values():
             stack.grad = None
         with torch.no_grad(), evaluating(self._program):

@@ -147,15 +147,17 @@ class Stepper:
         present = (o.clip_norm is None, o.clip_value is None, o.ema is None, getattr(o, "grad_scale", None) is None)
         return (*present, o.decay, o.cautious, o.rounding, o.state_dtype, o.differentiable, o.engine)
 
-    def norm(self) -> Tensor:
-        """The Euclidean norm of all gradients that were taken, ‖g‖ = √Σg², a 0-dim tensor in float64."""
+    def norm(self) -> float:
+        """The Euclidean norm of all gradients that were taken, ‖g‖ = √Σg²."""
         return self._root(section.squares() for section in self.sections)
 
-    def _root(self, squares: Iterable[Any]) -> Tensor:
-        total = sum(float(part.sum()) for part in squares) + reference.sum_of_squares(self._lone)
-        return torch.full((), math.sqrt(total), dtype=torch.float64)
+    def _root(self, squares: Iterable[Any]) -> float:
+        total = reference.sum_of_squares(self._lone)
+        for part in squares:
+            total += float(part.sum())
+        return math.sqrt(total)
 
-    def step(self, scalars: Mapping[str, float], norm: bool = False) -> Tensor | None:
+    def step(self, scalars: Mapping[str, float], norm: bool = False) -> float | None:
         """One update of every parameter with the gradients that were taken.
 
         Args:
