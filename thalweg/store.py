@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+HOME = Path("thalweg-studies")  # where studies go whose folder is not named
 
 
 def plain(value: Any) -> Any:

@@ -59,7 +59,7 @@ class Followed:
 
     Attributes:
         run: its name in the trace; ``run`` in the folder of a single run.
-        entrant: whose run it is; phase: what for (``baseline``, ``probe``, ``rate``, ``final``, ...; ``train`` alone).
+        entrant: whose run it is; phase: what for (``baseline``, ``probe``, ``rate``, ``final``, ...; ``run`` alone).
         recipe: what was chosen, as the store wrote it; ``steps``: how many were planned, None where it is not known.
         status: ``running`` until its end is written, then as in `thalweg.run.Outcome`, with ``where``, ``reason`` and ``end``.
         evaluations: dicts with ``step, samples, seconds, split`` and a value per metric.
@@ -68,7 +68,7 @@ class Followed:
 
     run: str
     entrant: str = ""
-    phase: str = "train"
+    phase: str = "run"
     seed: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -243,7 +243,10 @@ class Follower:
         if run is None:
             run = self.runs[name] = Followed(name, entrant=name, _path=self.path, _lock=self._lock)
             if name == ALONE:
-                _describe(run, {"seed": (self._document("study.json") or {}).get("seed")})
+                head = self._document("study.json") or {}
+                recipe = head.get("recipe")
+                named = {"entrant": recipe["optimizer"]} if isinstance(recipe, dict) and "optimizer" in recipe else {}
+                _describe(run, {"seed": head.get("seed"), "steps": head.get("steps"), "recipe": recipe} | named)
         return run
 
     def _finished(self) -> bool:
