@@ -289,7 +289,9 @@ def follow(
             weights = {name: p.detach() for name, p in solo.model.named_parameters()}
             if step in at:
                 said(step)
-                ratios = {name: _length(p - before[name]) / _length(before[name]) for name, p in weights.items() if before}
+                ratios = {
+                    name: _length(p - before[name]) / _length(before[name]) for name, p in weights.items() if before
+                }
                 state = RandomState.capture()
                 try:
                     report = look(task, solo.model, recipe, ratios)

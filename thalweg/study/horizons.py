@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from . import rates as rate_choice
+
 if TYPE_CHECKING:
     from .jobs import Finalist, Result, Scale
 

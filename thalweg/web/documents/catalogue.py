@@ -16,6 +16,7 @@ from .reading import RUN, TRACE, VERDICT, head_of, number, read, runs_of
 
 DEPTH = 3  # folders below those given in which studies are looked for
 MOST = 500
+AXES = ("init", "norm")  # whose finals make a table of the view of layers
 FILES = {
     "verdict": VERDICT,
     "layers": "layers.json",
@@ -95,22 +96,26 @@ def entry(folder: Path, id: str | None = None) -> dict[str, Any]:
     """
     head, verdict, runs = head_of(folder), read(folder, VERDICT), runs_of(folder)
     judged = (verdict or {}).get("verdict") or {}
-    name = str(judged.get("metric") or head.get("metric") or "")
-    from .layers import has_experiments
 
     has = {view: (folder / file).exists() for view, file in FILES.items()}
     has["layers"] = has["layers"] or has_experiments(head, verdict)
+    files = [folder / name for name in ("study.json", TRACE, VERDICT)]
     return {
         "id": id or slug(folder),
         "name": folder.name,
         "task": _task(head),
         "status": status_of(folder, head),
         "runs": len(runs.ends),
-        "metric": name or None,
+        "metric": judged.get("metric") or head.get("metric"),
         "sentence": judged.get("sentence") or _said(folder),
-        "modified": max((int((folder / f).stat().st_mtime) for f in ("study.json", TRACE, VERDICT) if (folder / f).exists())),
+        "modified": max(int(file.stat().st_mtime) for file in files if file.exists()),
         "has": has,
     }
+
+
+def has_experiments(head: dict[str, Any], verdict: dict[str, Any] | None) -> bool:
+    """Whether a study compared initializations or normalizations and has finals."""
+    return bool(set(AXES) & set(head.get("asked", {}).get("axes") or {})) and bool((verdict or {}).get("finalists"))
 
 
 def _task(head: dict[str, Any]) -> str:
@@ -138,8 +143,9 @@ def head(folder: Path, id: str | None = None) -> dict[str, Any]:
     common = entry(folder, id)
     open_runs = [run for run in runs.starts if run not in runs.ends]
     seconds = (verdict or {}).get("cost", {}).get("seconds", runs.seconds)
+    longest = max((start["steps"] for start in runs.starts.values()), default=None)
     return common | {
-        "steps": (verdict or {}).get("steps") or own.get("steps") or max((s["steps"] for s in runs.starts.values()), default=None),
+        "steps": (verdict or {}).get("steps") or own.get("steps") or longest,
         "budget": asked.get("budget"),
         "effort": asked.get("effort", ""),
         "environment": {str(k): v for k, v in own.get("environment", {}).items()},

@@ -109,7 +109,9 @@ def _slice(one: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
         "axis": one["axes"][0],
         "x": column(arrays[f"{stem}|x"]) if mine else [],
         "values": column(values) if mine else [],
-        "others": {n: column(arrays[key]) for n, key in _others(one, arrays, stem) if mine and arrays[key].shape == shape},
+        "others": {
+            n: column(arrays[key]) for n, key in _others(one, arrays, stem) if mine and arrays[key].shape == shape
+        },
         "marks": [_point(mark) for mark in one["checkpoints"]],
         "words": list(one["words"]),
     }

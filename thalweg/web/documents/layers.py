@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .catalogue import missing
+from .catalogue import AXES, has_experiments, missing
 from .rates import question
 from .reading import VERDICT, Runs, final, head_of, number, numbers, read, runs_of
 
 FILE = "layers.json"
-AXES = ("init", "norm")
 USUAL = {"init": "torch", "norm": "keep"}  # what a recipe has that does not say
 
 
@@ -42,11 +41,6 @@ def document(folder: Path) -> dict[str, Any]:
     }
 
 
-def has_experiments(head: dict[str, Any], whole: dict[str, Any] | None) -> bool:
-    """Whether a study compared initializations or normalizations and has finals."""
-    return bool(set(AXES) & set(head.get("asked", {}).get("axes") or {})) and bool((whole or {}).get("finalists"))
-
-
 def experiments(head: dict[str, Any], whole: dict[str, Any] | None, runs: Runs) -> dict[str, Any]:
     """The finals by two axes: initialization × normalization, or one of them against the other axis or the optimizers.
 
@@ -63,7 +57,9 @@ def experiments(head: dict[str, Any], whole: dict[str, Any] | None, runs: Runs) 
             place = (_value(end, row), _value(end, column))
             one = finals.setdefault(end["entrant"], {"place": place, "scores": []})
             one["scores"].append(final(end, "judge", metric) if end["outcome"]["status"] == "finished" else math.nan)
-    rows, columns = (_ordered(asked.get(axis), (one["place"][k] for one in finals.values())) for k, axis in enumerate((row, column)))
+    rows, columns = (
+        _ordered(asked.get(axis), (one["place"][k] for one in finals.values())) for k, axis in enumerate((row, column))
+    )
     values: list[list[Any]] = [[None] * len(columns) for _ in rows]
     counts = [[0] * len(columns) for _ in rows]
     sign = 1 if direction == "max" else -1

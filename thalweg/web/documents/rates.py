@@ -34,7 +34,9 @@ def document(folder: Path) -> dict[str, Any]:
     for name in entrants_of(head, runs.starts.values()):
         ends = [end for end in runs.ends.values() if end["entrant"] == name and end["recipe"].get("lr")]
         if ends:
-            groups.append(_group(name, ends, metric, sign, standings.get(name), None if delta is None else float(delta)))
+            groups.append(
+                _group(name, ends, metric, sign, standings.get(name), None if delta is None else float(delta))
+            )
     steps = (whole or {}).get("steps") or max((s["steps"] for s in runs.starts.values()), default=None)
     count = sum(len(group["points"]) for group in groups)
     return {"metric": metric, "direction": direction, "steps": steps, "n": count, "groups": groups}
@@ -50,7 +52,12 @@ def question(head: dict[str, Any], verdict: dict[str, Any], runs: Runs) -> tuple
 
 
 def _group(
-    name: str, ends: list[dict[str, Any]], metric: str, sign: float, standing: dict[str, Any] | None, delta: float | None
+    name: str,
+    ends: list[dict[str, Any]],
+    metric: str,
+    sign: float,
+    standing: dict[str, Any] | None,
+    delta: float | None,
 ) -> dict[str, Any]:
     points = [
         {
