@@ -1,1 +1,1 @@
-"""The page and the one-file report: what a study's folder holds, to be looked at."""
+"""The page: a server on this machine that shows what lies in studies' folders, and trains nothing itself."""
