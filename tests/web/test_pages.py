@@ -20,7 +20,11 @@ def plain(markdown):
 
 
 def pages():
-    return {path.stem: plain(path.read_text(encoding="utf-8")) for path in sorted(DOCS.glob("*.md")) if path.stem != "README"}
+    return {
+        path.stem: plain(path.read_text(encoding="utf-8"))
+        for path in sorted(DOCS.glob("*.md"))
+        if path.stem != "README"
+    }
 
 
 def test_the_package_holds_the_pages_of_the_documentation():

@@ -22,7 +22,9 @@ def main(words: Sequence[str]) -> int:
     """
     try:
         if len(words) != 2 or not words[1].isdigit():
-            raise BadOption("trying: give a folder and the number of a finding", "python -m thalweg.web.trying FOLDER 0")
+            raise BadOption(
+                "trying: give a folder and the number of a finding", "python -m thalweg.web.trying FOLDER 0"
+            )
         from ..diagnosis.keeping import try_again
 
         print("Finding it again, then training with and without the remedy over paired seeds.", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shlex
@@ -39,9 +40,16 @@ def home(folders: Sequence[str | Path], live: bool = True) -> dict[str, Any]:
         >>> home([tmp])["studies"]
         []
     """
-    known = found(folders)
-    studies = sorted((entry(folder, id) for id, folder in known.items()), key=lambda e: -e["modified"])
-    return {"version": __version__, "live": live, "studies": studies}
+    return {"version": __version__, "live": live, "studies": entries(folders)}
+
+
+def entries(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """The ``Entry`` of every study in some folders, the newest first; what cannot be read is left out."""
+    listed = []
+    for id, folder in found(folders).items():
+        with contextlib.suppress(BadStudy):
+            listed.append(entry(folder, id))
+    return sorted(listed, key=lambda one: -one["modified"])
 
 
 def found(folders: Sequence[str | Path]) -> dict[str, Path]:

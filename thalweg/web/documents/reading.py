@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from ...errors import BadStudy
 from ...store import Store
+from ..lines import ALONE
+from ..thinning import rounded
 
-Floats = npt.NDArray[np.float64]
 DIGITS = 6
 MOST = 256_000_000  # bytes that a document or the unpacked arrays of a study may have
 TRACE, VERDICT, RUN = "trace.jsonl", "verdict.json", "run.json"
-ALONE = "run"  # the name of a folder's run that is no study's
 
 
 def number(value: Any) -> float | int | None:
@@ -52,21 +52,13 @@ def numbers(values: Iterable[Any]) -> list[float | int | None]:
 
 
 def column(values: npt.ArrayLike) -> list[float | None]:
-    """`numbers` of an array, quickly.
+    """`numbers` of an array, in order.
 
     Example:
-        >>> column([2 / 3, float("nan"), 0.0, 1234567.0])
+        >>> column([[2 / 3, float("nan")], [0.0, 1234567.0]])
         [0.666667, None, 0.0, 1234570.0]
     """
-    x = np.asarray(values, dtype=np.float64).ravel()
-    fine = np.isfinite(x)
-    size = np.where(fine & (x != 0), np.abs(x), 1.0)
-    places = DIGITS - 1 - np.floor(np.log10(size))
-    with np.errstate(over="ignore", invalid="ignore"):
-        up, down = 10.0 ** np.clip(places, 0, 300), 10.0 ** np.clip(-places, 0, 300)
-        rounded = np.round(x * up / down) / up * down
-    found: list[float | None] = rounded.tolist()
-    return found if fine.all() else [v if ok else None for v, ok in zip(found, fine.tolist(), strict=True)]
+    return rounded(np.asarray(values, dtype=np.float64).ravel(), DIGITS)
 
 
 def pair(interval: Any) -> list[float | int | None]:
@@ -192,7 +184,7 @@ def _alone(folder: Path, steps: dict[str, Any], evaluations: list[dict[str, Any]
     start = {
         "run": ALONE,
         "kind": "start",
-        "phase": "run",
+        "phase": "train",
         "entrant": recipe.get("optimizer", "run"),
         "recipe": recipe,
         "seed": head.get("seed", 0),

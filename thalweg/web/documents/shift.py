@@ -61,7 +61,11 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 def _cost(cost: dict[str, Any]) -> str:
-    return f"{float(cost['seconds']):.3g} s, {cost['rows']} labelled rows" if cost["rows"] else f"{float(cost['seconds']):.3g} s"
+    return (
+        f"{float(cost['seconds']):.3g} s, {cost['rows']} labelled rows"
+        if cost["rows"]
+        else f"{float(cost['seconds']):.3g} s"
+    )
 
 
 def _plane(plane: dict[str, Any], side: str) -> dict[str, Any]:
