@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import tomllib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -255,13 +257,10 @@ class Follower:
         if run is None or run.status != "running" or (said := self._document("run.json")) is None:
             return False
         run._close(said.get("outcome"), self.cursor)
-        try:
-            from ..recipe import Recipe
-
-            run.recipe = Recipe.load(self.folder / "recipe.toml").as_dict()
-            run.entrant = str(run.recipe["optimizer"])
-        except (OSError, ValueError):
-            pass
+        if not run.recipe:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                run.recipe = tomllib.loads((self.folder / "recipe.toml").read_text(encoding="utf-8"))
+                run.entrant = str(run.recipe["optimizer"])
         return True
 
     def _document(self, name: str) -> dict[str, Any] | None:
