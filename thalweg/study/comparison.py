@@ -175,6 +175,22 @@ def rehearse(what: Any, train: Any = None, valid: Any = None, *, executor: str =
         return q.preview(conductor, conductor.scale())
 
 
+def asked_by(what: Any, train: Any = None, valid: Any = None, **options: Any) -> dict[str, Any]:
+    """What a study says that it was asked, for the same arguments of `compare`.
+
+    Args:
+        what: see `compare`.
+        train: see `compare`.
+        valid: see `compare`.
+        options: those of `rehearse`.
+
+    Example:
+        >>> asked_by("digits", field=["sgd"], budget="20 runs")["budget"]
+        '20 runs'
+    """
+    return _read(what, train, valid, **options).asked
+
+
 @dataclass(frozen=True)
 class _Question:
     """The arguments of a comparison, read."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..errors import BadStudy, ThalwegError
-from ..store import HOME
+from ..store import HOME, Store
+
+if TYPE_CHECKING:
+    from ..study import Study
 
 NICE = 10  # training goes first
 WAIT = 5.0  # seconds that the server has to end
@@ -51,11 +56,34 @@ class Beside:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def stay(self) -> None:
-        """Until Ctrl-C, or the server's end."""
-        if self._process is not None:
-            with contextlib.suppress(KeyboardInterrupt):
-                self._process.wait()
+    def look(self, studies: Sequence[Study], quiet: bool = False) -> None:
+        """Measure what the page also shows of studies that are complete: layers, landscape, findings. Ctrl-C leaves the rest.
+
+        Args:
+            studies: with their verdicts.
+            quiet: no progress.
+        """
+        from . import closing
+
+        with contextlib.suppress(KeyboardInterrupt):
+            for study in studies:
+                if study.best is not None and Store(study.folder).head().get("complete"):
+                    closing.look(study.folder, study.best.task, quiet=quiet)
+
+    def stay(self, folder: str | Path) -> None:
+        """Until Ctrl-C, where somebody sits at a terminal; else say how to look again.
+
+        Args:
+            folder: of what is shown.
+        """
+        if self._process is None or not sys.stderr.isatty() or "CI" in os.environ:
+            print(f"look    thalweg show {shlex.quote(str(folder))}", file=sys.stderr)
+            return
+        print(
+            f"page    {self.address}   (until Ctrl-C; then: thalweg show {shlex.quote(str(folder))})", file=sys.stderr
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            self._process.wait()
 
     def close(self) -> None:
         """End the server."""
