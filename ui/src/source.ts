@@ -130,7 +130,7 @@ export class FileSource implements Source {
 
   private async part<K extends keyof PackedStudy>(id: string, key: K): Promise<NonNullable<PackedStudy[K]>> {
     const value = this.study(id)[key]
-    if (value == null) throw new Failure("not-measured", `This report was written without ${key}.`)
+    if (value == null) throw new Failure("not-measured", `This report holds no ${key}.`)
     return value as NonNullable<PackedStudy[K]>
   }
 
@@ -144,7 +144,7 @@ export class FileSource implements Source {
   shift = (id: string): Promise<ShiftView> => this.part(id, "shift")
 
   async playground(): Promise<Playground> {
-    if (this.packed.playground === null) throw new Failure("not-measured", "This report was written without races.")
+    if (this.packed.playground === null) throw new Failure("not-measured", "This report holds no playground.")
     return this.packed.playground
   }
 
@@ -155,7 +155,7 @@ export class FileSource implements Source {
       return some.length > 0 ? some : among
     }
     const [found] = fits("phase", query.phases, fits("x", query.x, fits("y", query.y, all)))
-    if (found === undefined) throw new Failure("not-measured", "This report was written without curves.")
+    if (found === undefined) throw new Failure("not-measured", "This report holds no curves.")
     const inside = (run: Curve): Curve => between(run, query.from ?? -Infinity, query.to ?? Infinity)
     return { ...found, groups: found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) })) }
   }

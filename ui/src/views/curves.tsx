@@ -62,7 +62,7 @@ interface DrawnProps {
 function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const [logX, setLogX] = useParam("logx", "no")
   const [logY, setLogY] = useParam("logy", curves.direction === "min" && curves.y.includes("loss") ? "yes" : "no")
-  const [share, setShare] = useParam("smooth", "0")
+  const [share, setShare] = useParam("smooth", noisy(curves) ? "0.9" : "0")
   const [single, setSingle] = useParam("runs", "yes")
   const [hidden, hide] = useHidden(head.entrants)
   const theme = useTheme()
@@ -120,6 +120,11 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   )
 }
 
+/** Whether lines change from step to step, as a batch's loss does. */
+function noisy({ y, groups }: Curves): boolean {
+  return (y === "loss" || y === "grad_norm") && groups.some((group) => group.runs.some((run) => run.x.length > 150))
+}
+
 function params(hidden: Set<string>): string {
   return [...hidden].join("\n")
 }
@@ -171,17 +176,22 @@ function drawn(
       const loose = run.status === "diverged"
       const alone = middle === run
       const label = `${name}, lr ${number(run.lr)}, seed ${run.seed}`
-      if ((single || !band) && !alone) faint.push({ name: label, colour, x: run.x, y: run.y, width: 1, opacity: band ? 0.22 : 0.5, quiet: true, loose })
+      if ((single || !band) && !alone) faint.push({ name: label, colour, x: run.x, y: run.y, width: 1, opacity: faded(runs.length, band !== null), quiet: true, loose })
       if (loose) marks.push(crossed(label, run, theme))
     }
     if (middle === null) continue
     const raw = { name, colour, dash, x: middle.x, y: middle.y, low: band?.low, high: band?.high, dots: middle.x.length === 1 ? 3.5 : undefined }
     if (share > 0) {
-      faint.push({ ...raw, width: 1, dash: [], opacity: 0.35, quiet: true })
+      faint.push({ ...raw, width: 1, dash: [], opacity: 0.3, quiet: true })
       main.push({ name, colour, dash, x: middle.x, y: smooth(middle.y, share), width: 2.2 })
     } else main.push({ ...raw, width: 2 })
   }
   return { series: [...faint, ...main], marks }
+}
+
+/** The more runs, the fainter each. */
+function faded(runs: number, band: boolean): number {
+  return Math.max(Math.min(band ? 0.22 : 0.5, 2.5 / runs), 0.05)
 }
 
 function crossed(label: string, run: Curve, theme: Theme): ChartMark {
