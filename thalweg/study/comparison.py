@@ -19,7 +19,7 @@ from ..console import Progress
 from ..errors import COUNT, Allowed, BadOption, BadStudy, ThalwegError, check, one_of, optional
 from ..identity import digest
 from ..recipe import Recipe
-from ..store import Store, plain
+from ..store import HOME, Store, plain
 from ..task import Task
 from . import axes as axis
 from . import plan
@@ -49,7 +49,6 @@ SEEDS = Allowed(
 )
 DELTA = optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0))
 BASELINE = Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe))
-HOME = Path("thalweg-studies")
 
 
 @also_several
