@@ -264,7 +264,7 @@ function marksOf(props: LineChartProps, box: Panel, theme: Theme): Shape[] {
   for (const one of props.series) {
     const points = places(one.x, one.y)
     const { colour, dash, opacity, name } = one
-    if (!one.quiet && one.width !== 0) lines.push({ kind: "line", points, colour: theme.paper, width: (one.width ?? 1.8) + 2.4, opacity: 0.65 })
+    if (!one.quiet && one.width !== 0) lines.push({ kind: "line", points, colour: theme.paper, width: (one.width ?? 1.8) + 2.4, dash, opacity: 0.7 })
     if (one.width !== 0) lines.push({ kind: "line", points, colour, width: one.width ?? 1.8, dash, opacity, label: name })
     if (one.dots === undefined) continue
     for (const [x, y] of points) {

@@ -141,7 +141,8 @@ function lost(curves: Curves, name: string): string | null {
 
 function ended(name: string, run: Curve, x: string): string {
   const rate = run.lr === null ? "" : `, lr ${number(run.lr)}`
-  const at = run.end === null ? "" : ` at ${tick(run.end)} ${x === "step" ? "steps" : x}`
+  const last = run.x[run.x.length - 1]
+  const at = last === undefined ? "" : x === "step" ? ` at step ${count(last)}` : ` after ${x === "seconds" ? `${tick(last)} s` : `${count(last)} samples`}`
   return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? ` in ${run.where}` : ""}`
 }
 
@@ -176,8 +177,12 @@ function drawn(
       const loose = run.status === "diverged"
       const alone = middle === run
       const label = `${name}, lr ${number(run.lr)}, seed ${run.seed}`
-      if ((single || !band) && !alone) faint.push({ name: label, colour, x: run.x, y: run.y, width: 1, opacity: faded(runs.length, band !== null), quiet: true, loose })
+      if ((single || !band) && !alone) faint.push({ name: label, colour, dash: band || share > 0 ? [] : dash, x: run.x, y: run.y, width: 1, opacity: faded(runs.length, band !== null), quiet: true, loose })
       if (loose) marks.push(crossed(label, run, theme))
+    }
+    if (middle === null && share > 0) {
+      const lines = runs.map((run, i) => ({ name, colour, dash, x: run.x, y: smooth(run.y, share), width: 1.6, quiet: i > 0, loose: run.status === "diverged" }))
+      main.push(...lines)
     }
     if (middle === null) continue
     const raw = { name, colour, dash, x: middle.x, y: middle.y, low: band?.low, high: band?.high, dots: middle.x.length === 1 ? 3.5 : undefined }
@@ -191,12 +196,12 @@ function drawn(
 
 /** The more runs, the fainter each. */
 function faded(runs: number, band: boolean): number {
-  return Math.max(Math.min(band ? 0.22 : 0.5, 2.5 / runs), 0.05)
+  return Math.max(Math.min(band ? 0.22 : 0.5, 2 / runs), 0.04)
 }
 
 function crossed(label: string, run: Curve, theme: Theme): ChartMark {
   const last = run.y.findLastIndex((value) => value !== null)
-  const x = run.end ?? run.x[run.x.length - 1] ?? 0
+  const x = run.x[run.x.length - 1] ?? 0
   return { kind: "cross", x, y: last < 0 ? null : run.y[last], colour: theme.bad, label: `${label} diverged` }
 }
 

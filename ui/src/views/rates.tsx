@@ -5,7 +5,7 @@ import { roomy } from "../axis"
 import { type ChartMark, type ChartSeries, LineChart } from "../chart"
 import { count, number, percent } from "../format"
 import { Legend, Swatch, useHidden } from "../legend"
-import { look } from "../palette"
+import { look, useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
 import { source, useDocument } from "../source"
 import { useParam } from "../state"
@@ -22,12 +22,13 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
   const [log, setLog] = useParam("logy", "no")
   const [which, setWhich] = useParam("length", "full")
   const [near, setNear] = useParam("near", "no")
+  const theme = useTheme()
   const [hidden, hide] = useHidden(head.entrants)
   const share = ["accuracy", "f1", "auc", "ece"].includes(rates.metric)
   const shown = rates.groups.filter((group) => !hidden.has(group.name))
   const key = shown.map((group) => group.name).join("\n")
   const lengths = new Set(rates.groups.flatMap((group) => group.points.map((point) => point.steps)))
-  const { series, marks } = useMemo(() => drawn(shown, head.entrants, which === "all"), [rates, key, which])
+  const { series, marks } = useMemo(() => drawn(shown, head.entrants, which === "all"), [rates, key, which, theme])
   const range = near === "yes" ? nearBest(shown, rates.direction) : null
   const points = shown.reduce((sum, group) => sum + chosen(group, which === "all").length, 0)
   const format = share ? (value: number): string => percent(value, 1).replace(".0 %", " %") : undefined

@@ -113,8 +113,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
               <th scope="col" class="num">good rates span <small>decades</small></th>
               <th scope="col" class="num">diverges from lr</th>
               {calibrated && <th scope="col" class="num">calibration <small>ECE</small></th>}
-              <th scope="col" class="num">time a run</th>
-              <th scope="col" class="num">bytes a weight</th>
+              <th scope="col" class="num">time a run <small>memory</small></th>
             </tr>
           </thead>
           <tbody>
@@ -132,8 +131,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
                 <td class="num">{number(one.lr_robustness_decades, 2)}</td>
                 <td class="num">{number(one.lr_edge)}</td>
                 {calibrated && <td class="num">{number(one.calibration?.ece, 2)}</td>}
-                <td class="num">{duration(one.seconds)}</td>
-                <td class="num">{count(one.bytes_per_parameter)}</td>
+                <td class="num">{duration(one.seconds)} <small>{count(one.bytes_per_parameter)} B a weight</small></td>
               </tr>
             ))}
           </tbody>
