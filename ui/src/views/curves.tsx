@@ -80,10 +80,12 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
     <section class="curves" data-y={curves.y} data-x={curves.x} data-thinned={curves.thinned ? "yes" : "no"}>
       <h1 class="title">{curves.y} <span class="soft">against {curves.x}</span></h1>
       <div class="controls">
-        <Choice label="show" value={curves.y} onChange={(name) => go({ params: { y: name, logy: null } })} options={curves.ys.map((name) => [name, name])} />
+        <label class="pick">show <select value={curves.y} data-pick="y" onChange={(event) => go({ params: { y: event.currentTarget.value, logy: null, smooth: null } })}>
+          {curves.ys.map((name) => <option key={name}>{name}</option>)}
+        </select></label>
         <Choice label="against" value={curves.x} onChange={(name) => (zoomed(null), setX(name))} options={[["samples", "samples"], ["step", "steps"], ["seconds", "seconds"]]} />
         {curves.phases.length > 1 && (
-          <label class="pick">runs of <select value={curves.phase} onChange={(event) => go({ params: { phase: event.currentTarget.value } })}>
+          <label class="pick">runs of <select value={curves.phase} data-pick="phase" onChange={(event) => go({ params: { phase: event.currentTarget.value } })}>
             {curves.phases.map((name) => <option key={name}>{name}</option>)}
           </select></label>
         )}

@@ -118,7 +118,7 @@ function Table({ rates, entrants, share }: { rates: Rates; entrants: string[]; s
             <th scope="col">optimizer</th>
             <th scope="col" class="num">best lr</th>
             <th scope="col" class="num">{rates.metric} there</th>
-            <th scope="col" class="num">may miss by <small>decades</small></th>
+            <th scope="col" class="num">good rates span <small>decades</small></th>
             <th scope="col" class="num">good from – to</th>
             <th scope="col" class="num">diverges from</th>
             <th scope="col" class="num">runs</th>
