@@ -35,7 +35,7 @@ export interface ChartSeries {
 
 /** A mark at a place of the axes; where x or y is null it spans the panel. */
 export type ChartMark =
-  | { kind: "cross" | "ring"; x: number; y: Num; colour: string; label: string }
+  | { kind: "cross" | "ring"; x: number; y: Num; colour: string; label: string; low?: boolean } // no y: at the border; low: the lower one
   | { kind: "vertical"; x: number; colour: string; dash?: number[]; label: string }
   | { kind: "span"; from: number; to: number; row: number; colour: string; label: string } // a bar along the lower border
 
@@ -70,6 +70,7 @@ interface Reading {
   values: { name: string; colour: string; y: number; low: Num; high: Num }[]
 }
 
+const PANEL = 300 // pixels: the height of a panel as a rule
 const ROW = 9 // pixels from one bar along the lower border to the next
 const READ = 12 // as many lines under the cursor are told
 
@@ -130,7 +131,15 @@ function bounds({ series, marks = [], x, y }: LineChartProps): Limits | null {
   const rings = marks.map((mark) => (mark.kind === "ring" ? mark.y : null))
   const up = y.range ?? extent(concat([...lists, rings]), y.log)
   if (up === null) return null
-  return { x: x.range ?? roomy(across, x.log, 0.02), y: y.range ?? roomy(up, y.log, 0.06) }
+  const rows = marks.filter((mark) => mark.kind === "span").length + (marks.some((mark) => mark.kind === "cross" && mark.low) ? 1.5 : 0)
+  return { x: x.range ?? roomy(across, x.log, 0.02), y: y.range ?? below(roomy(up, y.log, 0.06), rows * ROW, y.log) }
+}
+
+/** A range with room for so many pixels of a panel of usual height below the lines. */
+function below([low, high]: [number, number], pixels: number, log = false): [number, number] {
+  const share = Math.min(pixels / PANEL, 0.5)
+  const more = share / (1 - share)
+  return log ? [low / (high / low) ** more, high] : [low - (high - low) * more, high]
 }
 
 function placesX(mark: ChartMark): number[] {
@@ -278,11 +287,11 @@ function markOf(mark: ChartMark, box: Panel): Shape[] {
     return [{ kind: "line", points: [[x, box.top], [x, bottom]], colour, width: 1.4, dash: mark.dash ?? [3, 3], label: mark.label }]
   }
   if (mark.kind === "span") {
-    const y = bottom - 6 - ROW * mark.row
+    const y = bottom - 8 - ROW * (mark.row + 1)
     return [{ kind: "line", points: [[across(mark.from), y], [across(mark.to), y]], colour, width: 4, opacity: 0.75, label: mark.label }]
   }
   const x = across(mark.x)
-  const y = mark.y === null ? box.top + 7 : Math.min(Math.max(box.y(mark.y), box.top + 7), bottom - 7)
+  const y = mark.y === null ? (mark.low ? bottom - 8 : box.top + 8) : Math.min(Math.max(box.y(mark.y), box.top + 7), bottom - 7)
   if (mark.kind === "ring") return [{ kind: "circle", x, y, r: 7, fill: "none", stroke: colour }]
   const arm = 4.5
   return [

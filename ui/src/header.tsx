@@ -47,7 +47,7 @@ export function Header(props: HeaderProps): JSX.Element {
           return (
             <a
               key={tab.name} id={`tab-${tab.name}`} role="tab" aria-selected={chosen} aria-controls="main"
-              tabIndex={chosen || (props.view === "home" && tab === props.tabs[0]) ? 0 : -1} href={address(props.study, tab.name)}
+              tabIndex={chosen || (props.view === "home" && tab === props.tabs[0]) ? 0 : -1} href={address(props.study, tab.name)} data-title={tab.title}
             >
               {tab.title}
             </a>
