@@ -19,6 +19,7 @@ export interface ContourProps {
   bar?: boolean
   tone?: (level: number) => string
   measured?: string
+  quiet?: boolean // how it is read is said elsewhere
   caption?: ComponentChildren
 }
 
@@ -33,8 +34,9 @@ export function Contour(props: ContourProps): JSX.Element {
   const grid = useMemo(() => smooth(plane, values, levels), [plane, values, levels])
   const measured = props.measured ?? "loss"
   const bar = props.bar ?? true
+  const names = useMemo(() => withPaths(props.entrants, plane), [props.entrants, plane])
   const style = (theme: Theme): PlaneStyle => ({
-    levels, entrants: props.entrants, theme, bar, paths: paths.length > 0, tone: props.tone, measured,
+    levels, entrants: names, theme, bar, paths: paths.length > 0, tone: props.tone, measured,
   })
 
   const point = (x: number, y: number, width: number): void => {
@@ -72,10 +74,10 @@ export function Contour(props: ContourProps): JSX.Element {
   return (
     <Touched
       draw={(width, theme) => planeDrawing({ ...plane, paths }, values, width, style(theme))}
-      keys={[plane, values, levels, props.entrants, props.tone, paths, bar, colours]}
+      keys={[plane, values, levels, names, props.tone, paths, bar, colours]}
       name={props.name}
       label={`${plane.title}, ${measured} over ${props.of}: ${there.length} values in ${levels.values.length + 1} bands, ${paths.length} paths.`}
-      hint={n > 0 ? "Point at the surface; arrow keys go along the paths." : "Point at the surface."}
+      hint={props.quiet ? "" : n > 0 ? "Point at the surface; arrow keys go along the paths." : "Point at the surface."}
       ring={ring} said={current ? told(paths[chosen!.path], current) : (under?.said ?? null)}
       onPoint={point} onKey={key} caption={props.caption}
       onLeave={() => {
@@ -89,6 +91,11 @@ export function Contour(props: ContourProps): JSX.Element {
       }}
     />
   )
+}
+
+/** The entrants, then the paths that are none, so that each has a look of its own. */
+export function withPaths(entrants: string[], plane: Plane): string[] {
+  return [...entrants, ...plane.paths.map((path) => path.run).filter((run) => run !== "" && !entrants.includes(run))]
 }
 
 /** A path without what cannot be drawn at its start; what comes later is drawn as its end. */

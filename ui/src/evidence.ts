@@ -10,22 +10,16 @@ const known = (value: Num | undefined): value is number => value != null && Numb
 
 /** Every number of the evidence as a bar with its error, and the threshold as a line across it; each on its own scale. */
 export function evidenceDrawing(finding: Finding, width: number, theme: Theme): Drawing {
-  const wide = width > 520
-  const left = wide ? Math.min(230, width * 0.34) : 4
-  const right = 12
-  const row = wide ? 40 : 58
+  const [left, long, row] = [1, Math.min(width - 2, 640), 56]
   const shapes: Shape[] = []
   finding.evidence.forEach(({ name, value, threshold, error }, k) => {
-    const top = k * row + 6
-    const [bar, tall] = [top + (wide ? 2 : 20), 14]
+    const [bar, tall] = [k * row + 20, 14]
     const said = `${number(value)}${known(error) ? ` ± ${number(error, 2)}` : ""}`
     const text = { kind: "text", size: SIZE } as const
-    const label = `${name} = ${said}`
-    if (wide) shapes.push({ ...text, x: left - 10, y: bar + 12, text: short(label, left / 6.2), colour: theme.ink, anchor: "end" })
-    else shapes.push({ ...text, x: left, y: top + 12, text: label, colour: theme.ink, anchor: "start" })
+    shapes.push({ ...text, x: left, y: bar - 6, text: short(`${name}: ${said}`, width / 6), colour: theme.ink, anchor: "start" })
     const place = reach([value, threshold, 0], known(error) ? error : 0)
-    const x = (at: number): number => left + place(at) * (width - left - right)
-    shapes.push({ kind: "rect", x: left, y: bar, w: width - left - right, h: tall, fill: theme.faint })
+    const x = (at: number): number => left + place(at) * long
+    shapes.push({ kind: "rect", x: left, y: bar, w: long, h: tall, fill: theme.faint })
     if (known(value)) {
       const [from, to] = [x(place.zero), x(value)].sort((a, b) => a - b)
       shapes.push({ kind: "rect", x: from, y: bar, w: Math.max(to - from, 2), h: tall, fill: theme.accent })
@@ -34,7 +28,7 @@ export function evidenceDrawing(finding: Finding, width: number, theme: Theme): 
     if (!known(threshold)) return
     const at = x(threshold)
     shapes.push({ kind: "line", points: [[at, bar - 4], [at, bar + tall + 4]], colour: theme.bad, width: 2.5 })
-    const anchor = at > width - 120 ? "end" : at < left + 60 ? "start" : "middle"
+    const anchor = at > left + long - 60 ? "end" : at < left + 60 ? "start" : "middle"
     shapes.push({ ...text, size: 11, x: at, y: bar + tall + 15, text: `against ${number(threshold)}`, colour: theme.bad, anchor })
   })
   return {
@@ -81,12 +75,19 @@ interface Row {
   marked?: boolean
 }
 
-/** Rows of values with intervals over one axis. */
-function intervals(rows: Row[], label: string, width: number, theme: Theme, at: { line: Num; lineName: string }, title: string): Drawing {
+const NOWHERE: [Num, Num] = [null, null]
+
+/** The interval of a difference, laid from what it is a difference to. */
+function laid(from: Num, [low, high]: [Num, Num]): [Num, Num] {
+  return known(from) && known(low) && known(high) ? [from + low, from + high] : NOWHERE
+}
+
+/** Rows of values with intervals over one axis, and a line at one value. */
+function intervals(rows: Row[], label: string, width: number, theme: Theme, line: Num, title: string): Drawing {
   const longest = Math.max(...rows.map((row) => row.name.length)) + 2
   const left = Math.min(longest * 6.6 + 12, width * 0.42)
   const [right, tall, top] = [16, 28, 8]
-  const all = [...rows.flatMap((row) => [row.value, ...row.interval]), at.line].filter(known)
+  const all = [...rows.flatMap((row) => [row.value, ...row.interval]), line].filter(known)
   const span = extent(all) ?? [0, 1]
   const log = span[0] > 0 && span[1] > 20 * span[0]
   const [low, high] = roomy(span, log, 0.06)
@@ -99,8 +100,8 @@ function intervals(rows: Row[], label: string, width: number, theme: Theme, at: 
     shapes.push({ kind: "text", x: x(value), y: bottom + 15, text: tick(value), size: 11, colour: theme.soft, anchor: "middle" })
   }
   shapes.push({ kind: "text", x: left + inner / 2, y: bottom + 31, text: label, size: 11, colour: theme.soft, anchor: "middle" })
-  if (known(at.line)) {
-    shapes.push({ kind: "line", points: [[x(at.line), top], [x(at.line), bottom]], colour: theme.soft, width: 1.5, dash: [4, 3] })
+  if (known(line)) {
+    shapes.push({ kind: "line", points: [[x(line), top], [x(line), bottom]], colour: theme.soft, width: 1.5, dash: [4, 3] })
   }
   rows.forEach((row, k) => {
     const y = top + (k + 0.5) * tall
@@ -111,7 +112,7 @@ function intervals(rows: Row[], label: string, width: number, theme: Theme, at: 
     const [from, to] = row.interval
     if (known(from) && known(to)) shapes.push(...whisker(x(from), x(to), y, colour))
     if (known(row.value)) shapes.push({ kind: "circle", x: x(row.value), y, r: 5, fill: colour, stroke: theme.paper })
-    else shapes.push({ kind: "text", x: left + 6, y: y + 4, text: "no finite loss", size: SIZE, colour: theme.bad, anchor: "start" })
+    else shapes.push({ kind: "text", x: left + 6, y: y + 4, text: "no finite loss", size: SIZE, colour: theme.soft, anchor: "start" })
   })
   return {
     width, height: bottom + 38, background: theme.paper, title, shapes,
@@ -122,16 +123,20 @@ function intervals(rows: Row[], label: string, width: number, theme: Theme, at: 
 /** The loss before and after a remedy; the interval is the difference's, laid around the loss after. */
 export function outcomeDrawing(outcome: Outcome, width: number, theme: Theme): Drawing {
   const { before, after, interval } = outcome
-  const around = interval.map((bound) => (known(bound) && known(before) ? before + bound : null)) as [Num, Num]
-  const rows = [{ name: "before", value: before, interval: [null, null] as [Num, Num] }, { name: "after", value: after, interval: around, marked: outcome.helps }]
-  return intervals(rows, "loss", width, theme, { line: before, lineName: "before" }, "The remedy, before and after")
+  const rows = [
+    { name: "before", value: before, interval: NOWHERE },
+    { name: "after", value: after, interval: laid(before, interval), marked: outcome.helps },
+  ]
+  return intervals(rows, "loss", width, theme, before, "The remedy, before and after")
 }
 
-/** The loss on the new data after every remedy. */
+/** The loss on the new data after every remedy; the intervals are of its difference to doing nothing, the first. */
 export function remediesDrawing(remedies: ShiftView["remedies"], width: number, theme: Theme): Drawing {
-  const nothing = remedies.find((remedy) => /nothing|as it is/i.test(remedy.name)) ?? remedies[0]
-  const rows = remedies.map(({ name, loss, interval, recommended }) => ({ name, value: loss, interval, marked: recommended }))
-  return intervals(rows, "loss on the new data", width, theme, { line: nothing?.loss ?? null, lineName: "nothing" }, "Remedies")
+  const from = remedies[0]?.loss ?? null
+  const rows = remedies.map(({ name, loss, interval, recommended }, k) => ({
+    name, value: loss, interval: k === 0 ? NOWHERE : laid(from, interval), marked: recommended,
+  }))
+  return intervals(rows, "loss on the new data", width, theme, from, "Remedies")
 }
 
 /** How far every feature moved, the farthest first. */

@@ -23,6 +23,7 @@ export interface HeatProps {
   cell: Cell | null
   onCell: (cell: Cell | null) => void
   numbers?: boolean // written into the cells
+  quiet?: boolean // how it is read is said elsewhere
   note?: (cell: Cell) => string // added to what is said of a cell
   caption?: ComponentChildren
 }
@@ -75,7 +76,7 @@ export function Heat(props: HeatProps): JSX.Element {
     <Touched
       draw={draw} keys={[values, rows, columns, props.good, props.scale, props.title, props.numbers]} name={props.name}
       label={`${props.title}: ${rows.length} rows by ${columns.length} columns (${props.across}), n = ${props.n}.`}
-      hint="Point at a cell, or move with the arrow keys." ring={ring} said={said}
+      hint={props.quiet ? "" : "Point at a cell, or move with the arrow keys."} ring={ring} said={said}
       onPoint={point} onLeave={() => props.onCell(null)} onKey={key} caption={props.caption}
       data={{
         n: props.n, rows: rows.length, columns: columns.length, points: flat.length, scale: props.scale, outside,
@@ -127,8 +128,8 @@ function placing(props: HeatProps): (value: number) => number {
 
 function layout({ rows, columns, numbers }: HeatProps, width: number): Layout {
   const longest = Math.max(0, ...rows.map((row) => row.length))
-  const left = Math.round(Math.min(longest * SIZE * 0.56 + 14, Math.max(width * 0.3, 84)))
-  const tall = numbers ? 30 : rows.length > 40 ? 9 : rows.length > 20 ? 14 : 20
+  const left = Math.round(Math.min(Math.max(longest * SIZE * 0.56 + 14, 48), Math.max(width * 0.3, 84)))
+  const tall = numbers ? 30 : rows.length > 40 ? 9 : rows.length > 20 ? 14 : rows.length > 5 ? 20 : 28
   return { left, top: TOP, wide: (width - left - 10) / Math.max(columns.length, 1), tall }
 }
 
@@ -156,15 +157,16 @@ function heatDrawing(props: HeatProps, width: number, theme: Theme): Drawing {
     shapes.push({ ...text, x, y: bottom + 15, text: column, anchor: "middle" })
   })
   shapes.push({ ...text, x: at.left - 7, y: bottom + 15, text: props.across, anchor: "end" })
-  shapes.push(...legend(props, at.left, bottom + 26, width - at.left - 10, theme))
+  const key = bottom + (props.good ? 42 : 26)
+  shapes.push(...legend(props, at.left, key, width - at.left - 10, theme))
   return {
-    width, height: bottom + 26 + (props.good ? 46 : 32), background: theme.paper, title: props.title, shapes,
+    width, height: key + 30, background: theme.paper, title: props.title, shapes,
     table: { columns: ["row", ...columns.map((column) => `${props.across} ${column}`)], rows: rows.map((row, r) => [row, ...(values[r] ?? [])]) },
   }
 }
 
 function cellShapes(props: HeatProps, [r, c]: Cell, at: Layout, value: Num, place: (v: number) => number, theme: Theme): Shape[] {
-  const gap = at.wide > 5 ? 1 : 0
+  const gap = at.wide > 9 ? 1 : 0
   const [x, y] = [at.left + c * at.wide, at.top + r * at.tall]
   const [w, h] = [at.wide - gap + (gap ? 0 : 0.4), at.tall - (at.tall > 5 ? 1 : 0)]
   if (!known(value)) {
@@ -188,7 +190,7 @@ function cellShapes(props: HeatProps, [r, c]: Cell, at: Layout, value: Num, plac
   return shapes
 }
 
-/** The colours with their numbers, and a bracket over the good range. */
+/** The colours with their numbers, and a bar over the good range. */
 function legend(props: HeatProps, left: number, top: number, wide: number, theme: Theme): Shape[] {
   const [low, high] = range(props)
   const place = placing(props)
@@ -211,11 +213,11 @@ function legend(props: HeatProps, left: number, top: number, wide: number, theme
   }
   if (!props.good) return shapes
   const [from, to] = [props.good[0] ?? low, props.good[1] ?? high].map((limit) => left + place(limit) * long)
-  const y = top + 30
+  const y = top - 5
   const ends = [...(props.good[0] === null ? [] : [from]), ...(props.good[1] === null ? [] : [to])]
   shapes.push({ kind: "line", points: [[from, y], [to, y]], colour: theme.good, width: 3 })
-  for (const x of ends) shapes.push({ kind: "line", points: [[x, top], [x, y + 4]], colour: theme.good, width: 2 })
+  for (const x of ends) shapes.push({ kind: "line", points: [[x, y - 1], [x, top + 12]], colour: theme.good, width: 2 })
   const middle = Math.min(Math.max((from + to) / 2, left + 15), left + long - 15)
-  shapes.push({ kind: "text", x: middle, y: y + 13, text: "good", size: SIZE, colour: theme.good, anchor: "middle", bold: true })
+  shapes.push({ kind: "text", x: middle, y: y - 5, text: "good", size: SIZE, colour: theme.good, anchor: "middle", bold: true })
   return shapes
 }

@@ -36,10 +36,10 @@ const FAR = 0.1 // of the diagonal: a point farther than this from the plane is 
 const HATCH = 7
 
 /** The box of a plane on a drawing of this width. */
-export function boxOf(grid: Grid, width: number, bar: boolean): Box {
-  const [left, top] = [52, 10]
-  const inner = Math.max(width - left - (bar ? 62 : 12), 80)
-  const height = Math.round(Math.min(Math.max(inner * 0.76, 200), 460))
+export function boxOf(grid: Pick<Plane, "x" | "y" | "axes">, width: number, bar: boolean): Box {
+  const [left, top] = [grid.axes[1].length > 40 ? 66 : 52, 10]
+  const inner = Math.max(width - left - (bar ? 68 : 12), 80)
+  const height = Math.round(Math.min(Math.max(inner * (width < 480 ? 0.95 : 0.76), 200), 480))
   const [low, high] = [grid.x[0], grid.x[grid.x.length - 1]]
   const [bottom, up] = [grid.y[0], grid.y[grid.y.length - 1]]
   const [across, tall] = [high - low || 1, up - bottom || 1]
@@ -68,7 +68,7 @@ export function tones(levels: Levels): (level: number) => string {
 export function planeDrawing(plane: Plane, values: Values, width: number, style: PlaneStyle): Drawing {
   const { theme, levels } = style
   const grid = smooth(plane, values, levels)
-  const box = boxOf(grid, width, style.bar)
+  const box = boxOf(plane, width, style.bar)
   const tone = style.tone ?? tones(levels)
   const at = (points: readonly Point[]): Point[] => points.map(([x, y]) => [box.x(x), box.y(y)])
 
@@ -79,10 +79,11 @@ export function planeDrawing(plane: Plane, values: Values, width: number, style:
     if (points.length > 0) inside.push({ kind: "area", points, colour: tone(level), opacity: 1 })
   }
   const labels: Label[] = []
+  const taken = style.paths ? plane.paths.flatMap((path) => along(path, box)) : []
   for (const level of levels.values) {
     const ink = light(tone(level)) ? "#000000" : "#ffffff"
     const found = lines(grid, level).map((line) => ({ ...line, points: at(line.points) }))
-    const label = labelled(found, tick(level), box, labels)
+    const label = labelled(found, tick(level), box, labels, taken)
     if (label) labels.push(label)
     for (const { points } of found) {
       const cut = label ? points.map((p) => (apart(p, label) ? p : ([NaN, NaN] as Point))) : points
@@ -150,8 +151,18 @@ interface Label {
   turn: number
 }
 
+/** Places along a path, near enough to each other that no label fits between. */
+function along(path: Path, box: Box): Point[] {
+  const places = path.points.filter((point) => point.at.every(known)).map((point): Point => [box.x(point.at[0]), box.y(point.at[1])])
+  return places.flatMap(([x, y], k) => {
+    const [toX, toY] = places[k + 1] ?? [x, y]
+    const cuts = path.run === "" ? 1 : Math.min(Math.max(Math.ceil(Math.hypot(toX - x, toY - y) / 12), 1), 200)
+    return Array.from({ length: cuts }, (_, c): Point => [x + (c / cuts) * (toX - x), y + (c / cuts) * (toY - y)])
+  })
+}
+
 /** Where the line runs most nearly level, away from the border and from other labels. */
-function labelled(found: Line[], text: string, box: Box, others: readonly Label[]): Label | null {
+function labelled(found: Line[], text: string, box: Box, others: readonly Label[], taken: readonly Point[]): Label | null {
   const half = textWidth(text, 10) / 2 + 4
   let best: (Label & { cost: number }) | null = null
   for (const { points } of found) {
@@ -161,7 +172,7 @@ function labelled(found: Line[], text: string, box: Box, others: readonly Label[
       const [x, y] = points[i]
       const border = Math.min(x - box.left, box.left + box.width - x, y - box.top, box.top + box.height - y)
       const apartBy = Math.min(Infinity, ...others.map((other) => Math.hypot(other.x - x, other.y - y)))
-      if (border < half + 2 || apartBy < 2.2 * half) continue
+      if (border < half + 2 || apartBy < 2.2 * half || taken.some(([p, q]) => Math.hypot(p - x, q - y) < half + 6)) continue
       const [dx, dy] = [points[i + 2][0] - points[i - 2][0], points[i + 2][1] - points[i - 2][1]]
       const turn = (Math.atan2(dx < 0 ? -dy : dy, Math.abs(dx)) * 180) / Math.PI
       const cost = Math.abs(turn) / 45 + Math.max(0, 60 - apartBy) / 30 - Math.min(reach, 300) / 300
@@ -199,8 +210,8 @@ function trail(path: Path, plane: Plane, box: Box, style: PlaneStyle): Shape[] {
   ]
   const far = farOff(plane)
   places.slice(1, -1).forEach(([x, y], i) => {
-    shapes.push({ kind: "circle", x, y, r: 2.6, fill: seen[i + 1].off > far ? "#ffffff" : colour, stroke: "#ffffff" })
-    if (seen[i + 1].off > far) shapes.push({ kind: "circle", x, y, r: 2.6, fill: "none", stroke: colour })
+    if (seen[i + 1].off > far) shapes.push({ kind: "circle", x, y, r: 2.8, fill: "#ffffff", stroke: colour })
+    else shapes.push({ kind: "circle", x, y, r: 3, fill: colour })
   })
   const [start, end] = [places[0], places[places.length - 1]]
   shapes.push({ kind: "circle", x: start[0], y: start[1], r: 7, fill: "#ffffff" })
@@ -282,9 +293,29 @@ function axes(plane: Plane, box: Box, theme: Theme): Shape[] {
     shapes.push({ kind: "line", points: [[box.left - 4, y], [box.left, y]], colour: theme.line, width: 1 })
     shapes.push({ ...text, x: box.left - 7, y: y + 4, text: tick(value), anchor: "end" })
   }
-  shapes.push({ ...text, x: box.left + box.width / 2, y: bottom + 34, text: plane.axes[0], anchor: "middle" })
-  shapes.push({ ...text, x: 13, y: box.top + box.height / 2, text: plane.axes[1], anchor: "middle", turn: -90 })
+  const [across, up] = [box.left + box.width / 2, box.top + box.height / 2]
+  const [below] = wrapped(plane.axes[0], box.width + 60, 1)
+  shapes.push({ ...text, x: Math.max(across, textWidth(below, SIZE) / 2), y: bottom + 34, text: below, anchor: "middle" })
+  wrapped(plane.axes[1], box.height + 20, 2).forEach((line, k) => {
+    shapes.push({ ...text, x: 12 + 13 * k, y: up, text: line, anchor: "middle", turn: -90 })
+  })
   return shapes
+}
+
+/** A text in at most so many lines; what does not fit is left out. */
+function wrapped(text: string, room: number, most: number): string[] {
+  const fits = Math.floor(room / (SIZE * 0.52))
+  const found = [""]
+  for (const word of text.split(" ")) {
+    const longer = [found[found.length - 1], word].filter(Boolean).join(" ")
+    if (longer.length <= fits || found[found.length - 1] === "") found[found.length - 1] = longer
+    else if (found.length < most) found.push(word)
+    else {
+      found[found.length - 1] += " …"
+      break
+    }
+  }
+  return found
 }
 
 /** The colours with the levels between them. */
@@ -316,7 +347,8 @@ export function reading(grid: Grid, box: Box, px: number, py: number, measured: 
 /** A point of a path in words. */
 export function told(path: Path, point: PathPoint): string {
   const parts = [point.step === null ? point.name : `${path.run || point.name}, step ${point.step}`]
-  parts.push(point.loss === null ? "no finite loss" : `loss ${number(point.loss, 4)} on the plane`)
+  if (point.loss !== null) parts.push(`loss ${number(point.loss, 4)} on the plane`)
+  if (!point.at.every(known)) parts.push("diverged")
   if (point.recorded !== null) parts.push(`${number(point.recorded, 4)} where it was`)
   if (point.off > 0 && Number(point.off.toPrecision(2)) > 1e-9) parts.push(`${number(point.off)} off the plane`)
   return parts.join(" · ")

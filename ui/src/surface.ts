@@ -35,8 +35,10 @@ export interface Mounted {
 
 const DEPTH = 0.8 // of the second axis, of the first one's length
 const HEIGHT = 0.7
-const START = { across: 38, up: 34, far: 3.7 }
+const START = { across: 38, up: 34, far: 4.05 }
+const MIDDLE = 0.1 // the height that the camera looks at
 const LIFT = 0.012 // of a path above the surface
+const TEXT = 18 // pixels from line to line
 const COARSE = 48 // quads along an axis in the SVG
 
 /**
@@ -59,10 +61,10 @@ export function mount(canvas: HTMLCanvasElement): Mounted {
     frame = 0
     const [across, up] = [(view.across * Math.PI) / 180, (view.up * Math.PI) / 180]
     const level = Math.cos(up) * view.far
-    camera.position.set(level * Math.sin(across), Math.sin(up) * view.far + HEIGHT / 3, level * Math.cos(across))
-    camera.lookAt(0, HEIGHT / 3, 0)
+    camera.position.set(level * Math.sin(across), Math.sin(up) * view.far + MIDDLE, level * Math.cos(across))
+    camera.lookAt(0, MIDDLE, 0)
     sun.position.copy(camera.position).add(new Vector3(-1.5, 2, 0))
-    if (held) held.group.children.filter((part) => part.name === "axis").forEach((part) => orient(part, camera))
+    if (held) orient(held.group, camera, across, canvas.clientHeight)
     renderer.render(scene, camera)
   }
   const soon = (): void => {
@@ -97,7 +99,7 @@ export function mount(canvas: HTMLCanvasElement): Mounted {
       view = { ...START }
       soon()
     },
-    drawing: () => (held ? flat(held.relief, camera, canvas.clientWidth, canvas.clientHeight) : null),
+    drawing: () => (held ? flat(held.relief, held.group, camera, canvas.clientWidth, canvas.clientHeight) : null),
     dispose() {
       cancelAnimationFrame(frame)
       if (held) discard(scene, held.group)
@@ -220,25 +222,24 @@ function segments(points: Vector3[]): CurvePath<Vector3> {
   return way
 }
 
-/** The frame of the floor, the names of the axes, and the heights at a corner. */
+/** The frame of the floor, the names of the axes, and the heights, which stand where they are seen from now. */
 function floor({ theme, axes, levels }: Relief): Object3D[] {
   const corner = (x: number, z: number, y = 0): Vector3 => new Vector3(x, y, z)
   const around = [corner(-1, DEPTH), corner(1, DEPTH), corner(1, -DEPTH), corner(-1, -DEPTH)]
   const ends = around.flatMap((from, k) => [from, around[(k + 1) % 4]])
-  ends.push(corner(-1, -DEPTH), corner(-1, -DEPTH, HEIGHT))
   const frame = new LineSegments(new BufferGeometry().setFromPoints(ends), new LineBasicMaterial({ color: theme.soft }))
   const high = share(levels)
   const some = levels.values.filter((_, k) => k % Math.ceil(levels.values.length / 5) === 0)
+  const post = new LineSegments(new BufferGeometry().setFromPoints([corner(0, 0), corner(0, 0, HEIGHT)]), frame.material)
+  post.name = "height"
   return [
-    frame,
-    sign(axes[0], corner(0, DEPTH + 0.14, -0.04), theme.ink),
-    sign(axes[1], corner(1.18, 0, -0.04), theme.ink),
-    ...some.map((level) => sign(tick(level), corner(-1.07, -DEPTH, HEIGHT * high(level)), theme.soft)),
+    frame, post, sign(axes[0], "first", theme.ink), sign(axes[1], "second", theme.ink),
+    ...some.map((level) => sign(tick(level), "height", theme.soft, HEIGHT * high(level))),
   ]
 }
 
 /** A text that faces the reader. */
-function sign(text: string, at: Vector3, colour: string): Sprite {
+function sign(text: string, name: string, colour: string, height = -0.16): Sprite {
   const canvas = document.createElement("canvas")
   const pen = canvas.getContext("2d")!
   const size = 44
@@ -251,16 +252,25 @@ function sign(text: string, at: Vector3, colour: string): Sprite {
   const map = new CanvasTexture(canvas)
   map.colorSpace = SRGBColorSpace
   const sprite = new Sprite(new SpriteMaterial({ map, transparent: true, depthTest: false }))
-  sprite.name = "axis"
-  sprite.userData = { ratio: canvas.width / canvas.height }
-  sprite.position.copy(at)
+  sprite.name = name
+  sprite.userData = { ratio: canvas.width / canvas.height, text, colour }
+  sprite.position.setY(height)
   return sprite
 }
 
-/** Keeps a text as large as it is on the screen, however near. */
-function orient(part: Object3D, camera: PerspectiveCamera): void {
-  const tall = 0.021 * camera.position.distanceTo(part.position) * (camera.fov / 32)
-  part.scale.set(tall * (part.userData as { ratio: number }).ratio, tall, 1)
+/** Puts the names at the two near edges and the heights at the leftmost corner; texts keep their size on the screen. */
+function orient(group: Group, camera: PerspectiveCamera, across: number, height: number): void {
+  const [toward, aside] = [Math.cos(across) < 0 ? -1 : 1, Math.sin(across) < 0 ? -1 : 1]
+  for (const part of group.children) {
+    const text = part instanceof Sprite
+    if (part.name === "first") part.position.setZ(toward * (DEPTH + 0.3))
+    else if (part.name === "second") part.position.setX(aside * 1.3)
+    else if (part.name === "height") part.position.set(-toward * (text ? 1.05 : 1), part.position.y, aside * DEPTH * (text ? 1.05 : 1))
+    if (!text) continue
+    const whole = 2 * camera.position.distanceTo(part.position) * Math.tan((camera.fov * Math.PI) / 360)
+    const tall = (TEXT / Math.max(height, 1)) * whole
+    part.scale.set(tall * (part.userData as { ratio: number }).ratio, tall, 1)
+  }
 }
 
 function discard(scene: Scene, group: Group): void {
@@ -276,8 +286,8 @@ function discard(scene: Scene, group: Group): void {
 }
 
 /** The surface as the camera sees it, as shapes from the far to the near, for files. */
-function flat(relief: Relief, camera: PerspectiveCamera, width: number, height: number): Drawing {
-  const { grid, levels, theme, axes } = relief
+function flat(relief: Relief, group: Group, camera: PerspectiveCamera, width: number, height: number): Drawing {
+  const { grid, levels, theme } = relief
   const place = placing(relief)
   const high = share(levels)
   const seen = (at: Vector3): [number, number] => {
@@ -307,10 +317,11 @@ function flat(relief: Relief, camera: PerspectiveCamera, width: number, height: 
     const end = points[points.length - 1]
     if (end) shapes.push({ kind: "circle", x: end[0], y: end[1], r: 4.5, fill: path.colour, stroke: "#ffffff" })
   }
-  const text = { kind: "text", size: 12, colour: theme.ink, anchor: "middle" } as const
-  for (const [name, at] of [[axes[0], new Vector3(0, -0.04, DEPTH + 0.14)], [axes[1], new Vector3(1.18, -0.04, 0)]] as const) {
-    const [x, y] = seen(at)
-    shapes.push({ ...text, x, y, text: name })
+  for (const part of group.children) {
+    if (!(part instanceof Sprite)) continue
+    const [x, y] = seen(part.position)
+    const { text, colour } = part.userData as { text: string; colour: string }
+    shapes.push({ kind: "text", x, y: y + 4, text, size: 12, colour, anchor: "middle" })
   }
   return { width, height, background: theme.paper, title: relief.title, shapes, table: relief.table }
 }

@@ -1,6 +1,6 @@
 /** What is wrong, what shows it, and what to change. */
 import "../surfaces.css"
-import type { JSX } from "preact"
+import type { ComponentChildren, JSX } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import { evidenceDrawing, outcomeDrawing } from "../evidence"
 import { Figure } from "../figure"
@@ -28,16 +28,16 @@ function Of({ findings, study }: { findings: Findings; study: string }): JSX.Ele
   const tally = SEVERITIES.map((severity) => [severity, ranked.filter((one) => one.finding.severity === severity).length] as const).filter(([, n]) => n > 0)
   return (
     <section class="findings" data-findings={ranked.length} data-errors={ranked.filter((one) => one.finding.severity === "error").length}>
-      <h2>Findings</h2>
+      <h2 class="title">Findings</h2>
       <p class="lead">
         {findings.title}: {ranked.length === 0 ? "nothing found" : tally.map(([severity, n]) => counted(n, severity)).join(", ")} for <b>{findings.recipe}</b>.{" "}
         <span class="soft">{count(findings.cost.gradient_evaluations)} gradients, {duration(findings.cost.seconds)}.</span>
       </p>
       {ranked.length === 0 && <p class="quiet">Nothing was found among {counted(findings.measured.length, "thing")} that were measured.</p>}
-      <ol class="cards">
+      <ol class="found">
         {ranked.map(({ finding, index }) => <Card key={`${finding.code}-${finding.where}`} finding={finding} index={index} study={study} />)}
       </ol>
-      <details class="more" open={ranked.length === 0}>
+      <details class="methods" open={ranked.length === 0}>
         <summary>What was measured ({findings.measured.length}) and what was not ({findings.not_measured.length})</summary>
         <div class="measured">
           <section><h3>Measured</h3><ul class="tags">{findings.measured.map((what) => <li key={what}>{what}</li>)}</ul></section>
@@ -63,13 +63,13 @@ export function sure(confidence: number): string {
 function Card({ finding, index, study }: { finding: Finding; index: number; study: string }): JSX.Element {
   const id = `finding-${index}`
   return (
-    <li class={`card ${finding.severity}`} data-code={finding.code} data-severity={finding.severity} aria-labelledby={id}>
+    <li class={`finding ${finding.severity}`} data-code={finding.code} data-severity={finding.severity} aria-labelledby={id}>
       <header>
         <span class="badge"><span aria-hidden="true">{SIGNS[finding.severity]}</span> {finding.severity}</span>
         <h3 id={id}><code>{finding.code}</code>{finding.where && <span class="where"> in {finding.where}</span>}</h3>
         <span class="soft" data-confidence={finding.confidence}>{sure(finding.confidence)}</span>
       </header>
-      <p class="sentence">{finding.sentence}</p>
+      <p class="what">{finding.sentence}</p>
       {finding.evidence.length > 0 && (
         <Figure
           draw={(width, theme) => evidenceDrawing(finding, width, theme)} name={`evidence-${finding.code}`}
@@ -80,13 +80,18 @@ function Card({ finding, index, study }: { finding: Finding; index: number; stud
       )}
       {finding.remedy && <RemedyOf finding={finding} index={index} study={study} />}
       {finding.page && (
-        <details class="more">
+        <details class="methods">
           <summary>What {finding.code} means</summary>
-          {finding.page.split(/\n\s*\n/).map((text, k) => <p key={k}>{text}</p>)}
+          {finding.page.split(/\n\s*\n/).map((text, k) => <p key={k}>{/^[^.]{1,80}$/.test(text) ? <b>{text}</b> : marked(text)}</p>)}
         </details>
       )}
     </li>
   )
+}
+
+/** A text whose parts between backticks are code. */
+function marked(text: string): ComponentChildren[] {
+  return text.split("`").map((part, k) => (k % 2 === 1 ? <code key={k}>{part}</code> : part))
 }
 
 function RemedyOf({ finding, index, study }: { finding: Finding; index: number; study: string }): JSX.Element {
@@ -135,7 +140,7 @@ function Trial({ finding, index, study }: { finding: Finding; index: number; stu
   return (
     <div class="trial" data-job={job?.status ?? ""}>
       {source.live && finding.can_try && (
-        <button type="button" class="main" disabled={running} onClick={start}>
+        <button type="button" class="primary" disabled={running} onClick={start}>
           {running ? "Trying …" : outcome ? "Try it again" : "Try it"}
         </button>
       )}
@@ -154,7 +159,7 @@ function Tried({ outcome, code }: { outcome: Outcome; code: string }): JSX.Eleme
   const { before, after, interval, seeds } = outcome
   return (
     <div class="tried" data-helps={outcome.helps ? "yes" : "no"} data-before={before ?? ""} data-after={after ?? ""}>
-      <p><b>{outcome.helps ? "✓ It helps. " : "It was tried. "}</b>{outcome.sentence}</p>
+      <p><b aria-hidden="true">{outcome.helps ? "✓ " : "– "}</b>Tried: {outcome.sentence}</p>
       <Figure
         draw={(width, theme) => outcomeDrawing(outcome, Math.min(width, 620), theme)} name={`tried-${code}`}
         label={`Loss before ${number(before)}, after ${number(after)}, difference between ${number(interval[0])} and ${number(interval[1])}, n = ${seeds} paired seeds.`}

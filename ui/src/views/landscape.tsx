@@ -1,8 +1,8 @@
 /** The loss surface around the trained network, with the runs on it: planes, slices, connections. */
-import type { JSX } from "preact"
+import type { ComponentChildren, JSX } from "preact"
 import { useMemo } from "preact/hooks"
 import { LineChart } from "../chart"
-import { Contour } from "../contour"
+import { Contour, withPaths } from "../contour"
 import { known } from "../contours"
 import { number, percent } from "../format"
 import { type Levels, shared } from "../levels"
@@ -10,10 +10,11 @@ import { colour, dash, look, useTheme } from "../palette"
 import { Choice, Trouble } from "../parts"
 import { farOff, smooth, table } from "../planes"
 import { Surface } from "../relief"
+import { Lines, Swatch } from "../swatch"
 import { source, useDocument } from "../source"
 import { useParam } from "../state"
 import type { Relief } from "../surface"
-import type { Head, Landscape, Num, Path, Plane, SliceView } from "../types"
+import type { Head, Landscape, Num, Plane, SliceView } from "../types"
 
 const KINDS: Record<string, string> = {
   pca: "Principal directions", random: "Random directions", eigen: "Eigenvectors", three: "Through three points",
@@ -34,7 +35,7 @@ function Of({ landscape, entrants }: { landscape: Landscape; entrants: string[] 
   const plane = planes[Math.max(keys.indexOf(kind), 0)]
   return (
     <section class="landscape" data-planes={planes.length} data-slices={landscape.slices.length} data-complete={landscape.complete ? "yes" : "no"}>
-      <h2>Landscape</h2>
+      <h2 class="title">Landscape</h2>
       <div class="lead">
         <p>
           The loss around {landscape.where}{landscape.loss === null ? "" : `: ${number(landscape.loss, 4)} there`}, on {landscape.data}.
@@ -43,23 +44,25 @@ function Of({ landscape, entrants }: { landscape: Landscape; entrants: string[] 
         {!landscape.complete && <p class="warn">Not all of it is measured yet; what is missing is hatched.</p>}
       </div>
       {plane && (
-        <>
+        <PlaneOf plane={plane} entrants={entrants}>
           {planes.length > 1 && (
-            <Choice label="Plane" value={keys[planes.indexOf(plane)]} onChange={setKind} options={planes.map((one, k) => [keys[k], KINDS[one.kind] ?? one.title])} />
+            <Choice
+              label="Plane" value={keys[planes.indexOf(plane)]} onChange={setKind}
+              options={planes.map((one, k): [string, string] => [keys[k], KINDS[one.kind] ?? one.title])}
+            />
           )}
-          <PlaneOf key={keys[planes.indexOf(plane)]} plane={plane} entrants={entrants} />
-        </>
+        </PlaneOf>
       )}
       {landscape.slices.length > 0 && <Slices slices={landscape.slices} own={landscape.data} />}
       {landscape.connections.length > 0 && <Connections of={landscape.connections} />}
       {landscape.notes.length > 0 && (
-        <details class="more"><summary>How it was measured</summary><ul class="notes">{landscape.notes.map((note) => <li key={note}>{note}</li>)}</ul></details>
+        <details class="methods"><summary>How it was measured</summary><ul class="notes">{landscape.notes.map((note) => <li key={note}>{note}</li>)}</ul></details>
       )}
     </section>
   )
 }
 
-function PlaneOf({ plane, entrants }: { plane: Plane; entrants: string[] }): JSX.Element {
+function PlaneOf({ plane, entrants, children }: { plane: Plane; entrants: string[]; children: ComponentChildren }): JSX.Element {
   const theme = useTheme()
   const others = Object.keys(plane.others)
   const [data, setData] = useParam("data", others.length > 0 ? "both" : "own")
@@ -69,13 +72,14 @@ function PlaneOf({ plane, entrants }: { plane: Plane; entrants: string[] }): JSX
   const shown = data === "both" && as === "contours" ? all : [all.find(([key]) => key === data) ?? all[0]]
   const relief = useMemo((): Relief => {
     const [, , values] = shown[0]
-    const paths = plane.paths.map((path) => ({ name: path.run, points: path.points, colour: look(path.run, entrants).colour }))
+    const paths = plane.paths.map((path) => ({ name: path.run, points: path.points, colour: look(path.run, withPaths(entrants, plane)).colour }))
     const title = `${plane.title}, ${plane.data}`
     return { title, grid: smooth(plane, values, levels), levels, axes: plane.axes, paths, theme, table: table(plane, values, { measured: "loss", paths: true }) }
   }, [plane, shown[0][2], levels, theme, entrants])
   return (
     <>
-      <div class="tools">
+      <div class="controls">
+        {children}
         <Choice label="Drawn" value={as === "surface" ? "surface" : "contours"} onChange={setAs} options={[["contours", "Contours"], ["surface", "Surface"]]} />
         {others.length > 0 && (
           <Choice
@@ -124,14 +128,18 @@ function Facts({ plane, levels, entrants }: { plane: Plane; levels: Levels; entr
   const hollow = runs.some((path) => path.points.slice(1, -1).some((point) => point.off > far))
   const ended = runs.filter((path) => path.points.some((point) => !point.at.every(known)) || path.points.at(-1)?.loss === null)
   return (
-    <aside class="facts">
+    <aside class="about">
       <h3>{plane.title}</h3>
       {runs.length > 0 && (
         <ul class="keys-of-paths">
-          {runs.map((path) => <li key={path.run}><Swatch path={path} entrants={entrants} />{path.run}</li>)}
-          <li class="soft">○ start, ● end{ended.length > 0 ? ", ✕ diverged there" : ""}; an arrow: it goes on outside.</li>
-          {hollow && <li class="soft">Hollow points are more than {number(far)} off the plane, a tenth of its diagonal.</li>}
+          {runs.map((path) => <li key={path.run}><Swatch {...look(path.run, withPaths(entrants, plane))} />{path.run}</li>)}
         </ul>
+      )}
+      {runs.length > 0 && (
+        <p class="soft">
+          ○ start, ● end{ended.length > 0 ? ", ✕ diverged there" : ""}; an arrow: it goes on outside.
+          {hollow && ` White points are more than ${number(far)} off the plane, a tenth of its diagonal.`}
+        </p>
       )}
       <dl>
         {plane.explained && (
@@ -166,25 +174,23 @@ function Facts({ plane, levels, entrants }: { plane: Plane; levels: Levels; entr
   )
 }
 
-function Swatch({ path, entrants }: { path: Path; entrants: string[] }): JSX.Element {
-  const { colour, dash } = look(path.run, entrants)
-  return (
-    <svg class="swatch" width="34" height="12" aria-hidden="true">
-      <line x1="1" y1="6" x2="33" y2="6" stroke={colour} stroke-width="3" stroke-dasharray={dash.join(" ") || undefined} />
-    </svg>
-  )
-}
-
 function Slices({ slices, own }: { slices: SliceView[]; own: string }): JSX.Element {
+  const measured = slices.filter((slice) => slice.values.some(known))
+  const left = slices.filter((slice) => !measured.includes(slice))
+  const names = [own, ...new Set(measured.flatMap((slice) => Object.keys(slice.others)))]
   return (
     <section>
       <h3>Slices</h3>
+      {names.length > 1 && (
+        <Lines of={names.map((name, k) => [name, colour(k), dash(k)])} />
+      )}
+      {left.length > 0 && <p class="soft">Without values: {left.map((slice) => slice.title).join(", ")}.</p>}
       <div class="slices">
-        {slices.map((slice, k) => {
+        {measured.map((slice, k) => {
           const all = [...slice.values, ...Object.values(slice.others).flat()].filter(known)
           const log = all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > 20 * Math.min(...all)
-          const series = [[own, slice.values] as [string, Num[]], ...Object.entries(slice.others)].map(([name, y], s) => ({
-            name, y, x: slice.x, colour: colour(s), dash: dash(s), width: 2, dots: slice.x.length > 30 ? undefined : 2.5,
+          const series = [[own, slice.values] as [string, Num[]], ...Object.entries(slice.others)].map(([name, y]) => ({
+            name, y, x: slice.x, colour: colour(names.indexOf(name)), dash: dash(names.indexOf(name)), width: 2, dots: slice.x.length > 30 ? undefined : 2.5,
           }))
           const marks = slice.marks.filter((mark) => mark.at.every(known)).map((mark) => ({
             kind: "vertical" as const, x: mark.at[0], colour: "#888888", dash: [3, 3], label: mark.name,
@@ -209,6 +215,7 @@ function Connections({ of }: { of: Landscape["connections"] }): JSX.Element {
   return (
     <section>
       <h3>{title}</h3>
+      <Lines of={of.map((one, k) => [one.kind, colour(k), dash(k)])} />
       <LineChart
         title={title} name="connections" n={Math.max(...of.map((one) => one.x.length))} x={{ label: "share of the way" }} y={{ label: "loss" }} height={280}
         series={of.map((one, k) => ({ name: one.kind, x: one.x, y: one.values, colour: colour(k), dash: dash(k), width: 2 }))}

@@ -18,27 +18,31 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
 
 function LayersOf({ layers }: { layers: Layers }): JSX.Element {
   const [cell, choose] = useState<Cell | null>(null)
-  const rows = layers.layers.map((layer) => layer.name)
+  const rows = layers.layers.map(({ name, kind, activation }) => (name.length > 7 ? name : `${name} ${activation ?? kind}`))
   const columns = layers.steps.map((step) => count(step))
   return (
     <section class="layers" data-quantities={layers.quantities.length} data-layers={rows.length} data-times={columns.length}>
-      <h2>Layers</h2>
-      <p class="lead">
-        {rows.length} layers of <b>{layers.recipe}</b> (seed {layers.seed}), looked at {layers.steps.length} times on{" "}
-        {count(layers.rows)} rows. {summary(layers)}
-      </p>
-      <p class="soft">
-        One row is a layer, from the input at the top; one column a moment. A line at a cell's upper edge says: above the good
-        range, at its lower edge: below.
-      </p>
+      <h2 class="title">Layers</h2>
+      {rows.length > 0 && (
+        <>
+          <p class="lead">
+            {rows.length} layers of <b>{layers.recipe}</b> (seed {layers.seed}), looked at {layers.steps.length} times on{" "}
+            {count(layers.rows)} rows. {summary(layers)}
+          </p>
+          <p class="soft">
+            A row is a layer, from the input at the top; a column is a moment. A line at a cell's upper edge: above the good
+            range; at its lower edge: below. Point at a cell or use the arrow keys: every map says what it has there.
+          </p>
+        </>
+      )}
       <div class="heats">
         {layers.quantities.map((quantity) => (
           <section key={quantity.key} class="heat">
-            <h3>{quantity.label}</h3>
+            <h3>{quantity.label[0].toUpperCase() + quantity.label.slice(1)}</h3>
             <Heat
-              title={quantity.label} name={`layers-${quantity.key}`} n={layers.rows} rows={rows} columns={columns} across="step"
+              title={quantity.label} name={`layers-${quantity.key}`} n={layers.rows} rows={rows} columns={columns} across="step" quiet
               scale={quantity.scale} good={quantity.good} values={quantity.values} cell={cell} onCell={choose}
-              note={([row]) => kind(layers, row)}
+              note={([row]) => (rows[row] === layers.layers[row].name ? kind(layers, row) : "")}
               caption={`${layers.rows} rows of data${range(quantity)}`}
             />
           </section>
@@ -62,31 +66,31 @@ function range({ good, scale }: LayerQuantity): string {
   return good[1] === null ? `; good: at least ${said(good[0])}` : `; good: ${said(good[0])} to ${said(good[1])}`
 }
 
-/** Which layers are out of the good range at the end. */
+/** Which layers are out of the good range for most of the time. */
 function summary({ quantities, layers }: Layers): string {
-  const out = quantities.flatMap((quantity) =>
-    quantity.values.flatMap((row, layer) => {
-      const last = row.filter(known).at(-1)
-      const side = last === undefined ? 0 : beyond(last, quantity.good)
-      return side === 0 ? [] : [`${quantity.label.toLowerCase()} of ${layers[layer].name} (${number(last)})`]
-    }),
-  )
-  if (out.length === 0) return quantities.some((quantity) => quantity.good) ? "At the end all are in their good ranges." : ""
-  const named = out.slice(0, 3).join("; ")
-  return `At the end outside the good range: ${named}${out.length > 3 ? ` and ${out.length - 3} more` : ""}.`
+  const out = quantities.flatMap((quantity) => {
+    const often = quantity.values.flatMap((row, layer) => {
+      const there = row.filter(known)
+      return 2 * there.filter((value) => beyond(value, quantity.good) !== 0).length > there.length ? [layers[layer].name] : []
+    })
+    if (often.length === 0) return []
+    return [`${quantity.label} (${often.length > 3 ? `${often.length} layers` : often.join(", ")})`]
+  })
+  if (!quantities.some((quantity) => quantity.good)) return ""
+  return out.length === 0 ? "No layer is outside a good range for most of the time." : `Mostly outside the good range: ${out.join("; ")}.`
 }
 
 function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.Element {
   const [cell, choose] = useState<Cell | null>(null)
-  const least = Math.min(...of.n.flat())
-  const most = Math.max(...of.n.flat())
+  const counts = of.n.flat().filter((n) => n > 0)
+  const [least, most] = [Math.min(...counts), Math.max(0, ...counts)]
   const seeds = least === most ? `${least}` : `${least} to ${most}`
   const positive = of.values.flat().filter(known)
-  const wide = positive.length > 0 && Math.min(...positive) > 0 && Math.max(...positive) > 8 * Math.min(...positive)
+  const wide = positive.length > 0 && Math.min(...positive) > 0 && Math.max(...positive) > 100 * Math.min(...positive)
   return (
     <section>
       <h3>{of.row} × {of.column}</h3>
-      <p class="soft">What would have come of it: {of.metric} after training from each start with each kind of layer.</p>
+      <p class="soft">{of.metric[0].toUpperCase() + of.metric.slice(1)} at the end of training with each pair; a cell without a number was not trained, or diverged.</p>
       <Heat
         title={`${of.metric} by ${of.row} and ${of.column}`} name="layers-experiments" n={most} rows={of.rows} columns={of.columns}
         across={of.column} scale={wide ? "log" : "linear"} good={null} values={of.values} cell={cell} onCell={choose} numbers

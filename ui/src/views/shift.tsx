@@ -3,14 +3,15 @@ import "../surfaces.css"
 import type { JSX } from "preact"
 import { useMemo, useState } from "preact/hooks"
 import { LineChart } from "../chart"
-import { Contour } from "../contour"
+import { Contour, withPaths } from "../contour"
 import { known } from "../contours"
 import { featuresDrawing, remediesDrawing } from "../evidence"
 import { Figure } from "../figure"
-import { count, number } from "../format"
+import { count, number, signed } from "../format"
 import { diverging, shared } from "../levels"
-import { colour, dash } from "../palette"
+import { colour, dash, look } from "../palette"
 import { Trouble } from "../parts"
+import { Lines } from "../swatch"
 import { source, useDocument } from "../source"
 import type { Head, Num, Plane, ShiftView } from "../types"
 import { sure } from "./findings"
@@ -33,7 +34,7 @@ function Of({ shift, entrants }: { shift: ShiftView; entrants: string[] }): JSX.
   const moved = shift.kind !== null && shift.kind !== "harmless"
   return (
     <section class="shift" data-kind={shift.kind ?? "none"} data-features={shift.features.length} data-remedies={shift.remedies.length}>
-      <h2>{shift.title}</h2>
+      <h2 class="title">{shift.title}</h2>
       <p class="kind" data-moved={moved ? "yes" : "no"}>
         <span aria-hidden="true">{moved ? "▲ " : "✓ "}</span>{shift.kind === null ? "Nothing moved" : (KINDS[shift.kind] ?? shift.kind)}
       </p>
@@ -74,7 +75,7 @@ function Features({ of, rows }: { of: ShiftView["features"]; rows: ShiftView["ro
       <Figure
         draw={(width, theme) => featuresDrawing(shown, width, theme)} name="features"
         label={`Effect of the shift on ${shown.length} of ${of.length} features, ${alarms} with an alarm, n = ${n} rows.`}
-        caption={`Bars: effect, in standard deviations or as a share; ▲ and dark: an alarm after correction for ${of.length} tests; n = ${count(n)} rows`}
+        caption={`Bars: effect, in standard deviations or as a share; ▲: an alarm after correction for ${of.length} tests; n = ${count(n)} rows`}
         data={{ n, drawn: shown.length, alarms }}
       />
       {of.length > FIRST && (
@@ -94,31 +95,38 @@ function Planes({ planes, entrants }: { planes: { old: Plane; new: Plane }; entr
     [planes],
   )
   const { levels: steps, tone } = useMemo(() => diverging(difference), [difference])
+  const names = withPaths(entrants, planes.new)
+  const runs = planes.new.paths.filter((path) => path.run !== "" && path.points.length > 1).map((path) => path.run)
   const three = [
     ["old", "On the old data", planes.old, planes.old.values, levels, undefined],
     ["new", "On the new data", planes.new, planes.new.values, levels, undefined],
     ["difference", "New less old", planes.new, difference, steps, tone],
   ] as const
   return (
-    <div class="sides three">
-      {three.map(([key, title, plane, values, cut, of]) => (
-        <section key={key}>
-          <h4>{title}</h4>
-          <Contour
-            plane={{ ...plane, title: `${plane.title}: ${title.toLowerCase()}` }} values={[...values]} levels={cut} tone={of} entrants={entrants} name={`shift-${key}`}
-            of={plane.data} measured={key === "difference" ? "change" : "loss"}
-            caption={`n = ${plane.evaluated} points · ${key === "difference" ? "dashed and blue: lower than it was" : `${plane.data}; the same colours left and right`}`}
-          />
-        </section>
-      ))}
-    </div>
+    <>
+      {runs.length > 0 && <Lines of={runs.map((run) => [run, look(run, names).colour, look(run, names).dash])} />}
+      <p class="soft">○ where the model is, ● where the paths end. Point at a surface; arrow keys go along the paths.</p>
+      <div class="sides three">
+        {three.map(([key, title, plane, values, cut, of]) => (
+          <section key={key}>
+            <h4>{title}</h4>
+            <Contour
+              plane={{ ...plane, title: `${plane.title}: ${title.toLowerCase()}` }} values={[...values]} levels={cut} tone={of} entrants={entrants} name={`shift-${key}`} quiet
+              of={plane.data} measured={key === "difference" ? "change" : "loss"}
+              caption={`n = ${plane.evaluated} points · ${key === "difference" ? "dashed and blue: lower than it was" : `${plane.data}; the same colours left and right`}`}
+            />
+          </section>
+        ))}
+      </div>
+    </>
   )
 }
 
 function Slices({ of }: { of: ShiftView["slices"] }): JSX.Element {
   return (
     <section>
-      <h3>Slices, old and new</h3>
+      <h3>Slices</h3>
+      <Lines of={[["on the old data", colour(0), dash(0)], ["on the new data", colour(1), dash(1)]]} />
       <div class="slices">
         {of.map((slice) => (
           <section key={slice.axis} class="slice">
@@ -138,24 +146,27 @@ function Slices({ of }: { of: ShiftView["slices"] }): JSX.Element {
 
 function Remedies({ of }: { of: ShiftView["remedies"] }): JSX.Element {
   const chosen = of.find((remedy) => remedy.recommended)
+  const tried = of.filter((remedy) => remedy.loss !== null)
+  const left = of.filter((remedy) => remedy.loss === null)
   return (
     <section data-recommended={chosen?.name ?? ""}>
-      <h3>What helps{chosen ? `: ${chosen.name}` : ""}</h3>
+      <h3>What helps</h3>
+      {chosen && <p>Recommended: <b>{chosen.name}</b>{chosen === tried[0] ? ", the model as it is." : "."}</p>}
       <Figure
-        draw={(width, theme) => remediesDrawing(of, width, theme)} name="remedies"
-        label={`Loss on the new data after ${of.length} remedies with intervals${chosen ? `; recommended: ${chosen.name}` : ""}.`}
-        caption={`n = ${of.length} remedies, tried on held-out rows of the new data; bars: 95 % intervals; dashed: doing nothing${chosen ? "; ★ recommended" : ""}`}
-        data={{ n: of.length, drawn: of.length }}
+        draw={(width, theme) => remediesDrawing(tried, width, theme)} name="remedies"
+        label={`Loss on the new data after ${tried.length} remedies with intervals${chosen ? `; recommended: ${chosen.name}` : ""}.`}
+        caption={`n = ${tried.length} remedies, learned on one half of the new rows and measured on the other; bars: 95 % intervals of the difference to doing nothing (dashed)${chosen ? "; ★ recommended" : ""}`}
+        data={{ n: tried.length, drawn: tried.length }}
       />
       <div class="scroll" tabIndex={0} role="group" aria-label="Table of remedies">
         <table>
-          <thead><tr><th>Remedy</th><th class="num">Loss on the new</th><th class="num">95 % interval</th><th class="num">Loss on the old</th><th>Cost</th></tr></thead>
+          <thead><tr><th>Remedy</th><th class="num">Loss on the new</th><th class="num">Difference to nothing, 95 %</th><th class="num">Loss on the old</th><th>Cost</th></tr></thead>
           <tbody>
-            {of.map(({ name, loss, interval, cost, old_loss, recommended }) => (
+            {tried.map(({ name, loss, interval, cost, old_loss, recommended }) => (
               <tr key={name} class={recommended ? "chosen" : undefined}>
                 <th scope="row">{recommended && <span aria-label="recommended">★ </span>}{name}</th>
                 <td class="num">{number(loss, 4)}</td>
-                <td class="num">{known(interval[0]) && known(interval[1]) ? `${number(interval[0])} to ${number(interval[1])}` : "–"}</td>
+                <td class="num">{name === tried[0].name ? "–" : `${signed(interval[0], "number")} to ${signed(interval[1], "number")}`}</td>
                 <td class="num">{number(old_loss, 4)}</td>
                 <td>{cost}</td>
               </tr>
@@ -163,6 +174,7 @@ function Remedies({ of }: { of: ShiftView["remedies"] }): JSX.Element {
           </tbody>
         </table>
       </div>
+      {left.length > 0 && <p class="soft">Without a loss: {left.map((remedy) => remedy.name).join(", ")}.</p>}
     </section>
   )
 }
