@@ -107,20 +107,21 @@ def _himmelblau(p: Tensor) -> Tensor:
     return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
 
-_HILLS = (  # A, a, b, c, x0, y0
-    (-200, -1, 0, -10, 1, 0),
-    (-100, -1, 0, -10, 0, 0.5),
-    (-170, -6.5, 11, -6.5, -0.5, 1.5),
-    (15, 0.7, 0.6, 0.7, -1, 1),
+_HILLS = torch.tensor(  # a hill each: A, a, b, c, x0, y0
+    [
+        [-200, -1, 0, -10, 1, 0],
+        [-100, -1, 0, -10, 0, 0.5],
+        [-170, -6.5, 11, -6.5, -0.5, 1.5],
+        [15, 0.7, 0.6, 0.7, -1, 1],
+    ],
+    dtype=torch.float64,
 )
 
 
 def _mueller_brown(p: Tensor) -> Tensor:
-    x, y = p.unbind(-1)
-    total = torch.zeros_like(x)
-    for A, a, b, c, x0, y0 in _HILLS:
-        total = total + A * torch.exp(a * (x - x0) ** 2 + b * (x - x0) * (y - y0) + c * (y - y0) ** 2)
-    return total
+    A, a, b, c, x0, y0 = _HILLS.to(p).unbind(-1)
+    dx, dy = p[..., 0, None] - x0, p[..., 1, None] - y0
+    return (A * torch.exp(a * dx**2 + b * dx * dy + c * dy**2)).sum(-1)
 
 
 def _rastrigin(p: Tensor) -> Tensor:

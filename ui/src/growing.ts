@@ -1,19 +1,20 @@
 /** Curves that grow while the study runs: what arrives is appended, and all is read anew from time to time. */
 import type { Batch, BatchColumns, Curve, CurveGroup, Curves, Num, RunStatus } from "./types"
 
-const CHOOSING = ["step", "samples", "seconds", "split"]
+const STEPPED = ["loss", "lr", "grad_norm"]
+const FINISHED: string[] = ["finished", "diverged", "stopped"]
 
-/** The curves with the batch appended; the same object where it brought nothing for them. */
+/** Phases of the trace that the page calls otherwise. */
+function called(phase: string): string {
+  return phase === "final" ? "finals" : phase
+}
+
+/** The curves with a batch appended. */
 export function grown(curves: Curves, batch: Batch): Curves {
-  const runs = new Map(batch.runs.map((run) => [run.run, run]))
-  const shown = batch.runs.filter((run) => run.phase === curves.phase || curves.phase === "all")
-  if (shown.length === 0) return curves
-  const known = new Set(curves.groups.flatMap((group) => group.runs.map((run) => run.run)))
-  const groups = curves.groups.map((group): CurveGroup => ({
-    ...group, runs: group.runs.map((run) => (runs.has(run.run) ? lengthened(run, batch, curves) : run)),
-  }))
-  for (const run of shown) {
-    if (known.has(run.run)) continue
+  const groups = curves.groups.map((group): CurveGroup => ({ ...group, runs: group.runs.map((run) => lengthened(run, batch, curves)) }))
+  const known = new Set(groups.flatMap((group) => group.runs.map((run) => run.run)))
+  for (const run of batch.runs) {
+    if (known.has(run.run) || (curves.phase !== "all" && called(run.phase) !== curves.phase)) continue
     let group = groups.find((one) => one.name === run.entrant)
     if (!group) groups.push((group = { name: run.entrant, band: null, runs: [] }))
     const { phase, seed, lr, where } = run
@@ -26,22 +27,24 @@ export function grown(curves: Curves, batch: Batch): Curves {
 function lengthened(run: Curve, batch: Batch, curves: Curves): Curve {
   const said = batch.runs.find((one) => one.run === run.run)
   const [x, y] = arrived(run.run, batch, curves)
-  const last = run.x.length > 0 ? run.x[run.x.length - 1] : -Infinity
+  if (!said && x.length === 0) return run
+  const before = said?.begun ? { x: [], y: [] } : run
+  const last = before.x.length > 0 ? before.x[before.x.length - 1] : -Infinity
   const first = x.findIndex((at) => at > last)
-  const status = said && ["finished", "diverged", "stopped"].includes(said.status) ? (said.status as RunStatus) : run.status
-  const grownX = first < 0 ? run.x : [...run.x, ...x.slice(first)]
-  const end = status === "diverged" ? (run.end ?? grownX[grownX.length - 1] ?? null) : run.end
+  const status = said && FINISHED.includes(said.status) ? (said.status as RunStatus) : said?.begun ? "running" : run.status
   return {
-    ...run, status, where: said?.where ?? run.where, end, x: grownX, y: first < 0 ? run.y : [...run.y, ...y.slice(first)],
+    ...run, status, where: said ? said.where : run.where,
+    x: first < 0 ? before.x : [...before.x, ...x.slice(first)], y: first < 0 ? before.y : [...before.y, ...y.slice(first)],
   }
 }
 
-/** What a batch holds of the asked quantity: from the steps, else from the evaluations. */
+/** What a batch holds of the asked quantity: from the steps, or, as "SPLIT METRIC", from the evaluations. */
 function arrived(run: string, batch: Batch, { x, y }: Curves): [number[], Num[]] {
+  const along = x as "step" | "samples" | "seconds"
   const columns = batch.columns[run]
-  const along = (x === "step" || x === "samples" || x === "seconds" ? x : "step") satisfies keyof BatchColumns
-  if (columns && y in columns) return [columns[along], columns[y as keyof BatchColumns]]
-  const seen = (batch.evaluations[run] ?? []).filter((one) => typeof one[along] === "number" && typeof one[y] !== "undefined")
-  if (CHOOSING.includes(y)) return [[], []]
-  return [seen.map((one) => one[along] as number), seen.map((one) => (typeof one[y] === "number" ? one[y] : null))]
+  if (STEPPED.includes(y)) return columns ? [columns[along], columns[y as keyof BatchColumns]] : [[], []]
+  const [split, ...metric] = y.split(" ")
+  const found = (batch.evaluations[run] ?? []).filter((one) => one.split === split && typeof one[along] === "number")
+  const values = found.map((one) => one[metric.join(" ")])
+  return [found.map((one) => one[along] as number), values.map((value) => (typeof value === "number" ? value : null))]
 }

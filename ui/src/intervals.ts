@@ -5,7 +5,8 @@ import { scored } from "./format"
 import { look, type Theme } from "./palette"
 import type { Finalist, Verdict } from "./types"
 
-export const ROW = 30
+const ROW = 30
+const TALL = 50 // of a row of the table
 const HEAD = 26
 const NAMES = 170
 const EDGE = 8
@@ -31,13 +32,13 @@ export function scaleOf(verdict: Verdict, left: number, right: number): Scale | 
 }
 
 /** One finalist: its runs faint, its interval, its mean. An interval that leaves the axis ends in an arrow. */
-function row(one: Finalist, verdict: Verdict, y: number, scale: Scale, entrants: string[], theme: Theme): Shape[] {
+function row(one: Finalist, verdict: Verdict, y: number, tall: number, scale: Scale, entrants: string[], theme: Theme): Shape[] {
   const shapes: Shape[] = []
   const { colour } = look(one.name, entrants)
   const reference = verdict.finalists.find((other) => other.baseline)?.mean
   if (reference != null) {
     const x = scale.to(reference)
-    shapes.push({ kind: "line", points: [[x, y - ROW / 2], [x, y + ROW / 2]], colour: theme.line, width: 1, dash: [2, 3] })
+    shapes.push({ kind: "line", points: [[x, y - tall / 2], [x, y + tall / 2]], colour: theme.line, width: 1, dash: [2, 3] })
   }
   if (one.mean === null) return [...shapes, cross(scale.to(scale.low) + 4, y, theme.bad)].flat()
   const [low, high] = one.interval
@@ -64,7 +65,9 @@ function cross(x: number, y: number, colour: string): Shape[] {
 }
 
 function axis(verdict: Verdict, y: number, scale: Scale, theme: Theme, wanted: number): Shape[] {
-  return linearTicks(scale.low, scale.high, wanted).flatMap((at): Shape[] => [
+  const [from, to] = [scale.to(scale.low) + 14, scale.to(scale.high) - 14] // so that no number is cut
+  const fitting = linearTicks(scale.low, scale.high, wanted).filter((at) => scale.to(at) >= from && scale.to(at) <= to)
+  return fitting.flatMap((at): Shape[] => [
     { kind: "line", points: [[scale.to(at), y], [scale.to(at), y + 4]], colour: theme.line, width: 1 },
     { kind: "text", x: scale.to(at), y: y - 4, text: short(at, verdict), size: 11, colour: theme.soft, anchor: "middle" },
   ])
@@ -78,7 +81,7 @@ function short(value: number, verdict: Verdict): string {
 export function axisDrawing(verdict: Verdict, width: number, theme: Theme): Drawing | null {
   const scale = scaleOf(verdict, 0, width)
   if (!scale) return null
-  const shapes = axis(verdict, 18, scale, theme, width / 80)
+  const shapes = axis(verdict, 18, scale, theme, width / 55)
   return { width, height: 22, background: theme.paper, title: `Axis of ${verdict.metric}`, shapes, table: { columns: [], rows: [] } }
 }
 
@@ -86,8 +89,8 @@ export function axisDrawing(verdict: Verdict, width: number, theme: Theme): Draw
 export function rowDrawing(one: Finalist, verdict: Verdict, width: number, entrants: string[], theme: Theme): Drawing | null {
   const scale = scaleOf(verdict, 0, width)
   if (!scale) return null
-  const shapes = row(one, verdict, ROW / 2, scale, entrants, theme)
-  return { width, height: ROW, background: theme.paper, title: words(one, verdict), shapes, table: { columns: [], rows: [] } }
+  const shapes = row(one, verdict, TALL / 2, TALL, scale, entrants, theme)
+  return { width, height: TALL, background: theme.paper, title: words(one, verdict), shapes, table: { columns: [], rows: [] } }
 }
 
 export function words(one: Finalist, verdict: Verdict): string {
@@ -109,7 +112,7 @@ export function forest(verdict: Verdict, entrants: string[], theme: Theme): Draw
   const shapes: Shape[] = [text(8, 20, title, true), ...axis(verdict, top - 6, scale, theme, 7)]
   verdict.finalists.forEach((one, i) => {
     const y = top + ROW * (i + 0.5)
-    shapes.push(text(8, y + 4, one.name), ...row(one, verdict, y, scale, entrants, theme))
+    shapes.push(text(8, y + 4, one.name), ...row(one, verdict, y, ROW, scale, entrants, theme))
   })
   const columns = ["name", "n", "mean", "low", "high", "difference", "difference low", "difference high", "decision"]
   const rows = verdict.finalists.map((one) => [

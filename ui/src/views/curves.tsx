@@ -62,7 +62,7 @@ interface DrawnProps {
 function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const [logX, setLogX] = useParam("logx", "no")
   const [logY, setLogY] = useParam("logy", curves.direction === "min" && curves.y.includes("loss") ? "yes" : "no")
-  const [share, setShare] = useParam("smooth", "0")
+  const [share, setShare] = useParam("smooth", noisy(curves) ? "0.9" : "0")
   const [single, setSingle] = useParam("runs", "yes")
   const [hidden, hide] = useHidden(head.entrants)
   const theme = useTheme()
@@ -80,10 +80,12 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
     <section class="curves" data-y={curves.y} data-x={curves.x} data-thinned={curves.thinned ? "yes" : "no"}>
       <h1 class="title">{curves.y} <span class="soft">against {curves.x}</span></h1>
       <div class="controls">
-        <Choice label="show" value={curves.y} onChange={(name) => go({ params: { y: name, logy: null } })} options={curves.ys.map((name) => [name, name])} />
+        <label class="pick">show <select value={curves.y} data-pick="y" onChange={(event) => go({ params: { y: event.currentTarget.value, logy: null, smooth: null } })}>
+          {curves.ys.map((name) => <option key={name}>{name}</option>)}
+        </select></label>
         <Choice label="against" value={curves.x} onChange={(name) => (zoomed(null), setX(name))} options={[["samples", "samples"], ["step", "steps"], ["seconds", "seconds"]]} />
         {curves.phases.length > 1 && (
-          <label class="pick">runs of <select value={curves.phase} onChange={(event) => go({ params: { phase: event.currentTarget.value } })}>
+          <label class="pick">runs of <select value={curves.phase} data-pick="phase" onChange={(event) => go({ params: { phase: event.currentTarget.value } })}>
             {curves.phases.map((name) => <option key={name}>{name}</option>)}
           </select></label>
         )}
@@ -120,6 +122,11 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   )
 }
 
+/** Whether lines change from step to step, as a batch's loss does. */
+function noisy({ y, groups }: Curves): boolean {
+  return (y === "loss" || y === "grad_norm") && groups.some((group) => group.runs.some((run) => run.x.length > 150))
+}
+
 function params(hidden: Set<string>): string {
   return [...hidden].join("\n")
 }
@@ -136,7 +143,8 @@ function lost(curves: Curves, name: string): string | null {
 
 function ended(name: string, run: Curve, x: string): string {
   const rate = run.lr === null ? "" : `, lr ${number(run.lr)}`
-  const at = run.end === null ? "" : ` at ${tick(run.end)} ${x === "step" ? "steps" : x}`
+  const last = run.x[run.x.length - 1]
+  const at = last === undefined ? "" : x === "step" ? ` at step ${count(last)}` : ` after ${x === "seconds" ? `${tick(last)} s` : `${count(last)} samples`}`
   return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? ` in ${run.where}` : ""}`
 }
 
@@ -171,22 +179,31 @@ function drawn(
       const loose = run.status === "diverged"
       const alone = middle === run
       const label = `${name}, lr ${number(run.lr)}, seed ${run.seed}`
-      if ((single || !band) && !alone) faint.push({ name: label, colour, x: run.x, y: run.y, width: 1, opacity: band ? 0.22 : 0.5, quiet: true, loose })
+      if ((single || !band) && !alone) faint.push({ name: label, colour, dash: band || share > 0 ? [] : dash, x: run.x, y: run.y, width: 1, opacity: faded(runs.length, band !== null), quiet: true, loose })
       if (loose) marks.push(crossed(label, run, theme))
+    }
+    if (middle === null && share > 0) {
+      const lines = runs.map((run, i) => ({ name, colour, dash, x: run.x, y: smooth(run.y, share), width: 1.6, quiet: i > 0, loose: run.status === "diverged" }))
+      main.push(...lines)
     }
     if (middle === null) continue
     const raw = { name, colour, dash, x: middle.x, y: middle.y, low: band?.low, high: band?.high, dots: middle.x.length === 1 ? 3.5 : undefined }
     if (share > 0) {
-      faint.push({ ...raw, width: 1, dash: [], opacity: 0.35, quiet: true })
+      faint.push({ ...raw, width: 1, dash: [], opacity: 0.3, quiet: true })
       main.push({ name, colour, dash, x: middle.x, y: smooth(middle.y, share), width: 2.2 })
     } else main.push({ ...raw, width: 2 })
   }
   return { series: [...faint, ...main], marks }
 }
 
+/** The more runs, the fainter each. */
+function faded(runs: number, band: boolean): number {
+  return Math.max(Math.min(band ? 0.22 : 0.5, 2 / runs), 0.04)
+}
+
 function crossed(label: string, run: Curve, theme: Theme): ChartMark {
   const last = run.y.findLastIndex((value) => value !== null)
-  const x = run.end ?? run.x[run.x.length - 1] ?? 0
+  const x = run.x[run.x.length - 1] ?? 0
   return { kind: "cross", x, y: last < 0 ? null : run.y[last], colour: theme.bad, label: `${label} diverged` }
 }
 

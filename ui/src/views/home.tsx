@@ -1,7 +1,7 @@
 /** All studies, the newest first. */
 import type { JSX } from "preact"
 import { counted, when } from "../format"
-import { Code, Trouble } from "../parts"
+import { Code, Trouble, Unbroken } from "../parts"
 import { source, useDocument } from "../source"
 import { address } from "../state"
 import type { Entry } from "../types"
@@ -40,7 +40,7 @@ function Card({ study }: { study: Entry }): JSX.Element {
         <a href={address(study.id, study.has.verdict ? "verdict" : "curves")}>{study.name}</a>
         <span class={`status ${study.status}`}>{study.status}</span>
       </h2>
-      <p>{study.sentence ?? (study.status === "running" ? "It is running; the verdict comes at its end." : "It has no verdict yet.")}</p>
+      <p><Unbroken text={study.sentence ?? (study.status === "running" ? "It is running; the verdict comes at its end." : "It has no verdict yet.")} /></p>
       <p class="soft">{facts.filter(Boolean).join(" · ")}</p>
     </li>
   )

@@ -1,10 +1,11 @@
 /** Final value against learning rate: where each optimizer is best, how far off it may be, and where it diverges. */
 import type { JSX } from "preact"
 import { useMemo } from "preact/hooks"
+import { roomy } from "../axis"
 import { type ChartMark, type ChartSeries, LineChart } from "../chart"
 import { count, number, percent } from "../format"
 import { Legend, Swatch, useHidden } from "../legend"
-import { look } from "../palette"
+import { look, useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
 import { source, useDocument } from "../source"
 import { useParam } from "../state"
@@ -20,12 +21,15 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
 function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
   const [log, setLog] = useParam("logy", "no")
   const [which, setWhich] = useParam("length", "full")
+  const [near, setNear] = useParam("near", "no")
+  const theme = useTheme()
   const [hidden, hide] = useHidden(head.entrants)
   const share = ["accuracy", "f1", "auc", "ece"].includes(rates.metric)
   const shown = rates.groups.filter((group) => !hidden.has(group.name))
   const key = shown.map((group) => group.name).join("\n")
   const lengths = new Set(rates.groups.flatMap((group) => group.points.map((point) => point.steps)))
-  const { series, marks } = useMemo(() => drawn(shown, head.entrants, which === "all", rates.direction === "max"), [rates, key, which])
+  const { series, marks } = useMemo(() => drawn(shown, head.entrants, which === "all"), [rates, key, which, theme])
+  const range = near === "yes" ? nearBest(shown, rates.direction) : null
   const points = shown.reduce((sum, group) => sum + chosen(group, which === "all").length, 0)
   const format = share ? (value: number): string => percent(value, 1).replace(".0 %", " %") : undefined
   return (
@@ -35,13 +39,14 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
         {lengths.size > 1 && (
           <Choice label="runs" value={which} onChange={setWhich} options={[["full", "the longest of each"], ["all", "short ones too"]]} />
         )}
+        <Toggle label="near the best" on={near === "yes"} onChange={(on) => setNear(on ? "yes" : "no")} hint="Leave out the worse half" />
         <Toggle label="log y" on={log === "yes"} onChange={(on) => setLog(on ? "yes" : "no")} />
       </div>
       <Legend names={rates.groups.map((group) => group.name)} entrants={head.entrants} hidden={hidden} onChange={hide} />
       <LineChart
         title={`${rates.metric} of ${head.name} against learning rate`} name="rates" n={points} series={series} marks={marks}
-        x={{ label: "learning rate", log: true }} y={{ label: rates.metric, log: log === "yes", format }}
-        caption={<>n = {count(points)} runs. Ring: the best rate; bar below: how far the rate may miss; dotted: divergence begins; cross: a run that diverged.</>}
+        x={{ label: "learning rate", log: true }} y={{ label: rates.metric, log: log === "yes", format, range }}
+        caption={<>n = {count(points)} runs. Ring: the best rate. Below, a row for each: bar: rates within the smallest difference that counts; cross: a run that diverged. Dotted: divergence begins.</>}
       />
       <Table rates={rates} entrants={head.entrants} share={share} />
     </section>
@@ -54,7 +59,7 @@ function chosen(group: RateGroup, all: boolean): Rate[] {
   return all ? group.points : group.points.filter((point) => point.steps === longest)
 }
 
-function drawn(groups: RateGroup[], entrants: string[], all: boolean, low: boolean): { series: ChartSeries[]; marks: ChartMark[] } {
+function drawn(groups: RateGroup[], entrants: string[], all: boolean): { series: ChartSeries[]; marks: ChartMark[] } {
   const series: ChartSeries[] = []
   const marks: ChartMark[] = []
   groups.forEach((group, row) => {
@@ -67,11 +72,11 @@ function drawn(groups: RateGroup[], entrants: string[], all: boolean, low: boole
       const [x, y] = [same.map((point) => point.lr), same.map((point) => point.value)]
       const name = at === 0 ? group.name : `${group.name}, ${steps} steps`
       series.push({ name: `${name}, runs`, colour, x, y, width: 0, dots: at === 0 ? 3.5 : 2, quiet: true })
-      series.push({ name, colour, dash: at === 0 ? dash : [1, 3], ...means(same), width: at === 0 ? 2 : 1.2, quiet: at > 0 })
+      series.push({ name, colour, dash: at === 0 ? dash : [1, 3], ...means(choosing(same)), width: at === 0 ? 2 : 1.2, quiet: at > 0 })
     })
     for (const point of points) {
       if (point.value !== null) continue
-      marks.push({ kind: "cross", x: point.lr, y: null, low, colour, label: `${group.name}, lr ${number(point.lr)}: ${point.status}` })
+      marks.push({ kind: "cross", x: point.lr, y: null, row, colour, label: `${group.name}, lr ${number(point.lr)}: ${point.status}` })
     }
     if (group.edge !== null) marks.push({ kind: "vertical", x: group.edge, colour, label: `${group.name}: diverges from lr ${number(group.edge)}` })
     if (group.best) marks.push({ kind: "ring", x: group.best.lr, y: group.best.value, colour, label: `${group.name}: best` })
@@ -81,6 +86,20 @@ function drawn(groups: RateGroup[], entrants: string[], all: boolean, low: boole
     }
   })
   return { series, marks }
+}
+
+/** The runs that a rate was chosen by; the fresh seeds of the finals are drawn, but the line does not lead through them. */
+function choosing(points: Rate[]): Rate[] {
+  const before = points.filter((point) => point.phase !== "final")
+  return before.length > 0 ? before : points
+}
+
+/** From the median of all runs to the best. */
+function nearBest(groups: RateGroup[], direction: Rates["direction"]): [number, number] | null {
+  const values = groups.flatMap((group) => chosen(group, false).flatMap((point) => point.value ?? [])).sort((a, b) => a - b)
+  if (values.length < 3) return null
+  const middle = values[values.length >> 1]
+  return roomy(direction === "max" ? [middle, values[values.length - 1]] : [values[0], middle])
 }
 
 /** The mean at each rate. */
@@ -99,7 +118,7 @@ function Table({ rates, entrants, share }: { rates: Rates; entrants: string[]; s
             <th scope="col">optimizer</th>
             <th scope="col" class="num">best lr</th>
             <th scope="col" class="num">{rates.metric} there</th>
-            <th scope="col" class="num">may miss by <small>decades</small></th>
+            <th scope="col" class="num">good rates span <small>decades</small></th>
             <th scope="col" class="num">good from – to</th>
             <th scope="col" class="num">diverges from</th>
             <th scope="col" class="num">runs</th>

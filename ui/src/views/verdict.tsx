@@ -8,7 +8,7 @@ import { count, counted, duration, number, scored, signed } from "../format"
 import { axisDrawing, forest, rowDrawing, words } from "../intervals"
 import { Swatch } from "../legend"
 import { useTheme } from "../palette"
-import { Choice, Code, Trouble } from "../parts"
+import { Choice, Code, Trouble, Unbroken } from "../parts"
 import { source, useDocument } from "../source"
 import { useParam } from "../state"
 import type { BestSoFar, Finalist, Head, Verdict } from "../types"
@@ -33,8 +33,8 @@ function Told({ verdict, head }: { verdict: Verdict; head: Head }): JSX.Element 
   const [sentence, ...others] = verdict.sentences
   return (
     <article class="verdict" data-winner={verdict.winner ?? ""} data-best={verdict.best ?? ""} data-finalists={verdict.finalists.length}>
-      <h1 class="sentence">{sentence}</h1>
-      {others.map((one) => <p key={one} class="lead">{one}</p>)}
+      <h1 class="sentence"><Unbroken text={sentence ?? ""} /></h1>
+      {others.map((one) => <p key={one} class="lead"><Unbroken text={one} /></p>)}
       {verdict.equivalent.length > 1 && (
         <p class="lead">Equivalent within {signed(verdict.smallest_difference, verdict.unit).replace("+", "±")}: {verdict.equivalent.join(", ")}.</p>
       )}
@@ -91,7 +91,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
   const theme = useTheme()
   const [box, wide] = useWidth<HTMLDivElement>()
   const base = verdict.finalists.find((one) => one.baseline)
-  const span = wide > 900 ? 280 : 200
+  const span = wide > 900 ? 220 : 180
   const axis = useMemo(() => axisDrawing(verdict, span, theme), [verdict, span, theme])
   const drawn = useMemo(
     () => verdict.finalists.map((one) => rowDrawing(one, verdict, span, entrants, theme)),
@@ -105,16 +105,15 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
           <thead>
             <tr>
               <th scope="col">finalist</th>
-              <th scope="col">{axis && <Painted drawing={axis} />}</th>
+              <th scope="col" class="drawn">{axis && <Painted drawing={axis} />}</th>
               <th scope="col" class="num">{verdict.metric} <small>95 %</small></th>
               <th scope="col" class="num">against {base?.name ?? "the baseline"} <small>95 %</small></th>
               <th scope="col">decision</th>
               <th scope="col" class="num">samples to target</th>
-              <th scope="col" class="num">rate may miss by <small>decades</small></th>
+              <th scope="col" class="num">good rates span <small>decades</small></th>
               <th scope="col" class="num">diverges from lr</th>
               {calibrated && <th scope="col" class="num">calibration <small>ECE</small></th>}
-              <th scope="col" class="num">time a run</th>
-              <th scope="col" class="num">bytes a weight</th>
+              <th scope="col" class="num">time a run <small>memory</small></th>
             </tr>
           </thead>
           <tbody>
@@ -124,7 +123,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
                   <Swatch name={one.name} entrants={entrants} /> {one.name}
                   <small>{recipe(one)}</small>
                 </th>
-                <td>{drawn[i] && <Painted drawing={drawn[i]} label={words(one, verdict)} />}</td>
+                <td class="drawn">{drawn[i] && <Painted drawing={drawn[i]} label={words(one, verdict)} />}</td>
                 <td class="num">{scored(one.mean, verdict.unit)} <small>{interval(one.interval, verdict.unit)}</small></td>
                 <td class="num">{one.baseline ? "–" : <>{signed(one.difference.mean, verdict.unit)} <small>{interval(one.difference.interval, verdict.unit, true)}</small></>}</td>
                 <td><Decision one={one} /></td>
@@ -132,8 +131,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
                 <td class="num">{number(one.lr_robustness_decades, 2)}</td>
                 <td class="num">{number(one.lr_edge)}</td>
                 {calibrated && <td class="num">{number(one.calibration?.ece, 2)}</td>}
-                <td class="num">{duration(one.seconds)}</td>
-                <td class="num">{count(one.bytes_per_parameter)}</td>
+                <td class="num">{duration(one.seconds)} <small>{count(one.bytes_per_parameter)} B a weight</small></td>
               </tr>
             ))}
           </tbody>
