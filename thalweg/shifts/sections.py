@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from ..batch import Batch, make_batch, map_leaves
 from ..modes import evaluating
 from ..seeds import stream
+from .edge import continued
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ def slice_along(name: str, direction_n: Tensor, reach: float, reference: Rows, i
     return Slice(name, f"distance from θ* along the {name}", at, *losses)
 
 
-def trained(rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, seed: int = 0) -> Tensor:
+def trained(
+    rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, state: Mapping[str, Any] | None = None, seed: int = 0
+) -> Tensor:  # fmt: skip
     """The way of some training steps from θ*, as moves from it, (t + 1, n); a copy is trained, in evaluation mode.
 
     Args:
@@ -159,6 +162,7 @@ def trained(rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, 
         steps: at most; it ends early where a number is no longer finite.
         lr: of gradient descent.
         recipe: its optimizer, schedule and rate instead.
+        state: of that optimizer, to go on with; None: it begins anew.
         seed: of what the model draws.
 
     Example:
@@ -173,6 +177,7 @@ def trained(rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, 
     parameters = [p for p in model.parameters() if p.requires_grad]
     start = torch.cat([p.detach().reshape(-1).double().cpu() for p in parameters])
     optimizer, schedule = (torch.optim.SGD(parameters, lr=lr), None) if recipe is None else recipe.build(model, steps)
+    continued(optimizer, state)
     way = [torch.zeros_like(start)]
     with evaluating(model), stream(seed, "shift"), torch.enable_grad():
         for batch in itertools.islice(itertools.cycle(rows.batches), steps):
