@@ -25,7 +25,7 @@ from .probed import Leading, leading
 from .rises import comparable
 from .rows import Rows, drawn, finite, pseudo_labelled
 from .score import ScoreTest, score_test
-from .sections import Plane, Slice, few, plain, plane_of, slice_along, trained
+from .sections import Line, Plane, few, line_along, plain, plane_of, trained
 from .step import Step, found_step
 from .targets import asked
 
@@ -109,7 +109,7 @@ class SurfaceMoved:
     curvature_incoming: Curvature
     predicted: tuple[float, float]
     step: Step
-    slices: tuple[Slice, ...]
+    slices: tuple[Line, ...]
     plane: Plane
     edge: Edge | None
     effect: float
@@ -239,7 +239,7 @@ def surface_moved(
     )
     reach = max(float(move.norm()), *(float(way[-1].norm()) for way in ways), 1e-9)
     lines = {"gradient difference": apart, "move": move, "top eigenvector": tops[1].vectors_kn[0]}
-    slices = tuple(slice_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))
+    slices = tuple(line_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))
     for x in (*curved, *judge):
         notes += [note for note in x.notes if note not in notes]
     return SurfaceMoved(

@@ -33,8 +33,8 @@ MARGIN = 0.35  # of a plane's extent, beyond the outermost of its points
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Both surfaces along a line through θ*.
+class Line:
+    """Both surfaces along a line through θ*: the losses alone, at the same places, of a few rows of each side.
 
     Attributes:
         name: of the direction: ``gradient difference``, ``move`` or ``top eigenvector``.
@@ -127,7 +127,7 @@ def few(rows: Rows, most: int = SECTION_ROWS) -> Rows:
     return Rows(rows.task, rows.model, kept)
 
 
-def slice_along(name: str, direction_n: Tensor, reach: float, reference: Rows, incoming: Rows) -> Slice:
+def line_along(name: str, direction_n: Tensor, reach: float, reference: Rows, incoming: Rows) -> Line:
     """Both losses at 17 places from −``reach`` to ``reach`` along a direction.
 
     Args:
@@ -143,13 +143,13 @@ def slice_along(name: str, direction_n: Tensor, reach: float, reference: Rows, i
         >>> task = thalweg.Task.load("digits")
         >>> data, model = task.prepare(), task.build(0)
         >>> sides = [Rows(task, model, drawn(x, 64)) for x in (data.select, data.judge)]
-        >>> line = slice_along("gradient", sides[0].gradient(), 0.1, *sides)
+        >>> line = line_along("gradient", sides[0].gradient(), 0.1, *sides)
         >>> (line.reference_s.argmin(), line.reference_s.argmax()) == (0, 16)
         True
     """
     at, unit = np.linspace(-reach, reach, ALONG), direction_n / direction_n.norm()
     losses = [np.array(rows.along(unit, at.tolist())) for rows in (reference, incoming)]
-    return Slice(name, f"distance from θ* along the {name}", at, *losses)
+    return Line(name, f"distance from θ* along the {name}", at, *losses)
 
 
 def trained(
