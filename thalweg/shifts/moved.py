@@ -193,6 +193,7 @@ def surface_moved(
     before = _losses(task, model, old) if labelled or known[0] else np.array([math.nan])
     loss_reference, all_rows = _mean(before), (sum(b.rows for b in old), sum(b.rows for b in new))
     difference, interval, p, loss_incoming = math.nan, (math.nan, math.nan), 1.0, math.nan
+    after = np.array([math.nan])
     if labelled:
         after = _losses(task, model, new)
         loss_incoming = _mean(after)
@@ -210,8 +211,8 @@ def surface_moved(
             "changed answer to the same inputs is not seen so, and no difference of losses is claimed."
         )
     whole = [Rows(task, model, side) for side in (old, new)]
-    losses = [side.losses() for side in whole]
-    for side, own in zip(whole, losses, strict=True):
+    losses = [x[np.isfinite(x)] for x in (before, after)] if labelled else [side.losses() for side in whole]
+    for side, own in ((few(x), few(x).losses()) for x in whole):
         mean = side.loss()
         if not abs(own.mean() - mean) <= AGREES * max(abs(mean), 1e-12):
             notes.append(f"The mean of the rows' losses, {own.mean():.4g}, is not the batches' loss, {mean:.4g}.")
@@ -232,7 +233,7 @@ def surface_moved(
     effect = max(abs(difference) if labelled else 0.0, gain) / sd
     small = [few(x) for x in judge]
     rate = lr or 1 / max(1e-12, *(float(np.abs(t.values_k).max()) for t in tops))
-    ways = [trained(few(x), steps, lr=rate, recipe=recipe, state=optimizer_state, seed=seed) for x in look]
+    ways = [trained(x, steps, lr=rate, recipe=recipe, state=optimizer_state, seed=seed) for x in curved]
     how = f"{steps} steps of {'gradient descent' if recipe is None else recipe.optimizer} on each, "
     plane = plane_of(
         ways, tops[1].vectors_kn, small[0], small[1], how + f"lr {rate if recipe is None else recipe.lr:.3g}"
@@ -240,6 +241,14 @@ def surface_moved(
     reach = max(float(move.norm()), *(float(way[-1].norm()) for way in ways), 1e-9)
     lines = {"gradient difference": apart, "move": move, "top eigenvector": tops[1].vectors_kn[0]}
     slices = tuple(line_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))
+    places = (
+        sum(sum(x.evaluated) for x in (*slices, plane)),
+        2 * (sum(len(x.at_s) for x in slices) + plane.incoming_pq.size),
+    )
+    notes.append(
+        f"Lines and plane: the mean loss of {plane.rows[0]} reference and {plane.rows[1]} incoming rows, evaluated at "
+        f"{places[0]} of {places[1]} places and interpolated between where that fits."
+    )
     for x in (*curved, *judge):
         notes += [note for note in x.notes if note not in notes]
     return SurfaceMoved(

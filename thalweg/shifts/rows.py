@@ -99,11 +99,12 @@ def _each(task: Task, model: nn.Module, batch: Batch) -> Floats:
             output = whole if task.loss is not None else trial.output_tensor(whole)
             if isinstance(output, Tensor) and output.ndim and len(output) == len(batch.targets) == batch.rows:
                 return _split(fit.loss, output, batch.targets).double().cpu().numpy()
-    one_by_one = [task.loss_of(model, make_batch(_slice(batch, k, k + 1))) for k in range(batch.rows)]
+    one_by_one = [task.loss_of(model, make_batch(cut(batch, k, k + 1))) for k in range(batch.rows)]
     return torch.stack([x.detach() for x in one_by_one]).double().cpu().numpy()
 
 
-def _slice(batch: Batch, start: int, end: int) -> Any:
+def cut(batch: Batch, start: int, end: int) -> Any:
+    """Some rows of a batch, in its form."""
     return map_leaves(lambda t: t[start:end] if t.ndim and len(t) == batch.rows else t, batch.raw)
 
 
@@ -165,7 +166,7 @@ def _divided(batches: list[Batch]) -> list[Batch]:
     if len(batches) >= LEAST_BATCHES:
         return batches
     size = sum(batch.rows for batch in batches) // LEAST_BATCHES
-    return [make_batch(_slice(b, k, min(k + size, b.rows))) for b in batches for k in range(0, b.rows, size)]
+    return [make_batch(cut(b, k, min(k + size, b.rows))) for b in batches for k in range(0, b.rows, size)]
 
 
 def finite(batches: Sequence[Batch], losses_N: Floats, name: str, notes: list[str]) -> list[Batch]:
