@@ -5,7 +5,8 @@ names (and the broken features, where there are some); whether it asks for actio
 remedies are then tried again on other rows of the same shift with another seed: the recommended one is right if it is the
 best there or the intervals of the two reach each other; where nothing has to be done, if nothing is recommended.
 
-Then the null: random splits of unchanged rows, of 30 to 100 000, on which nothing should be named more often than the level.
+Then the null: random splits of unchanged rows, of 30 to 100 000, with and without labels, on which nothing should be named
+more often than the level; all sizes together, and each.
 ``python benchmarks/shifts.py [--json] [--quick] [--folder FOLDER]``; a scenario whose data are missing is left out, with a
 word; what lies in ``--folder`` is not measured again.
 """
@@ -28,6 +29,7 @@ from scenarios import SCENARIOS, Ground, Scenario
 from torch import cat
 
 from thalweg.console import columns
+from thalweg.data import Tensors
 from thalweg.errors import BadData
 from thalweg.shifts import shift, try_remedies
 from thalweg.shifts.reading import read
@@ -140,23 +142,34 @@ def null_of(rows: int, seed: int) -> Record:
     else:
         drawn = random.permutation(len(pool[0]))[: 2 * rows]
         sides = [tuple(part[index] for part in pool) for index in (drawn[:rows], drawn[rows:])]
-    found = shift(
-        ground.run, task=ground.task, reference=sides[0], incoming=sides[1], remedies=False, seed=seed, level=LEVEL,
-        quiet=True,
+    bare = Tensors(sides[1].inputs, None) if isinstance(sides[1], Tensors) else sides[1][0]
+    found, unlabeled = (
+        shift(
+            ground.run, task=ground.task, reference=sides[0], incoming=incoming, remedies=False, seed=seed, level=LEVEL,
+            quiet=True,
+        )
+        for incoming in (sides[1], bare)
     )  # fmt: skip
     assert found.inputs is not None
     least = min(test.adjusted for test in found.inputs.features)
-    return {"kind": str(found.kind), "alarm": found.matters, "joint": found.inputs.joint.p, "features": least}
+    return {
+        "rows": rows, "kind": str(found.kind), "alarm": found.matters, "joint": found.inputs.joint.p, "features": least,
+        "unlabeled": unlabeled.matters, "unlabeled kind": str(unlabeled.kind),
+    }  # fmt: skip
 
 
 def null_rows(records: list[Record]) -> list[Row]:
     """How often the tests' p-values lie below the level, which is how often they should; alarms ask for an effect too."""
     n = len(records)
     spread = 3 * math.sqrt(LEVEL * (1 - LEVEL) / n)
-    alarms = sum(bool(r["alarm"]) for r in records) / n
-    found = [
-        Row(what="alarm rate under no shift", ours=alarms, n=n, bar=LEVEL + spread, holds=alarms <= LEVEL + spread)
-    ]
+    found = []
+    for which, name in (("alarm", "with labels"), ("unlabeled", "without labels")):
+        for size in (None, *sorted({r["rows"] for r in records})):
+            some = [bool(r[which]) for r in records if size in (None, r["rows"])]
+            most = LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / len(some))
+            rate, of = sum(some) / len(some), "all sizes" if size is None else f"{size} rows of each side"
+            what = f"alarm rate under no shift, {name}, {of}"
+            found.append(Row(what=what, ours=rate, n=len(some), bar=most, holds=rate <= most))
     for which, name in (("joint", "joint p"), ("features", "least adjusted p of the features")):
         low = sum(r[which] < LEVEL for r in records) / n
         holds = abs(low - LEVEL) <= spread
@@ -180,10 +193,12 @@ def main() -> None:
     for rows, count in ({30: 20, 300: 10} if options.quick else SPLITS).items():
         try:
             for seed in range(count):
-                nulls.append(kept(options.folder, f"null {rows} {seed}", functools.partial(null_of, rows, seed)))
+                nulls.append(kept(options.folder, f"split {rows} {seed}", functools.partial(null_of, rows, seed)))
         except BadData as error:
             print(f"splits of {rows} rows: left out: {error}", file=sys.stderr)
-        print(f"{rows} rows: {sum(bool(r['alarm']) for r in nulls)} alarms so far", file=sys.stderr, flush=True)
+        counts = [sum(bool(r[which]) for r in nulls if r["rows"] == rows) for which in ("alarm", "unlabeled")]
+        said = f"{rows} rows: {counts[0]} alarms with labels and {counts[1]} without, of {count}"
+        print(said, file=sys.stderr, flush=True)
     if not options.json:
         table = [("shift", "kind", "right", "alarm", "recommended", "best again", "right", "seconds")]
         for name, r in records.items():

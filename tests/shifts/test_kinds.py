@@ -1,5 +1,7 @@
 """Which kind a shift is called: each kind where it is true, and none where nothing moved or a name would be wrong."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,11 @@ from thalweg.shifts.drift import sorted_by
 from thalweg.shifts.kinds import CODES, name_kind
 from thalweg.shifts.looking import Look
 from thalweg.shifts.pipeline import distance, signatures, turned
+from thalweg.shifts.power import critical_distance
 from thalweg.shifts.reading import read, subject
+from thalweg.shifts.rises import rise
 from thalweg.shifts.sample import Flat, Sample
-from thalweg.shifts.subgroups import find_subgroup, rise
+from thalweg.shifts.subgroups import find_subgroup
 
 CENTRES = torch.tensor([[2.0, 0.0, 0.0, 0.0], [-2.0, 1.0, 0.0, 0.0], [0.0, -2.0, 0.0, 0.0]])
 
@@ -55,6 +59,13 @@ def test_nothing_moved_and_too_few_rows(known):
     assert found.code is None and not found.matters and "1500 reference and 1000 incoming" in found.sentence
     few = named(known, rows(20, 1))
     assert few.code == "not-enough-data" and not few.matters and "incoming would do" in few.sentence
+    # Four features at the part of the level that their family has: features, joint, order, classes and losses share it.
+    assert "4 features, 1 % level" in few.sentence
+    assert few.evidence["critical_distance"] == pytest.approx(critical_distance(1500, 20, 0.05 / 5 / 4))
+    count = int(re.search(r"(\d+) incoming would do", few.sentence).group(1))
+    assert named(known, rows(count, 1)).code is None and named(known, rows(count - 1, 1)).code == "not-enough-data"
+    assert 0.15 < found.evidence["visible_effect"] < 0.25
+    assert f"{found.evidence['visible_effect']:.2g} sd" in found.sentence
 
 
 def test_false_alarms_are_as_rare_as_stated(known):
@@ -66,6 +77,85 @@ def test_false_alarms_are_as_rare_as_stated(known):
         codes.append(name_kind(Look(about, incoming, 0.05, seed)).code)
     alarms = sum(code is not None for code in codes)
     assert stats.binom.sf(alarms - 1, len(codes), 0.05) > 1e-3, codes
+
+
+def test_without_labels_false_alarms_are_as_rare(known):
+    model, task = known
+    codes = []
+    for rows_of_each in (300, 1000):
+        for seed in range(40):
+            about = subject(model, reference=rows(rows_of_each, 3000 + seed), task=task)
+            incoming = read(rows(rows_of_each, 7000 + seed)[0], task, "incoming", like=about.reference)
+            codes.append(name_kind(Look(about, incoming, 0.05, seed)).code)
+    alarms = sum(code is not None for code in codes)
+    assert stats.binom.sf(alarms - 1, len(codes), 0.05) > 1e-3, codes
+
+
+def looked(known, incoming, reference=None):
+    model, task = known
+    about = subject(model, task=task, reference=reference)
+    return Look(about, read(incoming, task, "incoming", like=about.reference))
+
+
+def test_the_tests_of_losses_share_one_part_of_the_level(known):
+    look = looked(known, rows(400, 60))
+    assert look.part == pytest.approx(0.05 / 5) and look.loss_part == pytest.approx(look.part / 3)
+    assert looked(known, rows(400, 60)[0]).part == pytest.approx(0.05 / 4)
+
+
+def test_ignored_targets_are_no_class_and_are_counted(known):
+    x, y = rows(1000, 61)
+    y[::5] = -100
+    look = looked(known, (x, y))
+    assert name_kind(look).code is None and look.notes == [
+        "200 of 1000 incoming rows have a target that the loss ignores or the model has no output for: they are in no loss."
+    ]
+    kept = torch.arange(1000) % 5 != 0
+    assert look.loss.after == pytest.approx(nn.functional.cross_entropy(known[0](x[kept]), y[kept]).item())
+    assert look.errors.rows == (1500, 800) and look.shares.incoming.sum() == pytest.approx(1)
+    # Class shares of a part with gaps, on either side.
+    x, y = rows(1500, 62, (0.8, 0.1, 0.1))
+    a, b = rows(1500, 63)
+    y[::4], b[::4] = -100, -100
+    assert name_kind(looked(known, (x, y), (a, b))).code == "label"
+    assert name_kind(looked(known, x, (a, b))).code == "label"
+
+
+def test_losses_that_are_not_finite_are_the_worst_ones_and_are_counted(known):
+    x, _ = rows(1000, 64)
+    right = known[0](x).argmax(1)  # where every other answer is right, what is left looks better than before
+    x[:30] = 3e38
+    look = looked(known, (x, right))
+    finite = look.new.losses_N[30:]
+    assert np.isinf(look.new.losses_N[:30]).all() and finite.mean() < look.loss.before
+    assert look.losses[1][:30].min() > max(finite.max(), look.old.losses_N.max())
+    assert look.notes == ["30 of 1000 incoming rows have no finite loss: each counts as worse than every finite one."]
+
+
+def test_a_concept_beyond_the_inputs_shift_has_numbers_though_a_reference_row_has_no_loss(known):
+    a, b = rows(1500, 65)
+    b[0] = -100
+    x, y = rows(1500, 66)
+    x[:, 0] += 0.25
+    found = name_kind(looked(known, (x, torch.where(torch.arange(1500) % 3 == 0, (y + 1) % 3, y)), (a, b)))
+    assert found.code == "concept" and np.isfinite(found.evidence["expected"]) and found.evidence["unexplained"] > 0.1
+
+
+def test_the_target_is_looked_at_only_where_its_test_alarms(monkeypatch):
+    from thalweg.shifts import faults
+
+    random = np.random.default_rng(0)
+    x = torch.from_numpy(random.normal(size=(1200, 3))).float()
+    y = (3 + x[:, 0] + 0.1 * torch.randn(1200)).exp()
+    task = tw.Task(model=nn.Linear(3, 1), train=(x, y), valid=Halves((x, y), (x[:600], y[:600])), name="numbers")
+    about = subject(task.model, task=task)
+    asked = []
+    monkeypatch.setattr(faults, "_target", lambda look: asked.append(look) or [])
+    for factor, alarm in ((1.0, False), (1000.0, True)):
+        look = Look(about, read((x[600:], factor * y[600:]), task, "incoming", like=about.reference))
+        assert look.part == pytest.approx(0.05 / 5)  # the target's test is a family of its own
+        faults.faults(look)
+        assert look.target.alarm is alarm and len(asked) == alarm
 
 
 def test_a_covariate_shift_names_its_column(known):

@@ -8,7 +8,7 @@ import pytest
 
 from thalweg.errors import BadOption
 from thalweg.shifts.kolmogorov import distance
-from thalweg.shifts.power import critical_distance, enough, rows_needed
+from thalweg.shifts.power import critical_distance, enough, rows_needed, visible
 
 
 def test_critical_distances_of_the_tables():
@@ -62,6 +62,23 @@ def test_the_rows_that_are_said_to_do_do(n, m):
     assert enough(*asked[side], effect=0.5, tests=10) is None
     less = {"incoming": (n, count - 1), "reference": (count - 1, m), "of each": (count - 1, count - 1)}
     assert enough(*less[side], effect=0.5, tests=10) is not None
+
+
+@pytest.mark.parametrize(("n", "m", "tests"), [(100, 100, 1), (400, 120, 10)])
+def test_the_visible_effect_is_seen_as_often_as_stated(n, m, tests):
+    rng, effect = np.random.default_rng(1), visible(n, m, level=0.01, tests=tests)
+    found = []
+    for _ in range(600):
+        x, y = np.sort(rng.normal(size=n)), np.sort(rng.normal(size=m)) + effect
+        found.append(distance(x, y).p() < 0.01 / tests)
+    assert 0.72 < np.mean(found) < 0.88, np.mean(found)
+
+
+def test_the_visible_effect_is_the_other_way_round_of_the_rows_needed():
+    for effect in (0.2, 0.5, 1.0):
+        rows = rows_needed(effect, 0.01, tests=20)
+        assert visible(rows, rows, level=0.01, tests=20) <= effect < visible(rows - 1, rows - 1, level=0.01, tests=20)
+    assert visible(5, 5, level=0.01, tests=100) == math.inf
 
 
 def test_wrong_use_says_what():

@@ -14,7 +14,7 @@ from torch import nn
 import thalweg
 from thalweg.errors import BadData, BadOption
 from thalweg.seeds import RandomState
-from thalweg.shifts import adapting
+from thalweg.shifts import adapting, trying
 from thalweg.shifts.changes import Change, change, group_losses
 from thalweg.shifts.correcting import Corrected, shares
 from thalweg.shifts.identical import row_keys
@@ -370,7 +370,25 @@ def test_weighted_rows_follow_the_new_inputs():
 def test_rows_of_unknown_classes_are_left_out(task):
     x, y = gaussians(100, seed=21)
     tried = try_remedies(task, bayes(), Sample(x, y), Sample(x, torch.cat([y[:60], y[60:] * 0 + 2])), names=[])
-    assert "40 new rows of classes that it does not know left out" in tried[0].detail
+    assert "40 new rows of ignored or unknown classes left out" in tried[0].detail
+
+
+def test_training_anew_is_timed_first_even_where_nothing_was_trained_before(task, monkeypatch):
+    monkeypatch.setattr(trying, "LONGEST", 1e-9)
+    steps = []
+    adapt = adapting.adapt
+    monkeypatch.setattr(adapting, "adapt", lambda *given, **how: steps.append(given[4]) or adapt(*given, **how))
+    x, y = gaussians(300, seed=24)
+    tried = try_remedies(task, bayes(), Sample(x, y), Sample(x, 1 - y), names=["retrain"])
+    assert "2 trainings of" in tried[1].why and "would take about" in tried[1].why
+    assert steps == list(trying.PROBES)
+
+
+def test_rows_whose_targets_are_ignored_are_left_out_of_every_measure(task):
+    x, y = gaussians(60, seed=25)
+    y[::3] = -100
+    tried = try_remedies(task, bayes(), Sample(x, y), Sample(x, y), names=["fine-tune everything"], steps=5)
+    assert "20 new rows of ignored" in tried[0].detail and all(math.isfinite(t.loss + t.old_loss) for t in tried)
 
 
 def test_wrong_use_is_said(task):

@@ -109,3 +109,25 @@ def test_the_task_and_the_random_states_are_left_alone():
     representative(task)
     assert torch.equal(task.train[0], before) and torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(np.random.get_state()[1], numbers)
+
+
+def test_columns_of_a_table_are_called_by_their_names_and_shown_in_their_own_units(tmp_path):
+    random = np.random.default_rng(0)
+
+    def write(name, count, more):
+        towns = random.choice(["north", "south"], count)
+        lines = [
+            f"{a + more:.3f},{'' if k % 7 == 0 else f'{b:.3f}'},{town},{k % 2}"
+            for k, (a, b, town) in enumerate(zip(*random.normal(40, 10, (2, count)), towns, strict=True))
+        ]
+        path = tmp_path / name
+        path.write_text("\n".join(["age,income,town,label", *lines]), encoding="utf-8")
+        return str(path)
+
+    task = thalweg.Task(
+        model=lambda: nn.Linear(5, 2), train=write("train.csv", 600, 0), valid=write("valid.csv", 400, 25),
+        device="cpu", name="people",
+    )  # fmt: skip
+    found = representative(task)
+    features = next(c for c in found.findings if c.code == "features")
+    assert features.names == ("age",) and "age" in features.sentence

@@ -84,9 +84,32 @@ def test_the_null_is_held_against_its_spread():
 
     def rows(low, n=400):
         p = [0.01 if k < low else 0.5 for k in range(n)]
-        return shifts.null_rows([{"alarm": x < 0.05, "joint": x, "features": x} for x in p])
+        given = [{"alarm": x < 0.05, "unlabeled": x < 0.05, "joint": x, "features": x, "rows": 30} for x in p]
+        return shifts.null_rows(given)
 
-    for low, holds in ((6, (True, False, False)), (7, (True, True, True))):
+    for low, holds in ((6, (*(4 * [True]), False, False)), (7, 6 * (True,))):
         assert tuple(row.holds for row in rows(low)) == holds
     assert all(row.holds for row in rows(33)) and not any(row.holds for row in rows(34))
     assert dataclasses.asdict(rows(20)[0])["ours"] == 0.05
+
+
+def test_alarms_are_counted_with_and_without_labels_and_by_size():
+    """Ten alarms without labels, all of the smallest size: all sizes together hide what that size shows."""
+    records = [
+        {"rows": size, "alarm": False, "unlabeled": size == 30 and k < 10, "joint": 0.5, "features": 0.5}
+        for size, count in ((30, 40), (300, 360))
+        for k in range(count)
+    ]
+    rows = {row.what.removeprefix("alarm rate under no shift, "): row for row in shifts.null_rows(records)}
+    assert rows["without labels, all sizes"].holds and not rows["without labels, 30 rows of each side"].holds
+    assert (rows["without labels, 30 rows of each side"].ours, rows["without labels, 30 rows of each side"].n) == (
+        0.25,
+        40,
+    )
+    assert rows["without labels, 300 rows of each side"].ours == 0 and rows["with labels, all sizes"].holds
+
+
+def test_a_split_is_asked_about_with_and_without_labels():
+    record = shifts.null_of(30, 0)
+    assert record["rows"] == 30 and {"alarm", "unlabeled", "joint", "features"} <= record.keys()
+    assert record["kind"] == record["unlabeled kind"] == "not-enough-data"

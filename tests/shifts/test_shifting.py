@@ -10,7 +10,7 @@ from torch import nn
 import thalweg as tw
 from thalweg.cli import main
 from thalweg.errors import BadData, BadOption
-from thalweg.shifts import Kind, Shift
+from thalweg.shifts import Kind, Sample, Shift
 from thalweg.shifts.shifted import TITLES
 from thalweg.store import plain
 
@@ -72,7 +72,11 @@ def test_a_new_class_beyond_the_outputs_breaks_nothing(trained):
     assert (
         found.kind == "new-class"
         and found.surface is not None
-        and found.notes == ["Remedies were not tried: remedies=False."]
+        and [note.split(":")[0] for note in found.notes]
+        == [
+            "20 of 250 incoming rows have a target that the loss ignores or the model has no output for",
+            "Remedies were not tried",
+        ]
     )
 
 
@@ -91,6 +95,54 @@ def test_without_labels_anywhere_the_inputs_are_still_tested():
     assert any("without a task or labels" in note for note in found.notes)
 
 
+def test_the_optimizers_state_goes_into_remedies_and_the_surface():
+    task = tw.Task.load("digits")
+    model, recipe = task.build(0), tw.Recipe("adam", lr=3e-3, schedule="constant")
+    optimizer, _ = recipe.build(model)
+    train = task.prepare().train
+    for epoch in range(8):
+        for batch in train.batches(64, seed=epoch):
+            optimizer.zero_grad()
+            task.loss_of(model, batch).backward()
+            optimizer.step()
+    model.eval()
+    select = task.prepare().select
+    incoming = (0.3 * select.inputs, select.targets)
+    known = {"task": task, "incoming": incoming, "quiet": True}
+    found = tw.shift(model, recipe=recipe, optimizer_state=optimizer.state_dict(), **known)
+    tried = {t.name: t for t in found.remedies}
+    kept = tried["fine-tune everything, state kept"]
+    assert kept.measured and kept.loss != tried["fine-tune everything"].loss
+    assert found.surface.plane.training == "20 steps of adam on each, lr 0.003"
+    assert found.surface.edge.limit == pytest.approx(38) and "As adam at lr 0.003 sees it" in str(found.surface)
+    without = tw.shift(model, remedies=False, recipe=recipe, **known).surface
+    assert without.edge is None and "gradient descent" in without.plane.training
+    with pytest.raises(BadOption, match="not known"):
+        tw.shift(model, optimizer_state=optimizer.state_dict(), **known)
+    with pytest.raises(BadOption, match="optimizer_state"):
+        tw.shift(model, recipe=recipe, optimizer_state={"moments": 1}, **known)
+
+
+def test_classes_are_called_by_their_names(tmp_path):
+    random = np.random.default_rng(0)
+
+    def rows(count, share):
+        y = random.random(count) < share
+        return "\n".join(
+            ["a,b,label", *(f"{2 * k + random.normal():.3f},{random.normal():.3f},{'cat' if k else 'dog'}" for k in y)]
+        )
+
+    for name, share in (("train", 0.5), ("new", 0.9)):
+        (tmp_path / f"{name}.csv").write_text(rows(1200, share), encoding="utf-8")
+    task = tw.Task(
+        model=lambda: nn.Linear(2, 2), train=str(tmp_path / "train.csv"), epochs=3, name="pets", device="cpu"
+    )
+    run = tw.train(task, tw.Recipe("adamw", lr=1e-2), quiet=True)
+    found = tw.shift(run, task=task, incoming=str(tmp_path / "new.csv"), remedies=False, quiet=True)
+    assert "most, class cat:" in str(found) or "most, class dog:" in str(found)
+    assert found.as_dict()["inputs"]["labels"]["classes"] == ["cat", "dog"]
+
+
 def test_wrong_use(trained):
     task, run = trained
     x = torch.zeros(9, 64)
@@ -99,6 +151,10 @@ def test_wrong_use(trained):
             tw.shift(run, **({"task": task} | options), incoming=x)
     with pytest.raises(BadOption, match="does not know its task"):
         tw.shift(run, incoming=x)
+    with pytest.raises(BadOption, match="a task has its own"):
+        tw.shift(run, task=task, incoming=x, loss=nn.functional.cross_entropy)
+    with pytest.raises(BadData, match="rows of shape"):
+        tw.shift(run, task=task, incoming=Sample(torch.zeros(9, 63)))
     with pytest.raises(BadData, match="rows of shape"):
         tw.shift(run, task=task, incoming=torch.zeros(9, 63))
 

@@ -6,10 +6,11 @@ import copy
 import fnmatch
 import glob
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,6 +23,8 @@ from ..fresh import redraw
 from ..norms.calibration import running
 from ..norms.kinds import KNOWN
 from ..seeds import stream
+from .edge import continued
+from .sample import Flat
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -80,7 +83,7 @@ def adapt(
     steps: int,
     seed: int,
     *,
-    state: dict[str, Any] | None = None,
+    state: Mapping[str, Any] | None = None,
     still: bool = False,
 ) -> tuple[nn.Module, Outcome]:
     """Train a model for some steps on some rows, by the task's loss.
@@ -119,8 +122,7 @@ def adapt(
     own._memory["prepared"] = replace(data, train=feed, batch_size=size if isinstance(size, int) else feed.rows)
     with stream(seed, "dropout"):
         solo = Solo(own, recipe, seed, steps)
-        if state is not None:
-            solo.optimizer.load_state_dict(solo.optimizer.state_dict() | {"state": state["state"]})
+        continued(solo.optimizer, state)
         for _, norm in running(solo.model) if still else ():
             norm.eval()
         batches = loop.updates(feed, size, task.accumulate, seed)
@@ -138,7 +140,10 @@ def joined(one: Sample, other: Sample) -> Sample:
         raise BadData("old and new rows differ in length and cannot be joined", "pad them to one length")
     whole = iter([torch.cat([a, b.to(a)]) for a, b in columns])
     inputs, targets = map_leaves(lambda _: next(whole), (one.inputs, one.targets))
-    return replace(one, inputs=inputs, targets=targets, table=None)
+    table = None
+    if one.table is not None and other.table is not None:
+        table = Flat(np.concatenate([one.table.values, other.table.values]), one.table.names)
+    return replace(one, inputs=inputs, targets=targets, table=table)
 
 
 def last_layer(model: nn.Module) -> set[str]:

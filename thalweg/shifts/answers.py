@@ -18,6 +18,7 @@ from ..modes import evaluating
 from ..task import Task
 from .rows import Rows
 from .sample import Floats, Sample
+from .targets import asked, ignored
 
 CHUNK = 1024
 INPUTS = "the inputs"
@@ -30,9 +31,10 @@ class Answers:
     Attributes:
         outputs_Nk: probabilities of classes, or the outputs as they are.
         representation_Nh: the input of the last linear layer, averaged over positions; where there is none, the outputs.
-        losses_N: of each row; None without labels; NaN for rows of a class beyond the model's.
-        wrong_N: 1 where the class is wrong; None where there are no classes or labels.
-        labels_N: class numbers; None where there are none.
+        losses_N: of each row; None without labels; NaN where the row's target does not count (ignored by the loss, or of a
+            class beyond the model's), infinite where the loss is not a finite number.
+        wrong_N: 1 where the class is wrong, NaN where the target is ignored; None where there are no classes or labels.
+        labels_N: class numbers, -1 where the target is ignored; None where there are none.
         where: what the representation is, in words.
     """
 
@@ -108,10 +110,12 @@ def answers(model: nn.Module, sample: Sample, task: Task | None) -> Answers:
     labels = None
     if sample.targets is not None and kind in ("classification", "binary"):
         labels = sample.targets.reshape(rows, -1)[:, 0].long().numpy()
+        if task is not None:
+            labels = np.where((labels < 0) | (labels == ignored(task)), -1, labels)
     wrong = None
     if labels is not None:
         guess = shown.argmax(1) if kind == "classification" else (shown[:, 0] > 0.5)
-        wrong = (guess.astype(np.int64) != labels).astype(np.float64)
+        wrong = np.where(labels < 0, np.nan, (guess.astype(np.int64) != labels).astype(np.float64))
     losses = None if task is None or sample.targets is None else _losses(task, model, sample, logits, device)
     return Answers(shown, representation, losses, wrong, labels, where if whole_inner is not None else "the outputs")
 
@@ -144,14 +148,13 @@ def _shown(logits: Tensor, kind: str) -> Floats:
 
 
 def _losses(task: Task, model: nn.Module, sample: Sample, logits: Tensor, device: torch.device) -> Floats:
-    """The loss of each row (N,), NaN for rows of a class beyond the model's."""
-    kind = task.prepare().kind
-    good = np.arange(sample.rows)
-    if kind in ("classification", "language-model") and sample.targets is not None:
-        classes = logits.shape[-1] if kind == "language-model" or logits.ndim == 2 else logits.shape[1]
-        inside = (sample.targets >= 0) & (sample.targets < classes)
-        good = np.flatnonzero(inside.reshape(sample.rows, -1).all(1).numpy())
+    """The loss of each row (N,): NaN where the target does not count, infinite where it is no finite number."""
     found = np.full(sample.rows, np.nan)
+    classes = (
+        logits.shape[-1] if task.prepare().kind == "language-model" or logits.ndim == 2 else logits.shape[1:2].numel()
+    )
+    good = np.arange(sample.rows) if sample.targets is None else np.flatnonzero(asked(task, sample.targets, classes))
     if len(good):
-        found[good] = Rows(task, model, list(sample.take(good).feed(device).batches(CHUNK))).losses()
+        losses = Rows(task, model, list(sample.take(good).feed(device).batches(CHUNK))).losses()
+        found[good] = np.where(np.isfinite(losses), losses, np.inf)
     return found

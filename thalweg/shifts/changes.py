@@ -58,7 +58,8 @@ def change(losses_SG: Floats, before_G: Floats) -> Change:
 
     The groups are of the same rows on both sides, so that what makes a row hard cancels; they vary the rows, the seeds vary
     the training. What is left after both counts twice, so that the interval is rather too wide. The degrees of freedom are
-    Satterthwaite's. Of one seed only the rows are counted.
+    Satterthwaite's. Of one seed only the rows are counted. A group whose loss is not finite after and was before makes the
+    whole infinite; one that was not before counts as higher than every finite one, so that mending it is at least seen.
 
     Args:
         losses_SG: of each seed's model on each group.
@@ -71,7 +72,7 @@ def change(losses_SG: Floats, before_G: Floats) -> Change:
 
     Source: F. Satterthwaite, Biometrics Bulletin 2, 1946.
     """
-    d_SG = losses_SG - before_G
+    d_SG = _differences(losses_SG, before_G)
     if not np.isfinite(d_SG).all():
         return Change(math.inf if not np.isnan(d_SG).any() else math.nan, math.inf, 0.0)
     parts = []
@@ -83,6 +84,16 @@ def change(losses_SG: Floats, before_G: Floats) -> Change:
     total = sum(variance for variance, _ in parts)
     df = total**2 / sum(variance**2 / n for variance, n in parts) if total else float(parts[0][1])
     return Change(float(d_SG.mean()), math.sqrt(total), df)
+
+
+def _differences(losses_SG: Floats, before_G: Floats) -> Floats:
+    good, was = np.isfinite(losses_SG), np.isfinite(before_G)
+    if was.all() and good.all():
+        return losses_SG - before_G
+    finite = np.concatenate([losses_SG[good], before_G[was]])
+    worst = 0.0 if not len(finite) else float(finite.max() + (np.ptp(finite) or 1.0))
+    found = np.where(good, losses_SG, np.where(was, np.inf, worst)) - np.where(was, before_G, worst)
+    return np.asarray(found, dtype=np.float64)
 
 
 def group_losses(task: Task, model: nn.Module, sample: Sample) -> Floats:

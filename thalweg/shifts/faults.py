@@ -6,6 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from .looking import Look
 from .pipeline import Broken, signatures, turned
@@ -19,7 +22,7 @@ def faults(look: Look) -> list[Broken]:
         look: both sides under the model.
     """
     names = look.columns[0].names
-    found = _target(look)
+    found = _target(look) if look.target is not None and look.target.alarm else []
     if not look.moved:
         return found
     images = [_images(s.inputs, names) for s in (look.subject.reference, look.incoming)]
@@ -35,13 +38,18 @@ def _images(inputs: Any, names: list[str]) -> Any:
     """The rows as images (N, C, H, W), also where square ones come as vectors without names; None: they are none."""
     shape = tuple(getattr(inputs, "shape", ()))
     if len(shape) == 4 and min(shape[2:]) > 3:
-        return inputs.double().numpy()
+        return _numbers(inputs)
     if len(shape) == 3 and inputs.is_floating_point():
-        return inputs.double().numpy()[:, None]
+        return _numbers(inputs)[:, None]
     side = math.isqrt(shape[1]) if len(shape) == 2 else 0
     if side >= 7 and side**2 == shape[1] and inputs.is_floating_point() and names[0] == "x0":
-        return inputs.double().numpy().reshape(-1, 1, side, side)
+        return _numbers(inputs).reshape(-1, 1, side, side)
     return None
+
+
+def _numbers(inputs: Tensor) -> npt.NDArray[Any]:
+    """Without a copy, but of what NumPy does not know."""
+    return inputs.float().numpy() if inputs.dtype == torch.bfloat16 else inputs.numpy()
 
 
 def _scaled(look: Look) -> bool:
@@ -52,13 +60,8 @@ def _scaled(look: Look) -> bool:
 
 def _target(look: Look) -> list[Broken]:
     """A target in another unit."""
-    sides = [s.targets for s in (look.subject.reference, look.incoming)]
-    task = look.subject.task
-    if task is None or task.prepare().kind != "regression" or any(t is None or t.numel() != len(t) for t in sides):
-        return []
-    a, b = (t.reshape(-1, 1).double().numpy() for t in sides if t is not None)
-    train = task.prepare().train
-    encoder = getattr(train, "encoder", None)
+    assert look.numbers is not None and look.subject.task is not None
+    (a, b), encoder = look.numbers, getattr(look.subject.task.prepare().train, "encoder", None)
     name = "the target"
     if encoder is not None:
         a, b, name = a * encoder.scale + encoder.centre, b * encoder.scale + encoder.centre, encoder.target_name

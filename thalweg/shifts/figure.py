@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .sections import Plane, Slice
+    from .sections import Line, Plane
     from .shifted import Shift
 
 Floats = npt.NDArray[np.float64]
@@ -39,7 +39,7 @@ def draw(found: Shift) -> Figure:
         values = [surface.plane.reference_pq, surface.plane.incoming_pq]
         panels += [(_plane, surface.plane, values[side], side) for side in (0, 1)]
     if surface is not None:
-        panels += [(_slice, one) for one in surface.slices]
+        panels += [(_line, one) for one in surface.slices]
     if tried:
         panels.append((_remedies, tried))
     across = min(3, max(len(panels), 1))
@@ -70,7 +70,7 @@ def _plane(axes: Axes, plane: Plane, values_pq: Floats, side: int) -> None:
     axes.set(xlabel=across, ylabel=up, title=f"{name} · {plane.rows[side]} rows")
 
 
-def _slice(axes: Axes, one: Slice) -> None:
+def _line(axes: Axes, one: Line) -> None:
     for k, (name, values) in enumerate({"old data": one.reference_s, "new data": one.incoming_s}.items()):
         axes.plot(one.at_s, values, label=name, **look(k))
     axes.axvline(0, color="black", linewidth=0.8, alpha=0.5)

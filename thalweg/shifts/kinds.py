@@ -16,7 +16,7 @@ import numpy as np
 
 from .faults import faults
 from .looking import Look
-from .power import critical_distance
+from .power import critical_distance, visible
 from .ratio import density_ratio
 from .regions import apart, failing
 
@@ -130,13 +130,15 @@ def _nothing(look: Look) -> Kind | None:
             "not-enough-data",
             f"{'Something may have moved' if moved else 'Nothing is seen to move'}, but {n} reference and {m} incoming rows "
             f"show only large shifts surely. {look.too_few}",
-            (), 0.95, {"critical_distance": critical_distance(n, m), "rows": [n, m]},
+            (), 0.95, {"critical_distance": critical_distance(n, m, look.part / len(look.features)), "rows": [n, m]},
         )  # fmt: skip
     if moved:
         return None
     best = min(look.features, key=lambda f: f.adjusted, default=None)
-    evidence = {"least_adjusted_p": best.adjusted if best else 1.0, "auc": look.joint.statistic}
-    return Kind(None, f"Nothing moved: {n} reference and {m} incoming rows.", (), 0.95, evidence)
+    seen = visible(n, m, level=look.part, tests=len(look.features))
+    evidence = {"least_adjusted_p": best.adjusted if best else 1.0, "auc": look.joint.statistic, "visible_effect": seen}
+    said = f"Nothing moved: {n} reference and {m} incoming rows, which would show"
+    return Kind(None, f"{said} four of five shifts of one feature by {seen:.2g} sd.", (), 0.95, evidence)
 
 
 def _overwhelming(look: Look) -> bool:
@@ -195,16 +197,17 @@ def _concept(look: Look) -> Kind | None:
         )
     if look.joint.statistic > TELLABLE or any(f.effect > SLIGHT for f in look.moved):
         return None
-    old, new = look.old, look.new
-    assert old.losses_N is not None and new.losses_N is not None
-    ratio = density_ratio(old.representation_Nh, new.representation_Nh, seed=look.seed)
-    weights = np.asarray(ratio.weights_N, dtype=np.float64)
+    assert look.losses is not None
+    ratio = density_ratio(look.old.representation_Nh, look.new.representation_Nh, seed=look.seed)
+    before, after = look.losses
+    weights = np.asarray(ratio.weights_N, dtype=np.float64)[~np.isnan(before)]
+    before, after = before[~np.isnan(before)], after[~np.isnan(after)]
     if weights.sum() ** 2 / (weights**2).sum() < EFFECTIVE * len(weights):
         return None
-    expected = float((weights * old.losses_N).sum() / weights.sum())
+    expected = float((weights * before).sum() / weights.sum())
     error = math.hypot(
-        math.sqrt(float((weights**2 * (old.losses_N - expected) ** 2).sum())) / weights.sum(),
-        float(np.nanstd(new.losses_N)) / math.sqrt(len(new.losses_N)),
+        math.sqrt(float((weights**2 * (before - expected) ** 2).sum())) / weights.sum(),
+        float(after.std()) / math.sqrt(len(after)),
     )
     unexplained = loss.after - expected
     if unexplained - 3 * error < look.margin:  # the weights are estimated too: more than twice the error is asked
@@ -232,7 +235,9 @@ def _harmless(look: Look) -> Kind | None:
         return None
     if not look.inputs_moved or look.rose or (look.shares is not None and look.shares.alarm):
         return None
-    if any(f.alarm for f in look.outputs) or critical_distance(*look.sizes) > OUTPUT_DISTANCE:
+    shown = len(look.old.outputs_Nk), len(look.new.outputs_Nk)
+    least = critical_distance(*shown, look.part / len(look.outputs))
+    if any(f.alarm for f in look.outputs) or least > OUTPUT_DISTANCE:
         return None
     if not look.same_loss if look.loss is not None else look.joint.alarm:
         return None

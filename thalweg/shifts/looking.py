@@ -14,48 +14,24 @@ import numpy.typing as npt
 
 from ..seeds import derive
 from .answers import INPUTS, Answers, answers
-from .categories import homogeneity
 from .drift import Drift, drift
 from .joint import JointTest, classifier_test
 from .labels import LabelShift, bbse
 from .power import enough
 from .reading import Subject
+from .rises import Rise, comparable, rise
 from .sample import Flat, Floats, Sample
-from .subgroups import Rise, rise
+from .shares import SHARE_GATE, Shares
+from .targets import ignored
 from .univariate import FeatureTest, feature_tests
 
 GATE = 0.1  # effect in standard deviations below which a feature has not moved
-SHARE_GATE = 0.05  # total variation of class shares below which they have not
 OLD_SHARE, NULL_SHARE = (
     0.1,
     0.05,
 )  # a rise of the loss matters from the larger of these parts: of it, of a constant guess's
 MATCHED = 60  # rows of the same classes on both sides that are compared at least
 MOST = 20_000  # rows of a side that the model is asked about
-
-
-@dataclass(frozen=True)
-class Shares:
-    """Class shares on both sides.
-
-    Attributes:
-        reference: (C,).
-        incoming: (C,); counted, or estimated from predictions.
-        p: of "they are the same".
-        alarm: p below the level and half the sum of |differences| at least .05.
-        counted: from labels.
-    """
-
-    reference: Floats
-    incoming: Floats
-    p: float
-    alarm: bool
-    counted: bool
-
-    @property
-    def moved(self) -> float:
-        """Half the sum of the absolute differences."""
-        return float(np.abs(self.reference - self.incoming).sum() / 2)
 
 
 @dataclass(eq=False)
@@ -79,8 +55,14 @@ class Look:
 
     @property
     def part(self) -> float:
-        """The level of one family: features, joint, order, and with a task class shares and losses."""
-        return self.level / (3 + (self.subject.classes is not None) + (self.labeled is not None))
+        """The level of one family: features, joint, order, and with a task class shares or targets, and losses."""
+        answers = self.subject.classes is not None or self.numbers is not None
+        return self.level / (3 + answers + (self.losses is not None))
+
+    @property
+    def loss_part(self) -> float:
+        """The level of one test of losses: their mean, the rate of errors where there are classes, and a part of the rows."""
+        return self.part / (2 + (self.errors is not None))
 
     @cached_property
     def few(self) -> tuple[Sample, Sample]:
@@ -107,10 +89,49 @@ class Look:
         """Rows of both sides."""
         return self.subject.reference.rows, self.incoming.rows
 
+    @cached_property
+    def losses(self) -> tuple[Floats, Floats] | None:
+        """Of both sides' rows, as `comparable` makes them; None: hardly a row of one side has a loss."""
+        if self.old.losses_N is None or self.new.losses_N is None:
+            return None
+        found = comparable(self.old.losses_N, self.new.losses_N)
+        return found if min(int(np.isfinite(x).sum()) for x in found) > 1 else None
+
     @property
-    def labeled(self) -> bool | None:
-        """Whether both sides have losses; None: they have not."""
-        return True if self.old.losses_N is not None and self.new.losses_N is not None else None
+    def notes(self) -> list[str]:
+        """Which rows are left out of losses and classes, and which count as the worst."""
+        said = []
+        for name, side in (("reference", self.old), ("incoming", self.new)):
+            if side.losses_N is None:
+                continue
+            rows, none, bad = len(side.losses_N), int(np.isnan(side.losses_N).sum()), int(np.isinf(side.losses_N).sum())
+            if none:
+                said.append(
+                    f"{none} of {rows} {name} rows have a target that the loss ignores or the model has no output for: they "
+                    "are in no loss."
+                )
+            if bad:
+                said.append(
+                    f"{bad} of {rows} {name} rows have no finite loss: each counts as worse than every finite one."
+                )
+        return said
+
+    @cached_property
+    def target(self) -> FeatureTest | None:
+        """The targets of a regression; None: there are none of one number a row."""
+        if self.numbers is None:
+            return None
+        [found] = feature_tests(*self.numbers, ["the target"], level=self.part, gate=GATE)
+        return found
+
+    @cached_property
+    def numbers(self) -> tuple[Floats, Floats] | None:
+        """Targets of one number a row, (N, 1) and (M, 1)."""
+        sides, task = [s.targets for s in (self.subject.reference, self.incoming)], self.subject.task
+        if task is None or task.prepare().kind != "regression" or any(t is None or t.numel() != len(t) for t in sides):
+            return None
+        a, b = (t.reshape(-1, 1).double().numpy() for t in sides if t is not None)
+        return a, b
 
     @cached_property
     def features(self) -> list[FeatureTest]:
@@ -150,8 +171,10 @@ class Look:
 
     @cached_property
     def strange(self) -> npt.NDArray[np.int64]:
-        """Labels that neither the reference nor the training rows have."""
-        return np.setdiff1d(self.labels, self.subject.known)
+        """Labels that neither the reference nor the training rows have; what the loss ignores is none."""
+        task = self.subject.task
+        given = self.labels[self.labels >= 0]
+        return np.setdiff1d(given if task is None else given[given != ignored(task)], self.subject.known)
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -168,7 +191,9 @@ class Look:
         classes, labels = self.subject.classes, self.old.labels_N
         if classes is None or labels is None:
             return None
-        return bbse(self._probabilities(self.old), labels, self._probabilities(self.new), classes, level=self.part)
+        known = labels >= 0
+        old = self._probabilities(self.old)[known]
+        return bbse(old, labels[known], self._probabilities(self.new), classes, level=self.part)
 
     @cached_property
     def shares(self) -> Shares | None:
@@ -178,7 +203,7 @@ class Look:
             return None
         if self.new.labels_N is not None:
             a, b = (np.bincount(x[(x >= 0) & (x < classes)], minlength=classes) for x in (labels, self.new.labels_N))
-            return _counted(a, b, self.part)
+            return Shares.counted_from(a, b, self.part)
         found = self.estimated
         assert found is not None
         moved = np.abs(np.asarray(found.reference) - np.asarray(found.incoming)).sum() / 2 >= SHARE_GATE
@@ -189,9 +214,7 @@ class Look:
     @cached_property
     def loss(self) -> Rise | None:
         """How much higher the mean loss is; without labels None."""
-        if self.old.losses_N is None or self.new.losses_N is None:
-            return None
-        return rise(self.old.losses_N, self.new.losses_N)
+        return None if self.losses is None else rise(*self.losses)
 
     @cached_property
     def errors(self) -> Rise | None:
@@ -211,7 +234,7 @@ class Look:
         """Whether the loss, or the rate of errors, surely rose by more than a trifle."""
         if self.loss is None or not self.loss.difference > self.margin:
             return False
-        return any(x is not None and x.difference > 0 and x.p < self.part / 2 for x in (self.loss, self.errors))
+        return any(x is not None and x.difference > 0 and x.p < self.loss_part for x in (self.loss, self.errors))
 
     @property
     def narrow(self) -> float:
@@ -232,7 +255,7 @@ class Look:
     @property
     def too_few(self) -> str | None:
         """What is missing to see a shift that matters, in a sentence."""
-        return enough(*self.sizes, level=self.level)
+        return enough(*self.sizes, level=self.part, tests=len(self.features))
 
     @cached_property
     def within_classes(self) -> bool | None:
@@ -252,7 +275,8 @@ class Look:
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
                 weights = np.where(shares.reference > 0, np.maximum(shares.incoming, 0) / shares.reference, 0.0)
-            kept = weights[self.old.labels_N]
+            known = self.old.labels_N >= 0
+            kept = np.where(known, weights[np.where(known, self.old.labels_N, 0)], 0.0)
             rows = (np.flatnonzero(random.random(len(kept)) * max(kept.max(), 1e-300) < kept), rows[1])
         if min(map(len, rows)) < MATCHED:
             return None
@@ -266,8 +290,8 @@ class Look:
         (a, names), (b, _) = (side.columns() for side in self.few)
         alone = feature_tests(a[rows[0]], b[rows[1]], names, level=part, gate=2 * GATE)
         worse = False
-        if old.losses_N is not None and new.losses_N is not None:
-            loss = rise(old.losses_N, new.losses_N)
+        if self.losses is not None:
+            loss = rise(*(side[index] for side, index in zip(self.losses, rows, strict=True)))
             worse = loss.p < part and loss.difference > self.margin
         return bool(together.alarm or worse or any(f.alarm for f in alone))
 
@@ -296,19 +320,12 @@ def _first(sample: Sample) -> Sample:
     return sample.take(np.linspace(0, sample.rows - 1, MOST).astype(np.int64))
 
 
-def _counted(a_C: npt.NDArray[Any], b_C: npt.NDArray[Any], level: float) -> Shares:
-    p = homogeneity(np.stack([a_C, b_C])).p
-    shares = [x / max(x.sum(), 1) for x in (a_C, b_C)]
-    moved = float(np.abs(shares[0] - shares[1]).sum() / 2)
-    return Shares(shares[0], shares[1], p, p < level and moved >= SHARE_GATE, True)
-
-
 def _matched(
     a_N: npt.NDArray[np.int64], b_M: npt.NDArray[np.int64], random: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """As many rows of each class from both sides."""
     rows: tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.int64]]] = ([], [])
-    for label in np.intersect1d(a_N, b_M):
+    for label in np.intersect1d(a_N[a_N >= 0], b_M):
         sides = [np.flatnonzero(x == label) for x in (a_N, b_M)]
         count = min(map(len, sides))
         for found, side in zip(rows, sides, strict=True):

@@ -9,6 +9,7 @@ Legend: n trained parameters, k eigenvectors.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ..batch import Batch
 from ..errors import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, check, optional
-from .probed import SHARES, Leading, Probed, leading, predicted_rise
-from .rows import Rows, drawn, pseudo_labelled
+from .edge import Edge, edge
+from .probed import Leading, leading
+from .rises import comparable
+from .rows import Rows, drawn, finite, pseudo_labelled
 from .score import ScoreTest, score_test
-from .sections import Plane, Slice, few, plain, plane_of, slice_along, trained
+from .sections import Line, Plane, few, line_along, plain, plane_of, trained
+from .step import Step, found_step
+from .targets import asked
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -70,46 +76,6 @@ class Curvature:
 
 
 @dataclass(frozen=True)
-class Change:
-    """What the move does to one side's loss, on rows that had no part in finding it.
-
-    Attributes:
-        predicted: gᵀd + ½ dᵀHd.
-        before: mean loss at θ*.
-        after: at θ* + d.
-        interval: of ``after`` − ``before``, paired by rows.
-        rows: that judged.
-    """
-
-    predicted: float
-    before: float
-    after: float
-    interval: tuple[float, float]
-    rows: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """A damped Newton move on the incoming data's surface, in the span of the gradients and leading eigenvectors.
-
-    Attributes:
-        length: of the move.
-        relative: over the length of the parameters.
-        directions: that were probed.
-        damping: over the largest curvature among them; the one of seven whose loss was lowest.
-        incoming: what it does to the incoming data's loss.
-        reference: what it does to the reference's.
-    """
-
-    length: float
-    relative: float
-    directions: int
-    damping: float
-    incoming: Change
-    reference: Change
-
-
-@dataclass(frozen=True)
 class SurfaceMoved:
     """Whether the surface moved, and what shows it.
 
@@ -126,6 +92,7 @@ class SurfaceMoved:
         step: a damped move, and what it really does.
         slices: both surfaces along lines.
         plane: both surfaces over a plane, with the ends of training on each.
+        edge: the largest curvature as the optimizer of the recipe sees it; None: not known.
         effect: the larger of the losses' difference, and of what the step gains on the incoming data beyond what it gains
             on the reference, in standard deviations of a row's loss.
         alarm: whether score or losses differ at the level, corrected for two tests, and the effect reaches the gate.
@@ -142,8 +109,9 @@ class SurfaceMoved:
     curvature_incoming: Curvature
     predicted: tuple[float, float]
     step: Step
-    slices: tuple[Slice, ...]
+    slices: tuple[Line, ...]
     plane: Plane
+    edge: Edge | None
     effect: float
     alarm: bool
     notes: tuple[str, ...]
@@ -170,12 +138,14 @@ class SurfaceMoved:
             f"A move of {self.step.relative:.2g} of the parameters' length takes the incoming loss from {now.before:.4g} to "
             f"{now.after:.4g} ({now.predicted:+.3g} predicted), the reference's from {then.before:.4g} to {then.after:.4g}."
         )
+        said += [] if self.edge is None else [str(self.edge)]
         return "\n".join([*said, *self.notes])
 
 
 def surface_moved(
     task: Task, model: nn.Module, reference: Any, incoming: Any, *, level: float = 0.05, seed: int = 0, steps: int = 20,
-    lr: float | None = None, recipe: Recipe | None = None, rows: int = 2048, gate: float = 0.05,
+    lr: float | None = None, recipe: Recipe | None = None, optimizer_state: Mapping[str, Any] | None = None, rows: int = 2048,
+    gate: float = 0.05,
 ) -> SurfaceMoved:  # fmt: skip
     """Loss, gradient and curvature of a trained model on new data against held-out rows of the reference.
 
@@ -193,6 +163,7 @@ def surface_moved(
         steps: of training on each side, for the plane.
         lr: of that training; None: one over the largest curvature.
         recipe: whose optimizer trains instead of gradient descent; its ``lr`` is known.
+        optimizer_state: ``state_dict()`` of the optimizer that trained the model, with which it goes on.
         rows: of each side, at most.
         gate: least effect of an alarm, in standard deviations of a row's loss.
 
@@ -219,9 +190,20 @@ def surface_moved(
     notes = ["Measured in evaluation mode, without weight decay."]
     known = [side[0].targets is not None for side in (old, new)]
     labelled = all(known) or task.prepare().train.target_sample(1) is None
-    before = Rows(task, model, old).losses() if labelled or known[0] else np.array([math.nan])
-    loss_reference, all_rows = float(before.mean()), (sum(b.rows for b in old), sum(b.rows for b in new))
-    if not labelled:
+    before = _losses(task, model, old) if labelled or known[0] else np.array([math.nan])
+    loss_reference, all_rows = _mean(before), (sum(b.rows for b in old), sum(b.rows for b in new))
+    difference, interval, p, loss_incoming = math.nan, (math.nan, math.nan), 1.0, math.nan
+    after = np.array([math.nan])
+    if labelled:
+        after = _losses(task, model, new)
+        loss_incoming = _mean(after)
+        difference, interval, p = _welch(*comparable(before, after), level)
+        if not np.isfinite(after).all():
+            interval = (interval[0], math.inf)
+        old, new = (
+            finite(side, x, name, notes) for side, x, name in ((old, before, "reference"), (new, after, "incoming"))
+        )
+    else:
         old, new = (pseudo_labelled(task, model, side, CONFIDENT) for side in (old, new))
         notes.append(
             f"The {'reference' if known[1] else 'incoming'} data have no targets: the model's own predictions of at least "
@@ -229,12 +211,11 @@ def surface_moved(
             "changed answer to the same inputs is not seen so, and no difference of losses is claimed."
         )
     whole = [Rows(task, model, side) for side in (old, new)]
-    losses = [side.losses() for side in whole]
-    for side, own in zip(whole, losses, strict=True):
+    losses = [x[np.isfinite(x)] for x in (before, after)] if labelled else [side.losses() for side in whole]
+    for side, own in ((few(x), few(x).losses()) for x in whole):
         mean = side.loss()
         if not abs(own.mean() - mean) <= AGREES * max(abs(mean), 1e-12):
             notes.append(f"The mean of the rows' losses, {own.mean():.4g}, is not the batches' loss, {mean:.4g}.")
-    difference, interval, p = _welch(losses[0], losses[1], level) if labelled else (math.nan, (math.nan, math.nan), 1.0)
     look = [Rows(task, model, side[::2]) for side in (old, new)]
     judge = [Rows(task, model, side[1::2]) for side in (old, new)]
     means, others = [x.gradient() for x in look], [x.gradient() for x in judge]
@@ -246,38 +227,66 @@ def surface_moved(
     tested = _independent([apart, *tops[0].vectors_kn, *random])
     slopes = [x.slopes(tested) for x in judge]
     score = score_test(*slopes, directions_qk=np.eye(len(tested)), level=level / 2, seed=seed)
-    step, move = _step(look, judge, means, products, tops, level)
+    step, move = found_step(look, judge, means, products, tops, level)
     sd = math.sqrt(max(float(np.mean([x.var() for x in losses])), 1e-300))
     gain = (step.incoming.before - step.incoming.after) - (step.reference.before - step.reference.after)
     effect = max(abs(difference) if labelled else 0.0, gain) / sd
     small = [few(x) for x in judge]
     rate = lr or 1 / max(1e-12, *(float(np.abs(t.values_k).max()) for t in tops))
-    ways = [trained(few(x), steps, lr=rate, recipe=recipe, seed=seed) for x in look]
+    ways = [trained(x, steps, lr=rate, recipe=recipe, state=optimizer_state, seed=seed) for x in curved]
     how = f"{steps} steps of {'gradient descent' if recipe is None else recipe.optimizer} on each, "
     plane = plane_of(
         ways, tops[1].vectors_kn, small[0], small[1], how + f"lr {rate if recipe is None else recipe.lr:.3g}"
     )
     reach = max(float(move.norm()), *(float(way[-1].norm()) for way in ways), 1e-9)
     lines = {"gradient difference": apart, "move": move, "top eigenvector": tops[1].vectors_kn[0]}
-    slices = tuple(slice_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))
+    slices = tuple(line_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))
+    places = (
+        sum(sum(x.evaluated) for x in (*slices, plane)),
+        2 * (sum(len(x.at_s) for x in slices) + plane.incoming_pq.size),
+    )
+    notes.append(
+        f"Lines and plane: the mean loss of {plane.rows[0]} reference and {plane.rows[1]} incoming rows, evaluated at "
+        f"{places[0]} of {places[1]} places and interpolated between where that fits."
+    )
     for x in (*curved, *judge):
         notes += [note for note in x.notes if note not in notes]
     return SurfaceMoved(
-        loss_reference, float(losses[1].mean()) if labelled else math.nan, interval, all_rows,
+        loss_reference, loss_incoming, interval, all_rows,
         Gradient(
             float(means[0] @ others[0]), float(means[1] @ others[1]), float(apart @ (others[1] - others[0])),
             float(torch.cosine_similarity(means[0] + others[0], means[1] + others[1], dim=0)),
         ),
         score, _curvature(tops[0], products[1], curved[0].rows), _curvature(tops[1], products[0], curved[1].rows),
-        (step.incoming.predicted, step.reference.predicted), step, slices, plane, effect,
+        (step.incoming.predicted, step.reference.predicted), step, slices, plane,
+        None if recipe is None else edge(model, recipe, optimizer_state, products, look[0].n, seed), effect,
         (score.alarm or p < level / 2) and effect >= gate, tuple(notes),
     )  # fmt: skip
 
 
+def _losses(task: Task, model: nn.Module, batches: list[Batch]) -> Floats:
+    """Of each row: NaN where the loss ignores its target, infinite where it is no finite number."""
+    found = Rows(task, model, batches).losses()
+    if not np.isfinite(found).all():
+        parts = [b.targets for b in batches]
+        heard = [
+            asked(task, t, None) if isinstance(t, Tensor) else np.ones(b.rows, bool)
+            for t, b in zip(parts, batches, strict=True)
+        ]
+        found = np.where(~np.isfinite(found), np.where(np.concatenate(heard), np.inf, np.nan), found)
+    return found
+
+
+def _mean(losses_N: Floats) -> float:
+    """Of rows that have one; infinite where one is not finite."""
+    return float(np.nanmean(losses_N)) if not np.isnan(losses_N).all() else math.nan
+
+
 def _welch(a: Floats, b: Floats, level: float) -> tuple[float, tuple[float, float], float]:
-    """Mean of b − mean of a, its interval, and p."""
+    """Mean of b − mean of a, its interval, and p; NaN are left out."""
     from scipy.stats import ttest_ind
 
+    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
     if not a.var() and not b.var():
         apart = float(b.mean() - a.mean())
         return apart, (apart, apart), 1.0 if apart == 0 else 0.0
@@ -299,35 +308,3 @@ def _independent(directions: list[Tensor]) -> Tensor:
 def _curvature(top: Leading, other: Any, rows: int) -> Curvature:
     along = tuple(float(v @ other(v)) for v in top.vectors_kn)
     return Curvature(tuple(top.values_k.tolist()), tuple(top.bounds_k.tolist()), along, rows)
-
-
-def _step(
-    look: list[Rows], judge: list[Rows], means: list[Tensor], products: list[Any], tops: list[Leading], level: float
-) -> tuple[Step, Tensor]:
-    """The move of the damping whose loss was lowest where it was looked for, judged elsewhere."""
-    from scipy.stats import t
-
-    probed = Probed.of(means[1], products[1], [means[1], means[0], *tops[1].vectors_kn, *tops[0].vectors_kn])
-    tried = []
-    for share in SHARES:
-        move = probed.move(share)
-        with look[1].moved(move):
-            loss = look[1].loss()
-        tried.append((loss if math.isfinite(loss) else math.inf, share, move))
-    _, damping, move = min(tried, key=lambda x: x[0])
-    changes = []
-    for judged, mean, product in zip(judge, means, products, strict=True):
-        before = judged.losses()
-        with judged.moved(move):
-            after = judged.losses()
-        each, rows = after - before, len(before)
-        half = float(t.isf(level / 2, rows - 1)) * float(each.std(ddof=1)) / math.sqrt(rows)
-        change, interval = float(each.mean()), (float(each.mean()) - half, float(each.mean()) + half)
-        changes.append(
-            Change(
-                predicted_rise(mean, product, move), float(before.mean()), float(before.mean()) + change, interval, rows
-            )
-        )
-    length = float(move.norm())
-    relative = length / max(float(look[0].point().norm()), 1e-300)
-    return Step(length, relative, len(probed.basis_kn), damping, changes[1], changes[0]), move

@@ -26,6 +26,7 @@ CODES = (-1.0, 0.0, 99.0, -99.0, 999.0, -999.0, 9999.0, -9999.0, 99999.0, -99999
 LEAST_SHARE, LEAST_ROWS = 0.02, 8  # of the rows that a code stands in
 CONTINUOUS = 10  # distinct values that a column must have to be read as a quantity
 LONGEST = 5000  # rows of each side that are compared
+BLOCK = 4_000_000  # numbers of images that are looked at at once
 MOST_COLUMNS = 128  # that are looked at as exchanged
 
 
@@ -267,7 +268,6 @@ def turned(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> Broken | None:
 
     Their mean and standard deviation in each pixel are compared: what is named brings them back within twice the noise.
     """
-    old, new = old.astype(np.float64), new.astype(np.float64)
     channels, height, width = old.shape[1:]
     ways: dict[str, Any] = {
         "mirrored left to right": lambda x: x[..., ::-1],
@@ -280,17 +280,16 @@ def turned(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> Broken | None:
             "turned by 90°": lambda x: np.rot90(x, 1, (-2, -1)),
             "turned by 270°": lambda x: np.rot90(x, 3, (-2, -1)),
         }
-    top, bottom = old.max(), old.min()
-    ways["inverted (dark is bright)"] = lambda x: top + bottom - x
+    ends = float(old.max()) + float(old.min())
+    ways["inverted (dark is bright)"] = lambda x: np.stack([ends - x[0], x[1]])
     if 1 < channels <= 4:
         for order in permutations(range(channels)):
             if list(order) != list(range(channels)):
                 ways[f"channels in the order {', '.join(map(str, order))}"] = lambda x, order=order: x[:, list(order)]
-    profile = _profile(old)
-    variance = old.var(0).ravel()
-    noise = math.sqrt(1.5 * float(variance.sum()) * (1 / len(old) + 1 / len(new)))
-    before = float(np.linalg.norm(_profile(new) - profile))
-    after = {name: float(np.linalg.norm(_profile(way(new)) - profile)) for name, way in ways.items()}
+    profile, given = _profile(old), _profile(new)
+    noise = math.sqrt(1.5 * float(np.square(profile[1]).sum()) * (1 / len(old) + 1 / len(new)))
+    before = float(np.linalg.norm(given - profile))
+    after = {name: float(np.linalg.norm(way(given) - profile)) for name, way in ways.items()}
     name = min(after, key=lambda key: after[key])
     second = sorted([*after.values(), before])[1]
     if after[name] > 2 * noise or before < 3 * max(after[name], noise) or second < 1.5 * after[name]:
@@ -300,5 +299,13 @@ def turned(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> Broken | None:
     return Broken(what, ("all pixels",), sentence, {"distance": before, "undone": after[name], "noise": noise})
 
 
-def _profile(images: Floats) -> Floats:
-    return np.concatenate([images.mean(0).ravel(), images.std(0).ravel()])
+def _profile(images: npt.NDArray[Any]) -> Floats:
+    """Mean and standard deviation of each pixel, (2, C, H, W), in float64; a block of rows at a time.
+
+    What is done to every image alike is done to these, so no turned copy of the images is needed.
+    """
+    block = max(1, BLOCK // max(1, math.prod(images.shape[1:])))
+    parts = [slice(start, start + block) for start in range(0, len(images), block)]
+    mean = sum(images[part].astype(np.float64).sum(0) for part in parts) / len(images)
+    square = sum(np.square(images[part].astype(np.float64) - mean).sum(0) for part in parts) / len(images)
+    return np.stack([mean, np.sqrt(square)])

@@ -75,6 +75,35 @@ def rows_needed(effect: float, level: float = 0.05, power: float = 0.8, tests: i
     return rows
 
 
+def visible(n: int, m: int, *, level: float = 0.05, power: float = 0.8, tests: int = 1) -> float:
+    """The shift of a normal feature, in standard deviations, that so many rows show with probability ``power``.
+
+    Args:
+        n: reference rows.
+        m: incoming rows.
+        level: false alarms of the whole family.
+        power: chance to see it.
+        tests: features; each is held to level / tests.
+
+    Returns:
+        Infinite where no shift of the mean is seen so often.
+
+    Example:
+        >>> round(visible(91, 91), 1), visible(4, 4)
+        (0.5, inf)
+    """
+    for name, value in (("n", n), ("m", m), ("tests", tests)):
+        check("shift", name, value, COUNT)
+    check("shift", "level", level, LEVEL)
+    check("shift", "power", power, POWER)
+    from scipy.special import ndtri
+
+    root = math.sqrt(2 * n * m / (n + m))
+    far = (math.sqrt(2) * _drift(level / tests, power) * PEAK * root + 0.5) / root**2  # as `rows_needed`, the other way
+    few = 2 / math.comb(n + m, n) > level / tests if n + m < 100 else False
+    return math.inf if far >= 1 or few else float(2 * ndtri((1 + far) / 2))
+
+
 def enough(
     n: int, m: int, *, effect: float = 0.5, level: float = 0.05, power: float = 0.8, tests: int = 1
 ) -> str | None:

@@ -78,13 +78,17 @@ def subject(what: Any, *, reference: Any = None, task: Task | str | None = None,
         what: a module, a `Study`, a `Run`, or the folder of one.
         reference: its held-out rows; None: the judge half of the task's validation data.
         task: how it was trained, where that is not known.
-        loss: a function of (output, targets), for a module without a task; None: inferred.
+        loss: a function of (output, targets), for a module alone; None: inferred.
 
     Raises:
         BadOption: something is missing, or is nothing of these.
         BadStudy: a folder without a model, or whose task is unknown.
     """
     task = Task.load(task) if isinstance(task, str) else task
+    if loss is not None and (task is not None or not isinstance(what, nn.Module)):
+        raise BadOption(
+            "shift: loss= is for a module alone; a task has its own", "leave it out, or give the task with this loss"
+        )
     if isinstance(what, str | Path):
         return _of_folder(Path(what), reference, task)
     if isinstance(what, Study):
@@ -133,7 +137,7 @@ def read(source: Any, task: Task | None, what: str, like: Sample | None = None) 
         BadData: rows that cannot be read, or of another shape.
     """
     if isinstance(source, Sample):
-        return source
+        return source if like is None else _fitting(source, like, what)
     encoder = None if task is None else _encoder(task)
     gaps = None
     prepared = isinstance(source, Feed)

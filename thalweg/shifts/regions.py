@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .joint import classifier_test
 from .looking import MATCHED, Look
@@ -12,6 +13,8 @@ from .sample import Floats
 from .subgroups import Subgroup, find_subgroup
 
 OUTLYING, EXCESS = 0.99, 0.05  # rows apart: beyond this quantile of the reference's distances, and how many more
+BLOCK = 1_000_000  # numbers of rows that are measured at once
+TINY = 1e-20  # of the mean square of a representation, below which its variance within classes is rounding
 
 
 def failing(look: Look) -> Subgroup | None:
@@ -27,11 +30,11 @@ def failing(look: Look) -> Subgroup | None:
 
 
 def _searched(look: Look) -> Subgroup | None:
-    if look.loss is None or look.inputs_moved or look.old.losses_N is None or look.new.losses_N is None:
+    if look.losses is None or look.loss is None or look.inputs_moved:
         return None
     parts = [_searchable(look, side) for side in (0, 1)]
-    found = find_subgroup(parts[0][0], look.old.losses_N, parts[1][0], look.new.losses_N, parts[0][1], seed=look.seed)
-    if found is None or found.p >= look.part or found.share > 0.5:
+    found = find_subgroup(parts[0][0], look.losses[0], parts[1][0], look.losses[1], parts[0][1], seed=look.seed)
+    if found is None or found.p >= look.loss_part or found.share > 0.5:
         return None
     inside, outside = (after - before for before, after in (found.inside, found.outside))
     return found if inside > look.margin and outside < max(look.margin, inside / 4) else None
@@ -78,17 +81,22 @@ def apart(look: Look) -> Apart | None:
         return None
     if not look.inputs_moved:
         return None
-    far_old, far_new = _far(look)
+    known = look.old.take(np.flatnonzero(look.old.labels_N >= 0))
+    assert known.labels_N is not None
+    old, new = known.representation_Nh, look.new.representation_Nh
+    measured = _far(old, known.labels_N, new)
+    if measured is None:
+        return None
+    far_old, far_new = measured
     bound = float(np.quantile(far_old, OUTLYING))
     out = far_new > bound
     excess = float(out.mean()) - (1 - OUTLYING)
     if excess < EXCESS or out.sum() < MATCHED or (~out).sum() < MATCHED:
         return None
-    old, new = look.old.representation_Nh, look.new.representation_Nh
     rest = classifier_test(old[far_old <= bound], new[~out], level=look.level, seed=look.seed)
     own = new[out]
     spread = _spread(own)
-    classes = [old[look.old.labels_N == c] for c in np.unique(look.old.labels_N)]
+    classes = [old[known.labels_N == c] for c in np.unique(known.labels_N)]
     usual = float(np.mean([_spread(x) for x in classes if len(x) > 1]))
     if rest.alarm or spread > 2 * usual:
         return None
@@ -100,14 +108,30 @@ def _spread(rows: Floats) -> float:
     return float(np.median(((rows - np.median(rows, 0)) ** 2).sum(1)))
 
 
-def _far(look: Look) -> tuple[Floats, Floats]:
-    """The least Mahalanobis distance to a class's centre, under one covariance within classes; of both sides."""
-    old, new, labels = look.old.representation_Nh, look.new.representation_Nh, look.old.labels_N
-    assert labels is not None
-    centres = np.stack([old[labels == c].mean(0) for c in np.unique(labels)])
-    nearest = centres[np.searchsorted(np.unique(labels), labels)]
-    covariance = np.cov((old - nearest).T).reshape(old.shape[1], -1)
-    covariance += 1e-2 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    root = np.linalg.cholesky(np.linalg.inv(covariance))
-    sides = [((x @ root)[:, None] - (centres @ root)[None]) ** 2 for x in (old, new)]
-    return sides[0].sum(2).min(1), sides[1].sum(2).min(1)
+def _far(old_Nh: Floats, labels_N: npt.NDArray[np.int64], new_Mh: Floats) -> tuple[Floats, Floats] | None:
+    """The least squared Mahalanobis distance to a class's centre, under one covariance within classes, of both sides.
+
+    None where no row differs from its class's centre: there is no distance then. Beside the rows themselves a block of
+    them is held at once.
+    """
+    names = np.unique(labels_N)
+    if not len(names):
+        return None
+    centres = np.stack([old_Nh[labels_N == c].mean(0) for c in names])
+    covariance = np.cov((old_Nh - centres[np.searchsorted(names, labels_N)]).T).reshape(old_Nh.shape[1], -1)
+    size = float(np.trace(covariance)) / len(covariance)
+    if not size > TINY * max(float(np.square(old_Nh).mean()), 1e-300):
+        return None
+    root: Floats = np.linalg.cholesky(covariance + 1e-2 * size * np.eye(len(covariance)))
+    centres_Ch: Floats = np.linalg.solve(root, centres.T).T
+    return _least(old_Nh, root, centres_Ch), _least(new_Mh, root, centres_Ch)
+
+
+def _least(rows_Nh: Floats, root_hh: Floats, centres_Ch: Floats) -> Floats:
+    """The least squared distance of each row, in the coordinates that ``root_hh`` gives, to a centre."""
+    found, block = np.full(len(rows_Nh), np.inf), max(1, BLOCK // rows_Nh.shape[1])
+    for start in range(0, len(rows_Nh), block):
+        z = np.linalg.solve(root_hh, rows_Nh[start : start + block].T).T
+        for centre in centres_Ch:
+            np.minimum(found[start : start + block], ((z - centre) ** 2).sum(1), out=found[start : start + block])
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from . import adapting
 from .changes import Change, Floats, change, group_losses
 from .identical import row_keys
 from .sample import Sample
+from .targets import asked
 from .trying import REMEDIES, Bench, NotTried, Remedied
 from .undoing import undone
 
@@ -119,7 +120,7 @@ def try_remedies(
     priors: Any = None,
     ratio: Any = None,
     recipe: Recipe | None = None,
-    optimizer_state: dict[str, Any] | None = None,
+    optimizer_state: Mapping[str, Any] | None = None,
     steps: int | None = None,
     seed: int = 0,
     names: Sequence[str] | None = None,
@@ -173,7 +174,8 @@ def try_remedies(
             raise unknown("try_remedies", "remedy", name, REMEDIES)
     data = task.prepare()
     labeled = incoming.targets is not None or data.train.target_sample(1) is None
-    incoming, left_out = _known(incoming, data.classes if data.kind == "classification" else None)
+    incoming, left_out = _asked(task, incoming)
+    reference, _ = _asked(task, reference)
     if incoming.rows < LEAST:
         raise BadData(f"try_remedies: {incoming.rows} new rows with known labels", f"give at least {LEAST}")
     fit, held = incoming.split(derive(seed, "shift")) if labeled else (incoming, None)
@@ -253,7 +255,7 @@ class _Scale:
             for losses, before in zip((new_SG, old_SG), self.before, strict=True)
         )
         why = "not measured: the new rows have no labels" if new is None else None
-        detail = found.detail + (f"; {left_out} new rows of classes that it does not know left out" if left_out else "")
+        detail = found.detail + (f"; {left_out} new rows of ignored or unknown classes left out" if left_out else "")
         return Tried(
             name, loss=_mean(new_SG), metric=self._metric(found, new), old_loss=_mean(old_SG), seconds=seconds,
             detail=detail, recipe_diff=found.changes, code=found.code, rows=found.rows, why=why, change=now, old=old,
@@ -280,12 +282,12 @@ def _mean(losses_SG: Floats | None) -> float:
     return math.nan if losses_SG is None else float(losses_SG.mean())
 
 
-def _known(sample: Sample, classes: int | None) -> tuple[Sample, int]:
-    """The rows of classes that the model has outputs for, and how many others there are."""
-    if classes is None or sample.targets is None or sample.targets.ndim != 1:
+def _asked(task: Task, sample: Sample) -> tuple[Sample, int]:
+    """The rows whose targets count, and how many others there are."""
+    if sample.targets is None:
         return sample, 0
-    known = (sample.targets < classes).nonzero()[:, 0]
-    return (sample, 0) if len(known) == sample.rows else (sample.take(known), sample.rows - len(known))
+    rows = asked(task, sample.targets, task.prepare().classes)
+    return (sample, 0) if rows.all() else (sample.take(np.flatnonzero(rows)), int((~rows).sum()))
 
 
 def _few(sample: Sample, seed: int) -> Sample:

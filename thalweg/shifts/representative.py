@@ -16,6 +16,7 @@ from torch import Tensor
 from ..data import Feed, Tensors
 from ..seeds import derive
 from .identical import row_keys
+from .reading import read
 from .sample import Sample
 
 if TYPE_CHECKING:
@@ -109,10 +110,10 @@ def representative(task: Task, *, level: float = 0.05, seed: int = 0) -> Represe
     Source: adversarial validation: D. Lopez-Paz, M. Oquab, arXiv 1610.06545.
     """
     data = task.prepare()
-    parts = {"validation": _sides(data.select, data.judge)}
+    parts = {"validation": _sides(read(data.select, task, "select"), read(data.judge, task, "judge"))}
     if data.test is not None:
-        parts["test"] = Sample.of(data.test)
-    train = Sample.of(data.train)
+        parts["test"] = read(data.test, task, "test")
+    train = read(data.train, task, "train")
     share = level / (3 * len(parts) + 1)
     found: list[Check] = []
     for name, part in parts.items():
@@ -132,11 +133,10 @@ def representative(task: Task, *, level: float = 0.05, seed: int = 0) -> Represe
     return Representative(tuple(found), sentence)
 
 
-def _sides(one: Feed, other: Feed) -> Sample:
+def _sides(a: Sample, b: Sample) -> Sample:
     """Both halves of the validation data; the same data given twice count once."""
     from .adapting import joined
 
-    a, b = Sample.of(one), Sample.of(other)
     twice = a.rows == b.rows and np.array_equal(row_keys(a.inputs), row_keys(b.inputs))
     return a if twice else joined(a, b)
 

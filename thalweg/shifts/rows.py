@@ -99,11 +99,12 @@ def _each(task: Task, model: nn.Module, batch: Batch) -> Floats:
             output = whole if task.loss is not None else trial.output_tensor(whole)
             if isinstance(output, Tensor) and output.ndim and len(output) == len(batch.targets) == batch.rows:
                 return _split(fit.loss, output, batch.targets).double().cpu().numpy()
-    one_by_one = [task.loss_of(model, make_batch(_slice(batch, k, k + 1))) for k in range(batch.rows)]
+    one_by_one = [task.loss_of(model, make_batch(cut(batch, k, k + 1))) for k in range(batch.rows)]
     return torch.stack([x.detach() for x in one_by_one]).double().cpu().numpy()
 
 
-def _slice(batch: Batch, start: int, end: int) -> Any:
+def cut(batch: Batch, start: int, end: int) -> Any:
+    """Some rows of a batch, in its form."""
     return map_leaves(lambda t: t[start:end] if t.ndim and len(t) == batch.rows else t, batch.raw)
 
 
@@ -165,7 +166,49 @@ def _divided(batches: list[Batch]) -> list[Batch]:
     if len(batches) >= LEAST_BATCHES:
         return batches
     size = sum(batch.rows for batch in batches) // LEAST_BATCHES
-    return [make_batch(_slice(b, k, min(k + size, b.rows))) for b in batches for k in range(0, b.rows, size)]
+    return [make_batch(cut(b, k, min(k + size, b.rows))) for b in batches for k in range(0, b.rows, size)]
+
+
+def finite(batches: Sequence[Batch], losses_N: Floats, name: str, notes: list[str]) -> list[Batch]:
+    """The rows whose losses are finite: a surface has no slope where one is not.
+
+    Args:
+        batches: the rows.
+        losses_N: their losses.
+        name: of the side, for the note that says how many are left out.
+        notes: it is added to.
+
+    Raises:
+        BadData: fewer than 16 are left.
+
+    Example:
+        >>> [batch] = drawn((torch.zeros(16, 2), torch.zeros(16)), rows=16)[:1]
+        >>> notes = []
+        >>> finite([batch] * 16, np.r_[np.zeros(31), np.nan], "incoming", notes)[-1].rows, notes[0][:37]
+        (1, '1 of 32 incoming rows have no finite ')
+    """
+    good, found, start = np.isfinite(losses_N), list[Batch](), 0
+    if good.all():
+        return list(batches)
+    for batch in batches:
+        index = torch.from_numpy(np.flatnonzero(good[start : start + batch.rows]))
+        start += batch.rows
+        if len(index):
+            found.append(make_batch(_picked(batch, index)))
+    count = int(good.sum())
+    if count < 2 * LEAST_BATCHES:
+        raise BadData(f"shift: {count} {name} rows have a finite loss", f"give {2 * LEAST_BATCHES} or more")
+    notes.append(
+        f"{len(good) - count} of {len(good)} {name} rows have no finite loss at θ*: the surface is that of the others, and is "
+        "lower than all of them would make it."
+    )
+    return _divided(found)
+
+
+def _picked(batch: Batch, index: Tensor) -> Any:
+    return map_leaves(
+        lambda t: t.index_select(0, index.to(t.device)) if t.ndim and len(t) == batch.rows else t, batch.raw
+    )
 
 
 def pseudo_labelled(task: Task, model: nn.Module, batches: Sequence[Batch], confidence: float) -> list[Batch]:

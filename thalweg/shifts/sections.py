@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +20,24 @@ from torch import Tensor
 from ..batch import Batch, make_batch, map_leaves
 from ..modes import evaluating
 from ..seeds import stream
-from .rows import Rows
+from .edge import continued
+from .rows import Rows, cut
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
 Floats = npt.NDArray[np.float64]
-SECTION_ROWS = 256
-ALONG, ACROSS = 17, 13
+SECTION_ROWS = 128  # of a side: every place sees the same ones, so that shapes are compared and not draws
+ALONG, ACROSS = 17, 13  # places of a line, and of each axis of a plane: odd
+SMOOTH = 0.01  # of the values' range: how near interpolation must be where it is checked, to stand for what is between
+SHRINK = 4  # by what a parabola's error falls at least with half the distance: 8 where third derivatives make it
+CHECKED = 12  # places of a plane where that is checked
 MARGIN = 0.35  # of a plane's extent, beyond the outermost of its points
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Both surfaces along a line through θ*.
+class Line:
+    """Both surfaces along a line through θ*: the losses alone, at the same places, of a few rows of each side.
 
     Attributes:
         name: of the direction: ``gradient difference``, ``move`` or ``top eigenvector``.
@@ -41,6 +45,8 @@ class Slice:
         at_s: distances from θ*.
         reference_s: losses of the reference there.
         incoming_s: losses of the incoming data there.
+        rows: of each side that the losses are means over.
+        evaluated: places of each side; the others lie on parabolas through their neighbours, which fitted where it was tried.
     """
 
     name: str
@@ -48,6 +54,8 @@ class Slice:
     at_s: Floats
     reference_s: Floats
     incoming_s: Floats
+    rows: tuple[int, int]
+    evaluated: tuple[int, int]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -86,6 +94,7 @@ class Plane:
         incoming_pq: losses of the incoming data.
         points: θ* and the ends, all of which lie in the plane.
         rows: of each side that the losses are means over.
+        evaluated: places of each side; the others are interpolated by a spline, which fitted where it was tried.
         training: how the ends were reached.
     """
 
@@ -96,6 +105,7 @@ class Plane:
     incoming_pq: Floats
     points: tuple[Point, ...]
     rows: tuple[int, int]
+    evaluated: tuple[int, int]
     training: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -116,18 +126,18 @@ def plain(value: Any) -> Any:
 
 
 def few(rows: Rows, most: int = SECTION_ROWS) -> Rows:
-    """The same surface over the first batches only."""
+    """The same surface over the first rows only."""
     total, kept = 0, list[Batch]()
     for batch in rows.batches:
-        if kept and total + batch.rows > most:
+        if total >= most:
             break
-        kept.append(batch)
+        kept.append(batch if total + batch.rows <= most else make_batch(cut(batch, 0, most - total)))
         total += batch.rows
     return Rows(rows.task, rows.model, kept)
 
 
-def slice_along(name: str, direction_n: Tensor, reach: float, reference: Rows, incoming: Rows) -> Slice:
-    """Both losses at 17 places from −``reach`` to ``reach`` along a direction.
+def line_along(name: str, direction_n: Tensor, reach: float, reference: Rows, incoming: Rows) -> Line:
+    """Both losses at 17 places from −``reach`` to ``reach`` along a direction; fewer are evaluated where parabolas fit.
 
     Args:
         name: of the direction.
@@ -142,16 +152,68 @@ def slice_along(name: str, direction_n: Tensor, reach: float, reference: Rows, i
         >>> task = thalweg.Task.load("digits")
         >>> data, model = task.prepare(), task.build(0)
         >>> sides = [Rows(task, model, drawn(x, 64)) for x in (data.select, data.judge)]
-        >>> line = slice_along("gradient", sides[0].gradient(), 0.1, *sides)
+        >>> line = line_along("gradient", sides[0].gradient(), 0.1, *sides)
         >>> (line.reference_s.argmin(), line.reference_s.argmax()) == (0, 16)
         True
     """
     at, unit = np.linspace(-reach, reach, ALONG), direction_n / direction_n.norm()
-    losses = [np.array(rows.along(unit, at.tolist())) for rows in (reference, incoming)]
-    return Slice(name, f"distance from θ* along the {name}", at, *losses)
+    sides = [along(lambda s, rows=rows: rows.along(unit, s), at) for rows in (reference, incoming)]
+    (old, first), (new, second) = sides
+    axis = f"distance from θ* along the {name}"
+    return Line(name, axis, at, old, new, (reference.rows, incoming.rows), (first, second))
 
 
-def trained(rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, seed: int = 0) -> Tensor:
+def along(loss: Callable[[list[float]], Sequence[float]], at_s: Floats) -> tuple[Floats, int]:
+    """A function at places of equal distance, and at how many of them it was evaluated.
+
+    Every second place is; of the others those near which the parabola through every fourth was so far off that at half the
+    distance more than a hundredth of the range would be left. The rest lies on parabolas through its neighbours. Where a
+    value is not finite nothing is interpolated.
+
+    Args:
+        loss: its values at some places.
+        at_s: 4 k + 1 places.
+
+    Example:
+        >>> found, evaluated = along(lambda s: [x * x for x in s], np.linspace(-1, 1, 17))
+        >>> float(np.abs(found - np.linspace(-1, 1, 17) ** 2).max()) < 1e-12, evaluated
+        (True, 9)
+    """
+    found, known = np.full(len(at_s), math.nan), np.zeros(len(at_s), dtype=np.bool_)
+
+    def evaluate(places: npt.NDArray[np.int64]) -> None:
+        if len(places):
+            found[places], known[places] = loss(at_s[places].tolist()), True
+
+    evaluate(np.arange(0, len(at_s), 4))
+    between = np.arange(2, len(at_s), 4)
+    guessed = np.array([_parabola(at_s, found, k, 4) for k in between])
+    evaluate(between)
+    if not np.isfinite(found[::2]).all():
+        evaluate(np.flatnonzero(~known))
+        return found, len(found)
+    bent = np.abs(guessed - found[between]) > SHRINK * SMOOTH * np.ptp(found[::2])
+    near = np.repeat(bent, 2)  # of the odd places two lie beside each of these
+    near[1:-1] |= np.repeat(bent[1:] | bent[:-1], 2)[: len(near) - 2]
+    odd = np.arange(1, len(at_s), 2)
+    evaluate(odd[near])
+    found[odd[~near]] = [_parabola(at_s, found, k, 2) for k in odd[~near]]
+    return found, int(known.sum())
+
+
+def _parabola(at_s: Floats, values_s: Floats, k: int, stride: int) -> float:
+    """At place k, which lies amid two of the places of a stride, through these two and the next on the inner side."""
+    low, high = k - stride // 2, k + stride // 2
+    third = high + stride if high + stride < len(at_s) else low - stride
+    x, y = at_s[[low, high, third]] - at_s[k], values_s[[low, high, third]]
+    weights = [x[1] * x[2], x[0] * x[2], x[0] * x[1]]
+    gaps = [(x[0] - x[1]) * (x[0] - x[2]), (x[1] - x[0]) * (x[1] - x[2]), (x[2] - x[0]) * (x[2] - x[1])]
+    return float(sum(w / g * v for w, g, v in zip(weights, gaps, y, strict=True)))
+
+
+def trained(
+    rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, state: Mapping[str, Any] | None = None, seed: int = 0
+) -> Tensor:  # fmt: skip
     """The way of some training steps from θ*, as moves from it, (t + 1, n); a copy is trained, in evaluation mode.
 
     Args:
@@ -159,6 +221,7 @@ def trained(rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, 
         steps: at most; it ends early where a number is no longer finite.
         lr: of gradient descent.
         recipe: its optimizer, schedule and rate instead.
+        state: of that optimizer, to go on with; None: it begins anew.
         seed: of what the model draws.
 
     Example:
@@ -173,6 +236,7 @@ def trained(rows: Rows, steps: int, *, lr: float, recipe: Recipe | None = None, 
     parameters = [p for p in model.parameters() if p.requires_grad]
     start = torch.cat([p.detach().reshape(-1).double().cpu() for p in parameters])
     optimizer, schedule = (torch.optim.SGD(parameters, lr=lr), None) if recipe is None else recipe.build(model, steps)
+    continued(optimizer, state)
     way = [torch.zeros_like(start)]
     with evaluating(model), stream(seed, "shift"), torch.enable_grad():
         for batch in itertools.islice(itertools.cycle(rows.batches), steps):
@@ -228,10 +292,7 @@ def plane_of(ways: Sequence[Tensor], spare_n: Tensor, reference: Rows, incoming:
     corners = np.concatenate(paths)
     reach = max(float(np.ptp(corners, 0).max()), 1e-9)
     grids = [np.linspace(x.min() - MARGIN * reach, x.max() + MARGIN * reach, ACROSS) for x in corners.T]
-    losses = [np.empty((ACROSS, ACROSS)) for _ in range(2)]
-    for i, j in itertools.product(range(ACROSS), range(ACROSS)):
-        with reference.moved(turn @ torch.tensor([grids[0][i], grids[1][j]], dtype=torch.float64)):
-            losses[0][i, j], losses[1][i, j] = reference.loss(), incoming.loss()
+    losses, evaluated = zip(*(_over(rows, turn, grids) for rows in (reference, incoming)), strict=True)
     points = []
     for name, path, end in zip(
         ("start", "trained on reference", "trained on incoming"), paths, (torch.zeros_like(old), old, new), strict=True
@@ -241,4 +302,33 @@ def plane_of(ways: Sequence[Tensor], spare_n: Tensor, reference: Rows, incoming:
                 Point(name, (float(path[-1, 0]), float(path[-1, 1])), path, reference.loss(), incoming.loss())
             )
     rows = (reference.rows, incoming.rows)
-    return Plane((chosen[0], chosen[1]), grids[0], grids[1], losses[0], losses[1], tuple(points), rows, training)
+    return Plane(
+        (chosen[0], chosen[1]), grids[0], grids[1], losses[0], losses[1], tuple(points), rows, evaluated, training
+    )
+
+
+def _over(rows: Rows, turn_n2: Tensor, grids: Sequence[Floats]) -> tuple[Floats, int]:
+    """Losses over a plane: at every second place of both axes, and at the others where a spline through these is off."""
+    from scipy.interpolate import RectBivariateSpline
+
+    found = np.full((ACROSS, ACROSS), math.nan)
+
+    def evaluate(places: Iterable[tuple[int, int]]) -> None:
+        for i, j in places:
+            with rows.moved(turn_n2 @ torch.tensor([grids[0][i], grids[1][j]], dtype=torch.float64)):
+                found[i, j] = rows.loss()
+
+    evaluate(itertools.product(range(0, ACROSS, 2), range(0, ACROSS, 2)))
+    coarse = found[::2, ::2]
+    rest = [(int(i), int(j)) for i, j in zip(*np.nonzero(np.isnan(found)), strict=True)]
+    if np.isfinite(coarse).all() and len(np.unique(grids[1])) == ACROSS:
+        guessed = RectBivariateSpline(grids[0][::2], grids[1][::2], coarse)(grids[0], grids[1])
+        tried = rest[:: len(rest) // CHECKED]
+        evaluate(tried)
+        off = max(abs(guessed[i, j] - found[i, j]) for i, j in tried)
+        if off <= SMOOTH * np.ptp(coarse):
+            known = ~np.isnan(found)
+            return np.where(known, found, guessed), int(known.sum())
+        rest = [place for place in rest if place not in set(tried)]
+    evaluate(rest)
+    return found, ACROSS**2

@@ -14,9 +14,10 @@ from ..console import columns, duration
 from .drift import Drift
 from .joint import JointTest
 from .kinds import Kind
-from .looking import Look, Shares
+from .looking import Look
 from .moved import SurfaceMoved
 from .remedies import Tried
+from .shares import Shares
 from .univariate import FeatureTest
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Inputs:
         shares: of the classes; None: there are none.
         order: whether the incoming rows drift over their own order; None: not looked at.
         level: of each family of tests.
+        names: of the classes; (): there are none.
     """
 
     features: tuple[FeatureTest, ...]
@@ -56,12 +58,14 @@ class Inputs:
     shares: Shares | None
     order: Drift | None
     level: float
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, look: Look) -> Inputs:
         """The tests of two sides."""
         rest = [f for f in look.features if not f.alarm]
-        return cls((*look.moved, *rest), look.joint, look.old.where, look.shares, look.order, look.part)
+        names = tuple(look.subject.class_name(k) for k in range(look.subject.classes or 0))
+        return cls((*look.moved, *rest), look.joint, look.old.where, look.shares, look.order, look.part, names)
 
     @property
     def moved(self) -> tuple[FeatureTest, ...]:
@@ -76,7 +80,7 @@ class Inputs:
             "joint": self.joint.as_dict() | {"where": self.where},
             "labels": None if shares is None else {
                 "reference": shares.reference.tolist(), "incoming": shares.incoming.tolist(), "p": shares.p,
-                "alarm": shares.alarm, "counted": shares.counted,
+                "alarm": shares.alarm, "counted": shares.counted, "classes": list(self.names),
             },
             "order": None if order is None else {"auc": order.auc, "p": order.p, "alarm": order.alarm},
             "level": self.level,
@@ -232,9 +236,10 @@ def _inputs(inputs: Inputs) -> list[str]:
         how = "counted" if s.counted else "estimated from the predictions"
         said = "moved" if s.alarm else "not surely moved"
         most = int(np.argmax(np.abs(s.incoming - s.reference)))
+        name = inputs.names[most] if inputs.names else most
         lines += textwrap.wrap(
             f"Classes ({how}): {said}, {100 * s.moved:.2g} % of the rows, p {_equals(s.p)}; "
-            f"most, class {most}: {100 * s.reference[most]:.3g} → {100 * s.incoming[most]:.3g} %.",
+            f"most, class {name}: {100 * s.reference[most]:.3g} → {100 * s.incoming[most]:.3g} %.",
             WIDTH, subsequent_indent="  ",
         )  # fmt: skip
     if inputs.order is not None and inputs.order.alarm:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..console import Progress
-from ..errors import FLAG, Allowed, ThalwegError, check, optional
+from ..errors import FLAG, Allowed, BadOption, ThalwegError, check, optional
 from ..modes import evaluating
+from ..recipe import Recipe
 from ..seeds import RandomState
 from ..task import Task
 from .kinds import Kind, name_kind
 from .looking import Look
 from .monitor import Monitor
 from .moved import SurfaceMoved, surface_moved
-from .reading import read, subject
+from .reading import Subject, read, subject
 from .remedies import Tried, recommend, try_remedies
 from .sample import Sample
 from .shifted import Inputs, Shift
+from .targets import asked
 
 LEVEL = Allowed("a number in (0, 0.5]", lambda v: isinstance(v, float) and 0 < v <= 0.5)
 SEED = Allowed("a whole number >= 0", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0)
 TASK = Allowed("a Task or its name", lambda v: isinstance(v, Task | str))
+RECIPE = Allowed("a thalweg.Recipe", lambda v: isinstance(v, Recipe))
+STATE = Allowed("an optimizer's state_dict()", lambda v: isinstance(v, Mapping) and "state" in v)
+STATELESS = ("sgd", "momentum", "nesterov")  # optimizers whose steps are known without their state, but for a momentum
 LEAST = 4  # rows of a side that can be looked at at all
 
 
@@ -34,6 +41,8 @@ def shift(
     reference: Any = None,
     loss: Any = None,
     task: Task | str | None = None,
+    recipe: Recipe | None = None,
+    optimizer_state: Mapping[str, Any] | None = None,
     remedies: bool = True,
     seed: int = 0,
     level: float = 0.05,
@@ -50,8 +59,12 @@ def shift(
         incoming: the new rows: a path (idx, .npz, .csv), ``(inputs, targets)``, inputs alone, a data set, a loader, a
             `Sample`. Tables are encoded as the training rows were.
         reference: rows that the model was not trained on; None: the judge half of its task's validation data.
-        loss: a function of (output, targets), for a module without a task; None: inferred.
-        task: how the model was trained, where that is not known.
+        loss: a function of (output, targets), for a module alone, which has no task to say it; None: inferred.
+        task: what the model was trained for, where that is not known.
+        recipe: how it was trained, where that is not known: remedies train on by it.
+        optimizer_state: ``state_dict()`` of the optimizer that trained it. With it fine-tuning is tried with the state kept
+            beside anew, both surfaces show where that optimizer's own next steps lead, and how near it is to the edge of
+            stability on each.
         remedies: whether they are tried.
         seed: of splits, draws and trainings.
         level: of false alarms.
@@ -81,10 +94,15 @@ def shift(
     check("shift", "level", level, LEVEL)
     check("shift", "seed", seed, SEED)
     check("shift", "task", task, optional(TASK))
+    check("shift", "recipe", recipe, optional(RECIPE))
+    check("shift", "optimizer_state", optimizer_state, optional(STATE))
     started, state = time.perf_counter(), RandomState.capture()
     try:
         with Progress(quiet) as progress:
             about = subject(model, reference=reference, task=task, loss=loss)
+            about = about if recipe is None else replace(about, recipe=recipe)
+            if optimizer_state is not None and about.recipe is None:
+                raise BadOption("shift: a state of an optimizer that is not known", "give recipe=, how it was trained")
             for note in about.notes:
                 progress.say(note)
             rows = read(incoming, about.task, "incoming", like=about.reference)
@@ -98,7 +116,8 @@ def shift(
             progress.at("the inputs")
             inputs = Inputs.of(look)
             progress.at("the surface")
-            surface = _surface(look, notes)
+            notes += look.notes
+            surface = _surface(look, optimizer_state, notes)
             progress.at("the kind")
             kind = name_kind(look)
             progress.say(f"{kind.code or 'no shift'}: {kind.sentence}")
@@ -106,7 +125,7 @@ def shift(
                 notes.append(
                     "The new rows have no labels: whether the answers to the same inputs changed was not tested."
                 )
-            tried = _tried(look, kind, progress, notes) if remedies else []
+            tried = _tried(look, kind, optimizer_state, progress, notes) if remedies else []
             if not remedies:
                 notes.append("Remedies were not tried: remedies=False.")
             choice = recommend(tried, level) if tried else None
@@ -116,14 +135,22 @@ def shift(
         state.restore()
 
 
-def _known(look: Look) -> Sample:
-    """The incoming rows whose labels the model has an output for."""
-    if not len(look.strange):
-        return look.incoming
-    return look.incoming.take(np.flatnonzero(look.labels < (look.subject.classes or 0)))
+def _asked(sample: Sample, about: Subject) -> Sample:
+    """The rows whose targets count."""
+    if about.task is None or sample.targets is None:
+        return sample
+    rows = asked(about.task, sample.targets, about.classes)
+    return sample if rows.all() else sample.take(np.flatnonzero(rows))
 
 
-def _surface(look: Look, notes: list[str]) -> SurfaceMoved | None:
+def _own(about: Subject, state: Mapping[str, Any] | None) -> Recipe | None:
+    """The recipe of the optimizer's own next steps; None: its state is not known and it has more than a momentum."""
+    if about.recipe is None or about.recipe.lr is None or (state is None and about.recipe.optimizer not in STATELESS):
+        return None
+    return about.recipe.but(norm="keep", init="torch", average=None, warmup=None, schedule="constant")
+
+
+def _surface(look: Look, state: Mapping[str, Any] | None, notes: list[str]) -> SurfaceMoved | None:
     """Whether the surface moved; None, with a note that says why, where that cannot be asked."""
     about = look.subject
     if about.task is None:
@@ -132,14 +159,17 @@ def _surface(look: Look, notes: list[str]) -> SurfaceMoved | None:
     try:
         with evaluating(about.model):
             return surface_moved(
-                about.task, about.model, about.reference, _known(look), level=look.level, seed=look.seed
-            )
+                about.task, about.model, _asked(about.reference, about), _asked(look.incoming, about), level=look.level,
+                seed=look.seed, recipe=_own(about, state), optimizer_state=state,
+            )  # fmt: skip
     except ThalwegError as error:
         notes.append(f"The surface was not looked at: {error.message}.")
         return None
 
 
-def _tried(look: Look, kind: Kind, progress: Progress, notes: list[str]) -> list[Tried]:
+def _tried(
+    look: Look, kind: Kind, state: Mapping[str, Any] | None, progress: Progress, notes: list[str]
+) -> list[Tried]:
     about = look.subject
     if not kind.matters:
         notes.append("Remedies were not tried: there is nothing to mend.")
@@ -150,7 +180,7 @@ def _tried(look: Look, kind: Kind, progress: Progress, notes: list[str]) -> list
     try:
         return try_remedies(
             about.task, about.model, about.reference, look.incoming, kind=kind,
-            priors=_priors(look, kind), recipe=about.recipe, seed=look.seed,
+            priors=_priors(look, kind), recipe=about.recipe, optimizer_state=state, seed=look.seed,
             level=look.level, observe=lambda name: progress.at(f"trying: {name}"),
         )  # fmt: skip
     except ThalwegError as error:

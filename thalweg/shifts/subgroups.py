@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .rises import comparable, rise
 from .sample import Floats
 
 Mask = npt.NDArray[np.bool_]
@@ -62,50 +63,6 @@ class Subgroup:
     rows: int
 
 
-class Rise(NamedTuple):
-    """A difference of mean losses, after Welch."""
-
-    before: float
-    after: float
-    error: float
-    freedom: float
-
-    @property
-    def difference(self) -> float:
-        """After minus before."""
-        return self.after - self.before
-
-    @property
-    def p(self) -> float:
-        """Two-sided."""
-        from scipy.stats import t
-
-        return float(2 * t.sf(abs(self.difference) / self.error, self.freedom)) if self.error > 0 else 1.0
-
-    def interval(self, level: float = 0.05) -> tuple[float, float]:
-        """Of the difference."""
-        from scipy.stats import t
-
-        half = float(t.isf(level / 2, self.freedom)) * self.error
-        return self.difference - half, self.difference + half
-
-
-def rise(before_N: Floats, after_M: Floats) -> Rise:
-    """How much higher a mean is on one side than on the other, with its error.
-
-    Example:
-        >>> found = rise(np.array([0.0, 2.0]), np.array([3.0, 5.0]))
-        >>> found.difference, round(found.error, 3), round(found.freedom, 3)
-        (3.0, 1.414, 2.0)
-    """
-    sides = [x[np.isfinite(x)] for x in (before_N, after_M)]
-    if min(map(len, sides)) < 2:
-        return Rise(math.nan, math.nan, math.inf, 1.0)
-    a, b = (float(x.var(ddof=1)) / len(x) for x in sides)
-    freedom = (a + b) ** 2 / (a**2 / (len(sides[0]) - 1) + b**2 / (len(sides[1]) - 1)) if a + b > 0 else 1.0
-    return Rise(float(sides[0].mean()), float(sides[1].mean()), math.sqrt(a + b), freedom)
-
-
 def find_subgroup(
     reference_Nd: Floats,
     losses_N: Floats,
@@ -123,7 +80,7 @@ def find_subgroup(
 
     Args:
         reference_Nd: features, NaN for missing.
-        losses_N: their losses.
+        losses_N: their losses, as `comparable` takes them; rows without one (NaN) are left out.
         incoming_Md: features of the incoming rows.
         losses_M: their losses.
         names: of the features.
@@ -140,11 +97,14 @@ def find_subgroup(
         (('b',), True)
     """
     random = np.random.default_rng(seed)
+    losses_N, losses_M = comparable(losses_N, losses_M)
+    kept = [~np.isnan(x) for x in (losses_N, losses_M)]
+    if not all(mask.any() for mask in kept):
+        return None
+    reference_Nd, losses_N = reference_Nd[kept[0]], _clipped(losses_N[kept[0]])
+    incoming_Md, losses_M = incoming_Md[kept[1]], _clipped(losses_M[kept[1]])
     halves = [_halves(len(x), random) for x in (reference_Nd, incoming_Md)]
-    look, check = (
-        (reference_Nd[a], _clipped(losses_N)[a], incoming_Md[b], _clipped(losses_M)[b])
-        for a, b in zip(*halves, strict=True)
-    )
+    look, check = ((reference_Nd[a], losses_N[a], incoming_Md[b], losses_M[b]) for a, b in zip(*halves, strict=True))
     columns = _varying(look[2], look[3])
     first = sorted(_tried(look, columns, np.ones(len(look[0]), bool), np.ones(len(look[2]), bool)), reverse=True)
     best = [(z, (condition,)) for z, condition in first[:FIRST]]
@@ -166,11 +126,11 @@ def find_subgroup(
 
     freedom = min(inside.freedom, outside.freedom)
     half = float(t.isf(0.025, freedom)) * error
+    p = float(t.sf(contrast / error, freedom)) if error > 0 else inside.p if contrast > 0 else 1.0
     return Subgroup(
         " and ".join(_words(c, names) for c in conditions), tuple(dict.fromkeys(names[c.column] for c in conditions)),
         float(new_in.mean()), (inside.before, inside.after), (outside.before, outside.after),
-        (contrast - half, contrast + half), float(t.sf(contrast / error, freedom)) if error > 0 else 1.0,
-        int(new_in.sum()),
+        (contrast - half, contrast + half), p, int(new_in.sum()),
     )  # fmt: skip
 
 
@@ -181,8 +141,8 @@ def _halves(rows: int, random: np.random.Generator) -> tuple[npt.NDArray[np.int6
 
 def _clipped(losses: Floats) -> Floats:
     """Losses without the few that would decide all alone."""
-    top = np.nanquantile(losses, 0.995)
-    return np.minimum(np.nan_to_num(losses, nan=float(np.nanmean(losses))), top)
+    found: Floats = np.minimum(losses, np.quantile(losses, 0.995))
+    return found
 
 
 def _varying(values_Md: Floats, losses_M: Floats) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SEEDS, RETRAINED = 3, 2  # trainings of each kind
 INNER = 0.75  # of the rows that are trained on, while the rate is chosen by the others
 LONGEST = 120.0  # seconds that training anew may take
+PROBES = (2, 12)  # steps of the trainings that say how long it will take
 CHOOSING = 16  # rows from which on a rate can be chosen
 DRAWN_FROM = 10_000  # old rows that are weighted, at most
 
@@ -92,9 +93,8 @@ class Bench:
     features: list[str]
     priors: Any
     ratio: Any
-    state: dict[str, Any] | None
+    state: Mapping[str, Any] | None
     rate: float | None = None  # that was chosen for everything
-    pace: float = 0.0  # seconds a step, of the last training
 
     @property
     def lr(self) -> float:
@@ -123,12 +123,19 @@ class Bench:
         self, make: adapting.Factory, rows: Sample, recipe: Recipe, steps: int, seed: int, **how: Any
     ) -> nn.Module:
         """As `adapting.adapt`; a training that diverges is no remedy."""
-        started = time.perf_counter()
         model, outcome = adapting.adapt(self.task, make, rows, recipe, steps, derive(self.seed, f"shift {seed}"), **how)
         if outcome.status != "finished":
             raise NotTried(f"{outcome}, at the rate {recipe.lr:.3g}")
-        self.pace = (time.perf_counter() - started) / steps
         return model
+
+    def pace(self, make: adapting.Factory, rows: Sample, recipe: Recipe) -> float:
+        """Seconds of a step, from two trainings of a few: what each takes to begin is not counted."""
+        taken = []
+        for steps in PROBES:
+            started = time.perf_counter()
+            self.train(make, rows, recipe, steps, 0)
+            taken.append(time.perf_counter() - started)
+        return max(0.0, taken[1] - taken[0]) / (PROBES[1] - PROBES[0])
 
     def need_labels(self) -> None:
         """Raises `NotTried` without them."""
@@ -296,7 +303,7 @@ def retrained(bench: Bench) -> Remedied:
         recipe = recipe.but(norm="keep", init="torch")
     rows = bench.fit if bench.kind == "concept" else adapting.joined(bench.old, bench.fit)
     steps = lengths.horizon(bench.task, recipe)
-    expected = bench.pace * steps * RETRAINED
+    expected = 0.0 if steps <= PROBES[1] else bench.pace(make, rows, recipe) * steps * RETRAINED
     if expected > LONGEST:
         raise NotTried(f"{RETRAINED} trainings of {steps} steps would take about {expected:.0f} s")
     models = [bench.train(make, rows, recipe, steps, k) for k in range(RETRAINED)]
