@@ -58,6 +58,7 @@ class Examination:
         self.task, self.recipe, self.budget, self.seed = task, recipe, budget, seed
         self.given = None if model is None else copy.deepcopy(model)
         self.spent, self.measured = 0, list[str]()
+        self.unstable = False  # whether curvature has shown that the rate is above the limit
         self._minis: dict[tuple[str, int, int], Mini] = {}
         self._tasks: list[Task] = []
 

@@ -38,6 +38,7 @@ from . import (
     rounding,
     saturated_units,
     schedule,
+    stability,
     symmetric_units,
     weight_decay_dominates,
     without_gradient,
@@ -76,8 +77,9 @@ TABLE: tuple[ModuleType, ...] = (
     constant_output,
     noise_floor,
     ill_conditioned,
-    learning_rate,
     place,
+    stability,
+    learning_rate,
     fit,
 )
 
