@@ -85,7 +85,9 @@ def test_a_script_that_fails_or_takes_long(tmp_path):
 
 
 def test_scripts_that_are_named_together_do_not_meet(tmp_path, capsys):
-    (tmp_path / "first.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n" + MENDED, encoding="utf-8")
+    (tmp_path / "first.py").write_text(
+        "import torch\ntorch.set_default_dtype(torch.float64)\n" + MENDED, encoding="utf-8"
+    )
     second = "import torch\nassert torch.get_default_dtype() == torch.float32\n" + MENDED
     (tmp_path / "second.py").write_text(second, encoding="utf-8")
     (tmp_path / "third.py").write_text("import os\nos._exit(3)", encoding="utf-8")
@@ -99,7 +101,9 @@ def test_scripts_that_are_named_together_do_not_meet(tmp_path, capsys):
 def test_a_task_file_that_trains_at_its_top_is_told(tmp_path):
     path = tmp_path / "task.py"
     path.write_text(TASK, encoding="utf-8")
-    told = [one["why"] for one in commands.diagnose(str(path), budget=20).not_measured if one["what"] == "that training"]
+    told = [
+        one["why"] for one in commands.diagnose(str(path), budget=20).not_measured if one["what"] == "that training"
+    ]
     assert len(told) == 1 and "task.py trains when it is loaded (7 steps)" in told[0]
     path.write_text(TASK.replace("range(7)", "range(0)"), encoding="utf-8")
     assert not any(one["what"] == "that training" for one in commands.diagnose(str(path), budget=20).not_measured)

@@ -104,7 +104,9 @@ def _trained_while_loading(name: str, steps: int) -> list[dict[str, str]]:
     if not steps:
         return []
     why = f"{Path(name.rpartition('.py')[0]).name}.py trains when it is loaded ({steps} steps), which was run and not watched; "
-    return [{"what": "that training", "why": why + 'put it under if __name__ == "__main__", or in a file without a task'}]
+    return [
+        {"what": "that training", "why": why + 'put it under if __name__ == "__main__", or in a file without a task'}
+    ]
 
 
 def _watched(path: Path, steps: int) -> Diagnosis:

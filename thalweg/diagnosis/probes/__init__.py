@@ -34,6 +34,7 @@ from . import (
     non_finite,
     not_shuffled,
     output_activation,
+    overfitting,
     place,
     rounding,
     saturated_units,
@@ -81,6 +82,7 @@ TABLE: tuple[ModuleType, ...] = (
     stability,
     learning_rate,
     fit,
+    overfitting,
 )
 
 __all__ = ["TABLE"]
