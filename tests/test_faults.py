@@ -10,8 +10,9 @@ import torch
 
 import thalweg as tw
 from benchmarks.faults import baselines, bench, summary
-from benchmarks.faults.cases import CASES, HALVES
+from benchmarks.faults.cases import CASES, HALVES, HELD_OUT, THIRD
 from benchmarks.faults.check import judged, measured
+from benchmarks.faults.held_out.opened import opened
 from benchmarks.faults.kept import Kept
 from benchmarks.faults.loops import Loop, play
 from benchmarks.faults.setting import Fault
@@ -52,6 +53,32 @@ def test_the_halves_are_frozen_and_both_in_every_family():
         assert {c.half for c in CASES if c.family == family} == set(HALVES)
     first = sum(c.half == "first" for c in CASES)
     assert 0.4 < first / len(CASES) < 0.6
+
+
+def test_the_third_set_is_apart():
+    faults = [c for c in THIRD if isinstance(c.what, Fault)]
+    assert len(faults) >= 60 and len(THIRD) - len(faults) >= 0.35 * len(THIRD)
+    assert {c.half for c in THIRD} == {HELD_OUT} and HELD_OUT not in {c.half for c in CASES}
+    assert not {c.base for c in THIRD} & {c.base for c in CASES} and len({c.name for c in THIRD}) == len(THIRD)
+    for each in faults:
+        assert each.codes and each.codes <= set(CODES) and each.codes & set(FAMILIES[each.family]), each.name
+
+
+def test_an_opening_leaves_a_trace(tmp_path, monkeypatch):
+    file = tmp_path / "opened.jsonl"
+    assert "for the first time" in opened(3, file)
+    assert "opened 1 times before, always under this diagnosis" in opened(3, file)
+    monkeypatch.setattr("benchmarks.faults.held_out.opened.fingerprint", lambda: "other")
+    assert "NO LONGER HELD OUT" in opened(3, file) and len(file.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["lr × 300 / spirals", "labels shuffled / twins", "Adam at .2 / chains", "as it is / memory"]
+)
+def test_the_third_set_is_made(name):
+    made = next(c for c in THIRD if c.name == name).setting(0)
+    model, batch = made.task.build(0), next(made.task.prepare().train.batches(16))
+    assert math.isfinite(float(made.task.loss(model(batch.inputs), batch.targets)))
 
 
 def test_injections_change_what_they_say():

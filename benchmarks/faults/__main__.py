@@ -4,9 +4,10 @@ Each case is diagnosed on some seeds: by `thalweg.diagnose`, or, where the fault
 inside it. *Detected*: an error or a warning among the first five findings; on a control that is a false alarm. *Top-1*: the
 first finding's code is one of the case's right ones. The first remedy is tried on a few seeds wherever it can be applied;
 it restores when at least 90 % of the gap between the faulty and the healthy setting is gone. Thresholds are chosen on the
-first half of the cases, by a hash of their names; the figures to report are those of ``--half second``.
+first half of the cases, by a hash of their names. ``--half held-out`` is a third set, of other tasks, that only runs when it
+is asked for: it is to be opened once, with the probes frozen, and the report says whether it was (``held_out/opened.jsonl``).
 
-``python -m benchmarks.faults [--quick] [--half first|second] [--only PATTERN] [--jobs 2] [--seeds 10] [--folder FOLDER]
+``python -m benchmarks.faults [--quick] [--half first|second|held-out] [--only PATTERN] [--jobs 2] [--seeds 10] [--folder FOLDER]
 [--misses] [--json]``; what lies in the folder is not measured again, so that it goes on where it was stopped.
 """
 
@@ -21,7 +22,8 @@ from benchmarks.harness import report
 from thalweg.diagnosis.findings import FAMILIES
 
 from .bench import record_of
-from .cases import CASES, HALVES
+from .cases import CASES, HALVES, HELD_OUT, THIRD
+from .held_out.opened import opened
 from .kept import Kept, spread
 from .summary import confusion, missed, rows
 
@@ -36,7 +38,7 @@ def family_of(code: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="every fourth case, one seed, five minutes at most")
-    parser.add_argument("--half", choices=HALVES, help="of the cases; nothing: both")
+    parser.add_argument("--half", choices=(*HALVES, HELD_OUT), help="of the cases; nothing: the first two")
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seeds", type=int, default=10)
@@ -44,11 +46,14 @@ def main() -> None:
     parser.add_argument("--misses", action="store_true", help="also what was said where it was wrong")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
-    cases = [c for c in CASES if options.only in c.name and options.half in (None, c.half)]
+    of = THIRD if options.half == HELD_OUT else [c for c in CASES if options.half in (None, c.half)]
+    cases = [c for c in of if options.only in c.name]
     if options.quick:
         cases = cases[::4]
     kept = Kept(options.folder and options.folder / "bench.jsonl")
     keys = [(case.name, seed) for seed in range(1 if options.quick else options.seeds) for case in cases]
+    if options.half == HELD_OUT:
+        print(opened(len(cases)), file=sys.stderr)
     deadline = time.monotonic() + (QUICK if options.quick else FULL)
     spread(record_of, [key for key in keys if key not in kept], options.jobs, kept, deadline)
     records = [kept[key] for key in keys if key in kept]

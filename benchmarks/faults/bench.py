@@ -9,11 +9,10 @@ from typing import Any
 from thalweg.diagnosis.findings import Finding
 
 from .baselines import BASELINES
-from .cases import CASES, Case
+from .cases import Case, named
 from .loops import play
 from .scores import score
 from .setting import Fault, Setting
-from .tasks import BASES, CHANCE
 from .trace import trace
 
 BUDGET = 200  # gradient evaluations of a diagnosis
@@ -46,13 +45,12 @@ def remedied(case: Case, setting: Setting, finding: Finding, seed: int) -> dict[
     changed = finding.remedy.applied(setting.task, setting.recipe)
     if changed is None:
         return None
-    chance = CHANCE[case.base]
     made = {
-        "healthy": fault.healthy(BASES[case.base](seed), seed),
+        "healthy": fault.healthy(case.start(seed), seed),
         "faulty": setting,
         "remedied": Setting(*changed),
     }
-    return {name: score(one, fault.measure, seed, chance) for name, one in made.items()}
+    return {name: score(one, fault.measure, seed, case.chance) for name, one in made.items()}
 
 
 def measured(case: Case, seed: int) -> dict[str, Any]:
@@ -91,4 +89,4 @@ def asked(case: Case, seed: int) -> dict[str, set[str]]:
 
 def record_of(key: tuple[str, int]) -> dict[str, Any]:
     """The record of a case's name and a seed."""
-    return measured(next(case for case in CASES if case.name == key[0]), key[1])
+    return measured(named(key[0]), key[1])

@@ -3,7 +3,8 @@
 Over some seeds the error of the healthy setting, of the faulty one and of that with the remedy. *Hurts*: the gap between
 the first two is above zero at the 5 % level (one-sided paired t), and at least 2 % of what separates chance from perfect.
 *Restores*: the remedy takes away at least 90 % of it. The bench's table holds the cases in which both hold.
-``python -m benchmarks.faults.check [--only PATTERN] [--jobs 2] [--seeds 3] [--folder FOLDER] [--json]``.
+``python -m benchmarks.faults.check [--half HALF] [--only PATTERN] [--jobs 2] [--seeds 3] [--first 0] [--folder FOLDER]
+[--json]``.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from .cases import CASES, Case
+from .cases import CASES, HALVES, HELD_OUT, THIRD, Case, named
 from .kept import Kept, spread
 from .scores import score
 from .setting import Fault
-from .tasks import BASES, CHANCE
 
 LEVEL, LEAST, RESTORED = 0.05, 0.02, 0.9
 
@@ -31,7 +31,7 @@ def measured(case: Case, seed: int) -> dict[str, Any]:
     """The three errors."""
     assert isinstance(case.what, Fault)
     warnings.simplefilter("ignore")
-    base, chance = BASES[case.base](seed), CHANCE[case.base]
+    base, chance = case.start(seed), case.chance
     made = {"healthy": case.what.healthy, "faulty": case.what.inject}
     if case.what.remedy:
         made["remedied"] = case.what.remedy
@@ -55,23 +55,27 @@ def judged(records: list[dict[str, Any]], chance: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--half", choices=(*HALVES, HELD_OUT), help="of the cases; nothing: the first two")
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument(
         "--folder", type=Path, help="where the results are kept; those that are there are not made again"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
-    chosen = [case for case in CASES if isinstance(case.what, Fault) and options.only in case.name]
+    cases = [c for c in (*CASES, *THIRD) if options.half in (None, c.half) and (options.half or c.half in HALVES)]
+    chosen = [case for case in cases if isinstance(case.what, Fault) and options.only in case.name]
     kept = Kept(options.folder and options.folder / "check.jsonl")
-    todo = [(case.name, seed) for seed in range(options.seeds) for case in chosen if (case.name, seed) not in kept]
+    seeds = range(options.first, options.first + options.seeds)
+    todo = [(case.name, seed) for seed in seeds for case in chosen if (case.name, seed) not in kept]
     spread(_one, todo, options.jobs, kept)
     rows = []
     for case in chosen:
-        records = [kept[case.name, seed] for seed in range(options.seeds) if (case.name, seed) in kept]
+        records = [kept[case.name, seed] for seed in seeds if (case.name, seed) in kept]
         if records:
-            rows.append({"case": case.name, "half": case.half} | judged(records, CHANCE[case.base]))
+            rows.append({"case": case.name, "half": case.half} | judged(records, case.chance))
     if options.json:
         print(json.dumps(rows, indent=1))
         return
@@ -85,7 +89,7 @@ def main() -> None:
 
 
 def _one(key: tuple[str, int]) -> dict[str, Any]:
-    return measured(next(case for case in CASES if case.name == key[0]), key[1])
+    return measured(named(key[0]), key[1])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ import thalweg as tw
 from thalweg.seeds import stream
 
 Watch = Callable[[nn.Module, torch.optim.Optimizer], AbstractContextManager[Any]]
-TORCH = {"sgd": torch.optim.SGD, "momentum": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+TORCH = {
+    "sgd": torch.optim.SGD, "momentum": torch.optim.SGD, "nesterov": torch.optim.SGD, "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop,
+}  # fmt: skip
 
 
 def everything(model: nn.Module) -> list[nn.Parameter]:
@@ -66,8 +69,9 @@ def optimizer_of(recipe: tw.Recipe, parameters: list[nn.Parameter]) -> torch.opt
     """Torch's optimizer with a recipe's rate and options."""
     assert recipe.lr is not None
     options = dict(recipe.options)
-    if recipe.optimizer == "momentum":
+    if recipe.optimizer in ("momentum", "nesterov"):
         options.setdefault("momentum", 0.9)
+        options["nesterov"] = recipe.optimizer == "nesterov"
     return TORCH[recipe.optimizer](parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **options)
 
 

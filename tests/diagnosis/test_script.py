@@ -1,9 +1,13 @@
 """Training scripts, run as they are under watch."""
 
+import json
+
 import pytest
 import torch
 
 from thalweg import errors
+from thalweg.cli import main
+from thalweg.diagnosis import commands
 from thalweg.diagnosis.script import run_script
 
 SCRIPT = """
@@ -80,6 +84,44 @@ def test_a_script_that_fails_or_takes_long(tmp_path):
     assert run_script(path, steps=10**6, seconds=0.5)[2] > 5
 
 
+def test_scripts_that_are_named_together_do_not_meet(tmp_path, capsys):
+    (tmp_path / "first.py").write_text(
+        "import torch\ntorch.set_default_dtype(torch.float64)\n" + MENDED, encoding="utf-8"
+    )
+    second = "import torch\nassert torch.get_default_dtype() == torch.float32\n" + MENDED
+    (tmp_path / "second.py").write_text(second, encoding="utf-8")
+    (tmp_path / "third.py").write_text("import os\nos._exit(3)", encoding="utf-8")
+    names = [str(tmp_path / name) for name in ("first.py", "second.py", "third.py")]
+    assert main(["diagnose", *names, "--steps", "20", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)["diagnoses"]
+    assert [one["cost"]["gradient_evaluations"] for one in found[:2]] == [20, 20]
+    assert "ended its process" in found[2]["error"]["message"] and torch.get_default_dtype() == torch.float32
+
+
+def test_a_task_file_that_trains_at_its_top_is_told(tmp_path):
+    path = tmp_path / "task.py"
+    path.write_text(TASK, encoding="utf-8")
+    told = [
+        one["why"] for one in commands.diagnose(str(path), budget=20).not_measured if one["what"] == "that training"
+    ]
+    assert len(told) == 1 and "task.py trains when it is loaded (7 steps)" in told[0]
+    path.write_text(TASK.replace("range(7)", "range(0)"), encoding="utf-8")
+    assert not any(one["what"] == "that training" for one in commands.diagnose(str(path), budget=20).not_measured)
+
+
+MENDED = SCRIPT.replace("{after}", "pass").replace("{zero}", "opt.zero_grad()")
+TASK = """
+import torch
+import thalweg as tw
+x, y = torch.randn(80, 4), torch.randint(2, (80,))
+task = tw.Task(model=lambda: torch.nn.Linear(4, 2), train=(x, y), loss=torch.nn.functional.cross_entropy, epochs=2)
+net = torch.nn.Linear(4, 2)
+opt = torch.optim.SGD(net.parameters(), lr=0.1)
+for _ in range(7):
+    opt.zero_grad()
+    torch.nn.functional.cross_entropy(net(x), y).backward()
+    opt.step()
+"""
 GAN = """
 import torch
 from torch import nn

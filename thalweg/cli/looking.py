@@ -30,7 +30,8 @@ def diagnose(
 
     Args:
         task: name of a built-in task, path/to/file.py:task, a study's folder (its task with its best recipe, kept there
-            for the page), or a training script, which is run for some steps and watched; several: one after the other.
+            for the page), or a training script, which is run for some steps and watched; several: one after the other,
+            each file in a process of its own.
         recipe: a .toml file, or e.g. adamw,lr=3e-4; nothing: the file's own "recipe", else AdamW at 1e-3.
         model: weights of a trained model (.safetensors): where is it, and what is the matter with it?
         budget: gradient evaluations that the experiments may take.
@@ -58,7 +59,8 @@ def diagnose(
             "steps": steps,
             "save": save,
         }
-        found = [_one(commands.diagnose, name, len(task) > 1, asked) for name in task]
+        several = len(task) > 1
+        found = [_one(commands.apart if several else commands.diagnose, name, several, asked) for name in task]
     if json_:
         show(found[0].as_dict() if len(found) == 1 else {"diagnoses": [f.as_dict() for f in found]})
     else:

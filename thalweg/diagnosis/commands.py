@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
 from .. import building, task_files, tasks
-from ..errors import BadOption
+from ..errors import BadOption, BadTask
 from ..recipe import Recipe
 from . import keeping
 from .diagnosed import Diagnosis
@@ -50,7 +58,8 @@ def diagnose(
         if save is not None:
             keeping.keep(found, save, budget=budget)
         return found
-    task, beside = task_files.load_with_recipe(name)
+    with _steps() as made:
+        task, beside = task_files.load_with_recipe(name)
     recipe = recipe or beside
     trained = None
     if model is not None:
@@ -64,9 +73,53 @@ def diagnose(
     found = examine(task, recipe, model=trained, budget=budget)
     if verify:
         _try_first(found)
+    found = replace(found, not_measured=(*_trained_while_loading(name, len(made)), *found.not_measured))
     if save is not None:
         keeping.keep(found, save, budget=budget)
     return found
+
+
+def apart(name: str, **asked: Any) -> Diagnosis:
+    """As `diagnose`; a file in a process of its own, so that nothing it does to Python or torch reaches the next one.
+
+    Raises:
+        BadOption: as `diagnose`.
+        BadTask: the file ended its process.
+    """
+    if ".py" not in name:
+        return diagnose(name, **asked)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_carried, name, asked).result()
+        except BrokenProcessPool as error:
+            raise BadTask(f"{name} ended its process", "run it by itself first") from error
+
+
+def _carried(name: str, asked: dict[str, Any]) -> Diagnosis:
+    """A diagnosis that can be sent: without the task, and without the functions that change it."""
+    found = diagnose(name, **asked)
+    plain = [f.but(remedy=f.remedy and replace(f.remedy, apply=None)) for f in found.findings]
+    return replace(found, findings=plain, subject=None)
+
+
+@contextlib.contextmanager
+def _steps() -> Iterator[list[None]]:
+    """One entry for each step that any optimizer makes meanwhile."""
+    made: list[None] = []
+    handle = register_optimizer_step_post_hook(lambda *_: made.append(None))
+    try:
+        yield made
+    finally:
+        handle.remove()
+
+
+def _trained_while_loading(name: str, steps: int) -> list[dict[str, str]]:
+    if not steps:
+        return []
+    why = f"{Path(name.rpartition('.py')[0]).name}.py trains when it is loaded ({steps} steps), which was run and not watched; "
+    return [
+        {"what": "that training", "why": why + 'put it under if __name__ == "__main__", or in a file without a task'}
+    ]
 
 
 def is_study(name: str) -> bool:

@@ -31,7 +31,7 @@ RADII = (1e-3, 3e-3, 1e-2)  # at which negative curvature must persist on piecew
 PIECEWISE = {"relu", "leaky_relu", "hardtanh", "threshold", "prelu_kernel", "abs", "hardsigmoid", "rrelu_with_noise"}
 SMOOTHING = 0.1  # of the parameters' length: where nothing is seen to second order, so far away is looked
 NEARBY = 6  # random directions there
-NOTHING = 1e-10  # of the loss: what a step along the gradient may gain where there is no slope to speak of
+NOTHING = 1e-6  # of the loss, eight units in its last place: what the best step along the gradient may gain at a critical point
 FAR = 0.25  # of the way from the reference to the loss here, that a plateau is above it at least
 
 

@@ -31,6 +31,7 @@ LOOPS = {
     "gradient-underflow",
 }
 ROOTS = {code for family in ("data", "loop", "architecture", "initialization") for code in FAMILIES[family]}
+ROOTS |= {"saddle-point", "plateau"}  # from which a much larger rate may throw it off by chance
 
 
 def diagnose(

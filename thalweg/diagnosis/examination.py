@@ -58,6 +58,7 @@ class Examination:
         self.task, self.recipe, self.budget, self.seed = task, recipe, budget, seed
         self.given = None if model is None else copy.deepcopy(model)
         self.spent, self.measured = 0, list[str]()
+        self.unstable = False  # whether curvature has shown that the rate is above the limit
         self._minis: dict[tuple[str, int, int], Mini] = {}
         self._tasks: list[Task] = []
 
@@ -330,14 +331,16 @@ class Examination:
         if not np.isfinite(than.scores).all():
             return other.end < float(self.first.mean())
         gain = than.scores - other.scores
-        top = max(than.end, min(float(self.first.mean()), self._top))
+        start = float(self.first.mean())
+        top = max(than.end, max(start, self._null) if self.trained else min(start, self._null or start))
         return float(gain.mean()) > SURE * error(gain) and float(gain.mean()) > MATERIAL * (top - other.end)
 
     @property
-    def _top(self) -> float:
+    def _null(self) -> float:
+        """`null`, 0 where it is not known."""
         with contextlib.suppress(NotMeasured):
             return self.null
-        return math.inf
+        return 0.0
 
     def severity(self) -> str:
         """Of a trouble that is there: ``error`` where the miniature run learns nothing, else ``warning``."""

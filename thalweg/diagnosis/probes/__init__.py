@@ -34,10 +34,12 @@ from . import (
     non_finite,
     not_shuffled,
     output_activation,
+    overfitting,
     place,
     rounding,
     saturated_units,
     schedule,
+    stability,
     symmetric_units,
     weight_decay_dominates,
     without_gradient,
@@ -76,9 +78,11 @@ TABLE: tuple[ModuleType, ...] = (
     constant_output,
     noise_floor,
     ill_conditioned,
-    learning_rate,
     place,
+    stability,
+    learning_rate,
     fit,
+    overfitting,
 )
 
 __all__ = ["TABLE"]

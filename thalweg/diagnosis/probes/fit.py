@@ -1,4 +1,4 @@
-"""Whether a model can fit at all, and whether it fits more than the training rows."""
+"""Whether a model can fit at all: a few rows by heart."""
 
 from __future__ import annotations
 
@@ -14,20 +14,15 @@ from ...seeds import stream
 from ..examination import Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 
-CODES = ("cannot-overfit-one-batch", "overfitting")
+CODES = ("cannot-overfit-one-batch",)
 LAST = "any"  # asked where nothing else was found
 ROWS, STEPS = 16, 60
 RATES = (1e-2, 1e-3)
-APART = 0.1  # of the metric, between training and validation rows
-TIMES, LARGE = 3.0, 0.15  # the same of the loss: as often the training loss, and a share of a constant output's
 
 
 def look(exam: Examination) -> Iterator[Finding]:
-    """A few rows by heart, where a short run learns nothing; training against validation rows for a trained model."""
-    if exam.trained:
-        yield from _gap(exam)
-        return
-    if exam.learns:
+    """A few rows by heart, where a short run learns nothing."""
+    if exam.trained or exam.learns:
         return
     start, end = _by_heart(exam)
     if not end < 0.5 * start:
@@ -61,25 +56,3 @@ def _by_heart(exam: Examination) -> tuple[float, float]:
     if not math.isfinite(start):
         raise NotMeasured("the loss is not finite")
     return start, best
-
-
-def _gap(exam: Examination) -> Iterator[Finding]:
-    data, model = exam.data, exam.copy()
-    rows = max(1, min(data.judge_rows, data.train.rows or 1))
-    train = exam.task.evaluate(model, data.train.split(rows, None)[1])
-    valid = exam.task.evaluate(model, data.judge)
-    name = data.metric
-    apart = train[name] - valid[name]
-    noise = 3 * math.sqrt(0.25 / max(1, data.judge_rows))
-    if name in ("accuracy", "f1", "auc", "r2"):
-        over = apart > APART + noise and valid["loss"] > train["loss"]
-    else:
-        name, apart = "loss", valid["loss"] - train["loss"]
-        noise = 0.0
-        over = valid["loss"] > TIMES * train["loss"] and apart > LARGE * abs(exam.null)
-    if over:
-        yield Finding(
-            CODES[1], "warning", "", f"{name} is {train[name]:.3g} on training rows and {valid[name]:.3g} on validation rows.",
-            {"difference": Evidence(apart, APART + noise if name != "loss" else LARGE * abs(exam.null))}, 0.9,
-            Remedy("more data or augmentation, weight decay, dropout, or the checkpoint that was best on validation"),
-        )  # fmt: skip

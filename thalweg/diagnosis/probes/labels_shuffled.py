@@ -1,13 +1,15 @@
-"""Labels that have nothing to do with the inputs: a test of independence."""
+"""Labels that have nothing to do with the inputs, or of which most are not theirs: tests of independence, and of agreement."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from ..examination import Examination, NotMeasured
+from ...data import Feed
+from ..examination import SURE, Examination, NotMeasured
 from ..findings import Evidence, Finding, Remedy
 
 CODES = ("labels-shuffled",)
@@ -15,19 +17,20 @@ ROWS, LEAST = 700, 200
 DRAWS = 60  # permutations
 WIDEST = 20_000  # numbers of a row
 Z = 5.0  # standard deviations of the permuted ones, above which labels and inputs belong together
+NEIGHBOURS = 5
+MOST = (
+    0.5  # of the agreement among validation rows, which that of the training rows is surely below: half of the labels
+)
 
 
 def look(exam: Examination) -> Iterator[Finding]:
-    """Dependence as kernels see it (HSIC, linear and Gaussian), against the same with the labels permuted."""
-    x, y = exam.rows(exam.data.train, 4 * ROWS)
-    if y is None or exam.kind not in ("classification", "binary", "regression", "language-model"):
-        raise NotMeasured("needs inputs of one tensor, and one label a row or a place")
-    x, y = _places(x, y) if exam.kind == "language-model" else (_vectors(x), y)
-    x, y = x[:ROWS], y[:ROWS]
+    """Dependence as kernels see it (HSIC), against the same with the labels permuted; agreement with validation rows."""
+    x, y = _rows(exam, exam.data.train)
     if len(x) < LEAST:
         raise NotMeasured(f"needs {LEAST} rows")
     z = dependence(x, _numbers(y, exam.kind), exam.seed)
     if z > Z or exam.generalizes:
+        yield from _mostly(exam, x, y)
         return
     yield Finding(
         CODES[0], "error", "train",
@@ -36,6 +39,76 @@ def look(exam: Examination) -> Iterator[Finding]:
         {"dependence": Evidence(z, Z, 1.0)}, 0.9,
         Remedy("check how inputs and labels were joined: sort both by the same key, and never shuffle one alone"),
     )  # fmt: skip
+
+
+def _rows(exam: Examination, feed: Feed) -> tuple[Tensor, Tensor]:
+    x, y = exam.rows(feed, 4 * ROWS)
+    if y is None or exam.kind not in ("classification", "binary", "regression", "language-model"):
+        raise NotMeasured("needs inputs of one tensor, and one label a row or a place")
+    x, y = _places(x, y) if exam.kind == "language-model" else (_vectors(x), y)
+    return x[:ROWS], y[:ROWS]
+
+
+def _mostly(exam: Examination, x: Tensor, y: Tensor) -> Iterator[Finding]:
+    """Whether most training labels are not what validation rows nearby have, while those agree among themselves."""
+    known = [_rows(exam, feed) for feed in (exam.data.select, exam.data.judge)]
+    u, v = (torch.cat(parts) for parts in zip(*known, strict=True))
+    if len(u) < LEAST or u.shape[1:] != x.shape[1:]:
+        return
+    numbers = _numbers(torch.cat([y, v]), exam.kind)
+    right, error, z = agreement(x, numbers[: len(y)], u, numbers[len(y) :])
+    if z < SURE:
+        return
+    yield Finding(
+        CODES[0], "error", "train",
+        f"About {1 - max(right, 0.0):.0%} of the training labels are not theirs: they agree {right:.2f} ± {error:.1g} times as "
+        f"often with the labels of validation rows nearby as those do among themselves.",
+        {"agreement": Evidence(right, MOST, error), "below by standard errors": Evidence(z, SURE)}, 0.9,
+        Remedy("check how inputs and labels were joined: sort both by the same key, and never shuffle one alone"),
+    )  # fmt: skip
+
+
+def agreement(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> tuple[float, float, float]:
+    """The share of labels that are right, held against rows whose labels are: the ratio of two agreements.
+
+    A row agrees by (y − v̄)ᵀ(v̂ − v̄), where v̂ is the mean label of the reference rows nearby, itself left out. A label
+    that was drawn at random agrees by 0 on average, so the mean over rows falls in proportion to the share of right ones.
+
+    Args:
+        x: (N, d), rows that are asked about.
+        y: (N, k), their labels, classes as 0 and 1.
+        u: (M, d), reference rows.
+        v: (M, k), their labels.
+
+    Returns:
+        The ratio, its standard error (rows drawn independently), and by how many standard errors it is below `MOST`:
+        those of the numerator less `MOST` times the denominator, so that a denominator near zero proves nothing.
+
+    Example:
+        >>> random = torch.Generator().manual_seed(0)
+        >>> x, u = torch.rand(1000, 1, generator=random), torch.rand(1000, 1, generator=random)
+        >>> y = x.clone()
+        >>> y[:800] = x[torch.randperm(800, generator=random)]
+        >>> share, error, z = agreement(x, y, u, u)
+        >>> abs(share - 0.2) < 3 * error < 0.2, z > 5, agreement(x, x, u, u)[2] < 0
+        (True, True, True)
+    """
+    mean, scale = u.double().mean(0), u.double().std(0).clamp(min=1e-12)
+    x, u = ((part.double() - mean) / scale for part in (x, u))
+    centre, spread = v.double().mean(0), v.double().std(0).clamp(min=1e-12)
+    y, v = ((part.double() - centre) / spread for part in (y, v))
+    among = torch.cdist(u, u)
+    among[among == 0] = math.inf  # itself, and its doubles
+    own, theirs = (
+        (labels * v[apart.topk(NEIGHBOURS, largest=False).indices].mean(1)).sum(1)
+        for labels, apart in ((v, among), (y, torch.cdist(x, u)))
+    )
+    a, b = float(theirs.mean()), float(own.mean())
+    noise_a, noise_b = (float(part.var()) / len(part) for part in (theirs, own))
+    z = (MOST * b - a) / max(math.sqrt(noise_a + MOST**2 * noise_b), 1e-300)
+    if b <= 0:
+        return math.nan, math.inf, -math.inf
+    return a / b, math.sqrt(noise_a + (a / b) ** 2 * noise_b) / b, z
 
 
 def _vectors(x: Tensor) -> Tensor:
