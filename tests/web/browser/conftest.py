@@ -1,17 +1,23 @@
 """A real browser and studies to look at; a test fails with any console error and any request beyond this machine."""
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import thalweg as tw
 from playwright.sync_api import Browser, Page, sync_playwright
+from thalweg.web.closing import look
 
+ROOT = Path(__file__).parents[3]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"]
 WAIT = 60_000  # milliseconds: a limit for what hangs, not a bar
@@ -69,7 +75,10 @@ def watched(browser: Browser, width: int = 1280, height: int = 900, scheme: str 
 def shown(*folders) -> Iterator[str]:
     """The address of a server of ``thalweg show`` in a process of its own."""
     words = [sys.executable, "-m", "thalweg", "show", *map(str, folders), "--no-browser"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             said = process.stdout.readline()
             match = re.search(r"http://127\.0\.0\.1:\d+/\S*", said)
@@ -78,3 +87,55 @@ def shown(*folders) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory):
+    """A real study of the digits with everything that the page shows; one optimizer diverges. Made once for all workers."""
+    home = tmp_path_factory.getbasetemp()
+    folder = (home.parent if "PYTEST_XDIST_WORKER" in os.environ else home) / "studied"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "findings.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            field = ["momentum", tw.Recipe("sgd", lr=1e38)]
+            tw.compare("digits", field=field, budget="26 runs", seeds=3, folder=folder, quiet=True)
+            look(folder, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(studied):
+    with shown(studied) as found:
+        yield found
+
+
+def go(page: Page, hash: str, view: str) -> None:
+    """Show a place of the page and wait for its view."""
+    page.evaluate("place => { location.hash = place }", hash)
+    page.wait_for_selector(f"main[data-view={view}][data-ready=yes] section, main[data-view={view}][data-ready=yes] article")
+
+
+def until(page: Page, what: str) -> None:
+    """Wait for a JavaScript expression to be true; asked from here, since the page's policy forbids to evaluate there."""
+    end = time.monotonic() + WAIT / 1000
+    while not page.evaluate(f"() => Boolean({what})"):
+        assert time.monotonic() < end, what
+        page.wait_for_timeout(50)
+
+
+def studies(page: Page) -> list[dict]:
+    return page.evaluate("() => fetch('/api/home').then(answer => answer.json()).then(home => home.studies)")
+
+
+def blank(page: Page, selector: str) -> bool:
+    """Whether a canvas has one colour only."""
+    return page.eval_on_selector(
+        selector,
+        """canvas => {
+             const copy = document.createElement('canvas'); copy.width = canvas.width; copy.height = canvas.height
+             const context = copy.getContext('2d'); context.drawImage(canvas, 0, 0)
+             const pixels = new Uint32Array(context.getImageData(0, 0, copy.width, copy.height).data.buffer)
+             return pixels.every(pixel => pixel === pixels[0])
+           }""",
+    )
