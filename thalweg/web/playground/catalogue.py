@@ -62,7 +62,12 @@ def playground(folders: Folders = (), live: bool = True) -> dict[str, Any]:
         used = dict.fromkeys(preset.surface for preset in PRESETS)
         surfaces = [surface.view(SMALL) for surface in (*(SURFACES[name] for name in used), *shown)]
         presets = [preset.view(racing.raced(preset.request, SURFACES.__getitem__, KEPT)) for preset in PRESETS]
-    return {"surfaces": surfaces, "rules": [_view(rule) for rule in rules.TABLE.values()], "presets": presets, "live": live}
+    return {
+        "surfaces": surfaces,
+        "rules": [_view(rule) for rule in rules.TABLE.values()],
+        "presets": presets,
+        "live": live,
+    }
 
 
 def race(request: Any, folders: Folders = ()) -> dict[str, Any]:

@@ -217,7 +217,9 @@ def run(request: Request, surface: Surface) -> list[Racer]:
     """
     start = request.start or surface.start
     goal = _goal(request, surface)
-    racers = [Racer(rule, options, (float(start[0]), float(start[1])), request.clip) for rule, options in request.racers]
+    racers = [
+        Racer(rule, options, (float(start[0]), float(start[1])), request.clip) for rule, options in request.racers
+    ]
     generator = torch.Generator().manual_seed(request.seed)
     going = racers
     for k in range(request.steps + 1):
