@@ -136,7 +136,6 @@ def rounded(values: Floats, digits: int = 6) -> list[float | None]:
     return [float(f"{value:.{digits - 1}e}") if math.isfinite(value) else None for value in values.tolist()]
 
 
-
 GOALS = {
     "saddle": Goal("the saddle is left: |y| > 0.5", lambda x, y: abs(y) > 0.5),
     "monkey-saddle": Goal("the saddle is left: below −1", lambda x, y: x**3 - 3 * x * y**2 < -1),
