@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from .diagnosis import Diagnosis, Finding, Watch, diagnose, watch
     from .landscapes import Landscape, landscape
+    from .layering import Layers, layers
     from .minimization import MinimizeResult, minimize
     from .propagation import Signal, signal
     from .recipe import Recipe
@@ -39,6 +40,7 @@ _HOME = {
     "Diagnosis": "diagnosis",
     "Finding": "diagnosis",
     "Landscape": "landscapes",
+    "Layers": "layering",
     "MinimizeResult": "minimization",
     "Outcome": "run",
     "Recipe": "recipe",
@@ -61,6 +63,7 @@ _HOME = {
     "inits": "",
     "landscape": "landscapes",
     "landscapes": "",
+    "layers": "layering",
     "loop": "",
     "minimize": "minimization",
     "norms": "",
@@ -79,6 +82,7 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "Landscape",
+    "Layers",
     "MinimizeResult",
     "Outcome",
     "Recipe",
@@ -102,6 +106,7 @@ __all__ = [
     "inits",
     "landscape",
     "landscapes",
+    "layers",
     "loop",
     "minimize",
     "norms",

@@ -210,8 +210,15 @@ def signal(task: Task, recipe: Recipe | None = None, *, steps: int = 0, seed: in
     return replace(first, later=later, steps=steps)
 
 
-def look(task: Task, model: nn.Module, recipe: Recipe) -> Signal:
-    """The report of a model as it is; its gradients are gone afterwards."""
+def look(task: Task, model: nn.Module, recipe: Recipe, ratios: Mapping[str, float] | None = None) -> Signal:
+    """The report of a model as it is; its gradients are gone afterwards.
+
+    Args:
+        task: gives the rows and the loss.
+        model: is looked at.
+        recipe: whose first update is measured, where ``ratios`` do not say what an update does.
+        ratios: length of an update over that of the parameter, by name.
+    """
     batch, listening = building.sample(task), _Listening(model)
     with evaluating(model), batch_statistics(model), not_in_place(model), torch.enable_grad():
         losses: list[Tensor] = []
@@ -221,7 +228,7 @@ def look(task: Task, model: nn.Module, recipe: Recipe) -> Signal:
         for x in held.values():
             x.retain_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-    ratios = _updates(model, recipe)
+    ratios = _updates(model, recipe) if ratios is None else ratios
     weights = Weights(model)
     found = tuple(_measure(layer, listening, weights, ratios) for layer in listening.layers.values())
     for parameter in model.parameters():
@@ -244,7 +251,7 @@ def _updates(model: nn.Module, recipe: Recipe) -> dict[str, float]:
     return ratios
 
 
-def _measure(layer: Layer, seen: _Listening, weights: Weights, ratios: dict[str, float]) -> LayerSignal:
+def _measure(layer: Layer, seen: _Listening, weights: Weights, ratios: Mapping[str, float]) -> LayerSignal:
     x, product, a = seen.taken[layer.weight], seen.product[layer.weight], seen.given[layer.weight]
     weight, named = weights.read(layer.weight), weights.named
     floating, values = x.is_floating_point(), seen.values[layer.weight]

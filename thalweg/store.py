@@ -9,9 +9,9 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import BadStudy
 from .version import __version__
@@ -19,7 +19,15 @@ from .version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
+try:
+    import fcntl
+except ImportError:  # where there is none, nothing says that a study is being written
+    fcntl = None  # type: ignore[assignment]
+
 FORMAT = 1
+HOME = Path("thalweg-studies")  # where studies go whose folder is not named
+LOCK = "writing.lock"
+_HELD: set[IO[bytes]] = set()  # open files whose locks are ours
 
 
 def plain(value: Any) -> Any:
@@ -80,6 +88,43 @@ class Store:
             raise BadStudy(
                 f"cannot write a study to {self.folder}: {error.strerror}", "give a folder that you may write to"
             ) from None
+
+    def hold(self) -> Callable[[], None]:
+        """Say that runs are being written here, until what is returned is called or this process ends, however it ends.
+
+        Raises:
+            BadStudy: another process writes here.
+        """
+        if fcntl is None:
+            return lambda: None
+        file = (self.folder / LOCK).open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise BadStudy(f"{self.folder} is being written by another process", "wait for it, or end it") from None
+        except OSError:  # a file system without locks
+            pass
+        _HELD.add(file)
+
+        def release() -> None:
+            _HELD.discard(file)
+            file.close()
+
+        return release
+
+    def held(self) -> bool:
+        """Whether a process writes runs here now."""
+        if fcntl is None:
+            return False
+        try:
+            with (self.folder / LOCK).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def discard(self) -> None:
         """Remove the folder, with what `create` made in it."""
@@ -180,6 +225,17 @@ class Store:
         save_file(unique, part, metadata={"tied": json.dumps(tied)})
         part.replace(path)
         return path
+
+
+def _forget() -> None:
+    """A forked worker lets go of its parent's locks, so that they end with the parent."""
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:

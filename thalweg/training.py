@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -57,7 +58,7 @@ def train(
     check("train", "task", task, Allowed("a thalweg.Task, or the name of one", lambda v: isinstance(v, Task)))
     recipe = recipe or Recipe("adamw", weight_decay=0.01)
     data = task.prepare()
-    with Progress(quiet) as progress:
+    with Progress(quiet) as progress, contextlib.ExitStack() as stack:
         for note in data.notes:
             progress.say(note)
         store = None if folder is None else Store(folder)
@@ -65,7 +66,10 @@ def train(
             if store.exists():
                 raise BadStudy(f"{folder} holds a run or a study already", "give a new folder")
             head = {"task": task.name, "source": task.source, "fingerprint": task.fingerprint(), "seed": seed}
+            head |= {"metric": data.metric, "direction": data.direction, "recipe": recipe.as_dict()}
+            head["steps"] = lengths.horizon(task, recipe)
             store.create(head | {"environment": environment()})
+            stack.callback(store.hold())
         if recipe.lr is None:
             recipe = recipe.but(lr=find_rate(task, recipe, progress))
             progress.say(f"Learning rate found: {recipe.lr:.3g}.")

@@ -23,19 +23,21 @@ def diagnose(
     verify: Annotated[bool, Parameter(negative="")] = False,
     signal: Annotated[bool, Parameter(negative="")] = False,
     steps: int = 0,
+    save: Path | None = None,
     json_: Json = False,
 ) -> int:
     """Why does it not train, and what helps? Exits with 1 where there is trouble.
 
     Args:
-        task: name of a built-in task, path/to/file.py:task, or a training script, which is run for some steps and watched;
-            several: one after the other.
+        task: name of a built-in task, path/to/file.py:task, a study's folder (its task with its best recipe, kept there
+            for the page), or a training script, which is run for some steps and watched; several: one after the other.
         recipe: a .toml file, or e.g. adamw,lr=3e-4; nothing: the file's own "recipe", else AdamW at 1e-3.
         model: weights of a trained model (.safetensors): where is it, and what is the matter with it?
         budget: gradient evaluations that the experiments may take.
         verify: try the first finding's remedy over paired seeds.
         signal: only what every layer gives and which gradient it gets, against theory.
         steps: with --signal, also after so many updates; of a script, how many are watched.
+        save: write findings.json into this folder.
         json_: one JSON document on standard output.
     """
     from .. import task_files
@@ -54,6 +56,7 @@ def diagnose(
             "budget": budget,
             "verify": verify,
             "steps": steps,
+            "save": save,
         }
         found = [_one(commands.diagnose, name, len(task) > 1, asked) for name in task]
     if json_:

@@ -21,6 +21,8 @@ def shift(
 ) -> int:
     """Did the data move since a model was trained, and what helps? Exits with 1 where something moved that matters.
 
+    The answer is kept in the study's folder as shift.json, for the page.
+
     Args:
         study: folder of a study or of a run: what thalweg compare or thalweg train printed.
         incoming: file of new rows, with or without labels: .csv, .npz, idx images; file.csv:column names the target.
@@ -32,8 +34,10 @@ def shift(
         quiet: no progress on standard error.
     """
     from ..shifts import shift as look
+    from ..shifts.keeping import keep
 
     found = look(study, incoming=incoming, reference=reference, task=task, remedies=remedies, quiet=quiet)
+    keep(found, study)
     if plot is not None:
         found.plot(plot)
     if json_:

@@ -107,9 +107,14 @@ class Landscape:
         }
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """All arrays by name: ``pca/x``, ``pca/y``, ``pca/losses``, ...; ``losses[y, x]``."""
+        """All arrays by name: ``pca/x``, ``pca/y``, ``pca/losses``, ...; ``losses[y, x]``.
+
+        A slice of the same kind as a plane has names of its own: ``random slice/x``, ...
+        """
         found: dict[str, np.ndarray[Any, Any]] = {}
-        for one in (*self.slices.values(), *self.planes.values()):
+        for kind, one in self.slices.items():
+            found |= one.arrays(f"{kind} slice" if kind in self.planes else None)
+        for one in self.planes.values():
             found |= one.arrays()
         return found
 

@@ -101,11 +101,12 @@ class Slice:
             "complete": self.complete,
         }
 
-    def arrays(self) -> dict[str, Floats]:
-        """The arrays by their names in a file."""
-        found = {f"{self.kind}/{axis}": at for axis, at in zip("xy", self.coordinates, strict=False)}
-        found |= {f"{self.kind}/losses": self.losses, f"{self.kind}/evaluated": self.evaluated.astype(np.float64)}
-        return found | {f"{self.kind}/losses on {name}": values for name, values in self.others.items()}
+    def arrays(self, name: str | None = None) -> dict[str, Floats]:
+        """The arrays by their names in a file, which begin with ``name``, or with the kind."""
+        stem = name or self.kind
+        found = {f"{stem}/{axis}": at for axis, at in zip("xy", self.coordinates, strict=False)}
+        found |= {f"{stem}/losses": self.losses, f"{stem}/evaluated": self.evaluated.astype(np.float64)}
+        return found | {f"{stem}/losses on {other}": values for other, values in self.others.items()}
 
 
 def reach(surface: Field, origin_n: Tensor, direction_n: Tensor, rise: float, most: float) -> float:

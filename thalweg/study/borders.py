@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..recipe import Recipe
-from .jobs import Finalist
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+    from .jobs import Finalist
 
 ENDS = {"low": ("lowest", "lower"), "high": ("highest", "higher")}
 REASONS = {

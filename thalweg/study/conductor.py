@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from .. import lengths
@@ -50,6 +50,7 @@ class Conductor:
         self.best: tuple[float, str] | None = None
         self.head: dict[str, Any] = {}
         self.notes: list[str] = []
+        self.release: Callable[[], None] | None = None
 
     @classmethod
     def in_memory(cls, case: Case, progress: Progress, executor: Executor[Job]) -> Conductor:
@@ -66,9 +67,12 @@ class Conductor:
         if head is None:
             source = self.case.task.source if self.case.task is not None else None
             self.head = {"asked": asked, "source": source, "environment": environment(), "complete": False}
+            self.head |= {"metric": self.metric, "direction": self.direction}
             self.store.create(self.head | {"executor": None})
+            self.release = self.store.hold()
         else:
             self.head = head
+            self.release = self.store.hold()
             self.store.mend()
             for record in self.store.records():
                 before = max(before, float(record.get("at", 0.0)))
@@ -231,6 +235,8 @@ class Conductor:
         self.progress.say(sentence)
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and let go of the folder."""
         if self.executor is not None:
             self.executor.close()
+        if self.release is not None:
+            self.release()

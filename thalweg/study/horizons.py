@@ -9,14 +9,16 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from . import rates as rate_choice
-from .jobs import Finalist, Result, Scale
 
-Rung = Mapping[float, Sequence[Result]]  # what came of the runs of one length, by rate
+if TYPE_CHECKING:
+    from .jobs import Finalist, Result, Scale
+
+Rung: TypeAlias = "Mapping[float, Sequence[Result]]"  # what came of the runs of one length, by rate
 SHIFT = 0.49  # decades from which on a trend is spoken of: half a one, between rates rounded to 3 digits
 
 

@@ -191,10 +191,22 @@ def robustness(rates: Sequence[float], scores: Sequence[float], delta: float) ->
         >>> round(robustness([0.001, 0.01, 0.1], [0.7, 0.9, 0.8], delta=0.1), 6)
         1.5
     """
+    found = stretch(rates, scores, delta)
+    return 0.0 if found is None else math.log10(found[1]) - math.log10(found[0])
+
+
+def stretch(rates: Sequence[float], scores: Sequence[float], delta: float) -> tuple[float, float] | None:
+    """The rates between which the score is within ``delta`` of the best, as `robustness` counts them; None: no scores.
+
+    Example:
+        >>> low, high = stretch([0.001, 0.01, 0.1], [0.7, 0.9, 0.8], delta=0.1)
+        >>> round(low, 5), round(high, 5)
+        (0.00316, 0.1)
+    """
     check("robustness", "delta", delta, NOT_NEGATIVE)
     x, y = _curve(rates, scores)
     if np.isnan(y).all():
-        return 0.0
+        return None
     best = int(np.nanargmax(y))
     least = y[best] - delta
 
@@ -207,7 +219,7 @@ def robustness(rates: Sequence[float], scores: Sequence[float], delta: float) ->
             return float(x[k])
         return float(x[k] + (x[beyond] - x[k]) * (y[k] - least) / (y[k] - y[beyond]))
 
-    return reach(1) - reach(-1)
+    return 10 ** reach(-1), 10 ** reach(1)
 
 
 def expected_over_decade(

@@ -166,6 +166,22 @@ class Study:
 
         return saved(draw(self), path, dpi=150)
 
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write the page with all that the study holds as one file, which a browser opens from disk without a network.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The file.
+
+        Raises:
+            BadStudy: it cannot be written.
+        """
+        from ..report import report
+
+        return report(self.folder, path)
+
 
 def _best(folder: Path, document: dict[str, Any], finalists: list[Standing], task: Task | None) -> Best | None:
     entry = document["best"]

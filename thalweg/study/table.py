@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .borders import MARKS, REASONS
-from .standing import Standing
 from .words import SHARES, show, unit
 
 if TYPE_CHECKING:
+    from .borders import Border
+    from .horizons import Trend
+    from .standing import Standing
     from .study import Best, Study
 
 ROWS = 8  # and footnotes, so that the text has 14 lines
@@ -74,25 +77,37 @@ def rows(study: Study, most: int = ROWS) -> list[list[str]]:
 
 def footnotes(study: Study) -> list[str]:
     """Two lines at most below the table: on rates at the end of those tried, and on what short runs would have said."""
+    finalists = [(s.name, s.border, s.trend) for s in study.finalists]
+    return doubts(finalists, study.verdict.smallest_difference, study.document)
+
+
+def doubts(
+    finalists: Sequence[tuple[str, Border | None, Trend | None]], delta: float, document: Mapping[str, Any]
+) -> list[str]:
+    """What `footnotes` says.
+
+    Args:
+        finalists: name, border and trend of each.
+        delta: the smallest interesting difference.
+        document: the study's.
+    """
     notes = []
-    ended = [s.border for s in study.finalists if s.border]
+    ended = [border for _, border, _ in finalists if border]
     if ended:
         marks = " ".join(sorted({MARKS[b.side] for b in ended}))
         why = f" ({REASONS[ended[0].why]})" if len({b.why for b in ended}) == 1 else ""
         notes.append(f"{marks} last rate tried; beyond it may be better{why}")
-    delta = study.verdict.smallest_difference
     parts = [
-        f"{s.name}'s lr {s.trend.best[0][1]:.3g} in {s.trend.best[0][0]} steps, "
-        f"{s.trend.best[-1][1]:.3g} in {s.trend.best[-1][0]}"
-        for s in study.finalists
-        if s.trend and s.trend.misleads(delta)
+        f"{name}'s lr {trend.best[0][1]:.3g} in {trend.best[0][0]} steps, {trend.best[-1][1]:.3g} in {trend.best[-1][0]}"
+        for name, _, trend in finalists
+        if trend and trend.misleads(delta)
     ]
-    for change in study.document.get("ranking_changes", ()):
+    for change in document.get("ranking_changes", ()):
         if change["leader"] and float(change["lost"]) > delta:
             (first, then), (short, long) = change["leader"], change["steps"]
             parts.append(f"{first} leads in {short} steps, {then} in {long}")
-    if "proxy" in study.document:
-        notes.append(study.document["proxy"]["sentence"])
+    if "proxy" in document:
+        notes.append(document["proxy"]["sentence"])
     if parts:
         more = f" (+{len(parts) - 1} such)" if len(parts) > 1 else ""
         notes.append(f"Short runs mislead: {parts[0]}{more}")

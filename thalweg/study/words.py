@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .jobs import Finalist, Findings
-
 if TYPE_CHECKING:
+    from .jobs import Finalist, Findings
     from .standing import Question, Standing
 
 SHARES = ("accuracy", "f1", "auc")  # metrics in [0, 1], shown in per cent

@@ -1,0 +1,182 @@
+"""The report: the page as one file, with the studies' data inside; it opens from disk without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .errors import BadOption, BadStudy, Missing, ThalwegError
+from .web.documents import catalogue, curves, findings, landscape, layers, rates, shift, verdict
+from .web.following import Follower
+from .web.playground import playground
+
+LIMIT = 5_000_000  # bytes of a report
+COLUMNS, FEWEST = 600, 24  # of pixels that a curve is kept for
+NOTHING = "'none'"
+PLACE = "<!--thalweg-data-->"
+INLINE = re.compile(r"<(script|style)(?:\s[^>]*)?>(.*?)</\1>", re.S)
+VIEWS = {
+    "verdict": verdict.document,
+    "rates": rates.document,
+    "layers": layers.document,
+    "landscape": landscape.document,
+    "findings": findings.document,
+    "shift": shift.document,
+}
+
+
+def report(studies: str | Path | Sequence[str | Path], path: str | Path = "report.html") -> Path:
+    """Write studies as one file that a browser opens from disk: the views of the page, with all that was measured.
+
+    Curves are kept in as much detail as five megabytes allow; their extremes always are.
+
+    Args:
+        studies: the folder of a study or of several, or several such folders.
+        path: of the file.
+
+    Returns:
+        The file.
+
+    Raises:
+        BadStudy: there is no study, or the file cannot be written.
+        BadOption: no folder is given.
+        Missing: this installation has no page.
+    """
+    folders = [studies] if isinstance(studies, str | Path) else list(studies)
+    if not folders:
+        raise BadOption("report: no study is given", "thalweg report STUDY")
+    known = catalogue.found(folders)
+    if not known:
+        raise BadStudy(f"{folders[0]} holds no study", "give the folder that thalweg compare printed")
+    page = _template()
+    names = [catalogue.entry(folder, id) for id, folder in known.items()]
+    text = filled(page, _packed(known, LIMIT - len(page.encode()) - 10_000), title(names))
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadStudy(f"cannot write {path}: {error.strerror}", "give a file that you may write") from None
+    return Path(path)
+
+
+def title(entries: Sequence[dict[str, Any]]) -> str:
+    """The title of a report; it says what is not finished."""
+    said = [e["name"] + ("" if e["status"] == "complete" else f" ({e['status']})") for e in entries]
+    return f"thalweg: {', '.join(said[:3])}" + (f" and {len(said) - 3} more" if len(said) > 3 else "")
+
+
+def _template() -> str:
+    """The page without its data.
+
+    Raises:
+        Missing: it was not built.
+    """
+    try:
+        page = files("thalweg.web").joinpath("static", "report.html").read_text(encoding="utf-8")
+    except OSError:
+        raise Missing("this thalweg has no page for reports", "install a released thalweg, or run make ui") from None
+    if PLACE not in page:
+        raise Missing("the page for reports has no place for data", "build it again: make ui")
+    return page
+
+
+def filled(page: str, data: str, name: str) -> str:
+    """A page with its data, its title, and a policy under which only its own script and style count.
+
+    Args:
+        page: with `PLACE` in its head.
+        data: JSON, as `packed` gives it.
+        name: the title.
+
+    Example:
+        >>> page = f"<head>{PLACE}<style>p</style></head><script>1</script>"
+        >>> done = filled(page, packed({"name": "</script><b>"}), "a & b")
+        >>> "<b>" in done, "<title>a &amp; b</title>" in done, "script-src 'sha256-" in done
+        (False, True, True)
+    """
+    own = {kind: [_digest(text) for name, text in INLINE.findall(page) if name == kind] for kind in ("script", "style")}
+    allowed = {"default-src": [], "img-src": ["data:", "blob:"], "base-uri": [], "form-action": []}
+    allowed |= {f"{kind}-src": digests for kind, digests in own.items()}
+    policy = "; ".join(f"{name} {' '.join(values or [NOTHING])}" for name, values in allowed.items())
+    head = f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy, quote=True)}" />'
+    page = re.sub(r"<title>.*?</title>\s*", "", page, flags=re.S)
+    before, after = page.split(PLACE, 1)
+    start = re.search(r"<head[^>]*>", before)
+    place = start.end() if start else 0
+    data = f'<title>{html.escape(name)}</title>\n<script type="application/json" id="thalweg-data">{data}</script>'
+    return f"{before[:place]}\n{head}{before[place:]}{data}{after}"
+
+
+def _digest(text: str) -> str:
+    """How a policy names a script or a style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def packed(document: Any) -> str:
+    r"""JSON that can stand inside a page: no text of it ends the element that it stands in.
+
+    Example:
+        >>> packed({"a": "</script>"})
+        '{"a":"\\u003c/script\\u003e"}'
+    """
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def _packed(known: dict[str, Path], room: int) -> str:
+    """All documents as JSON; curves with as many columns as there is room for.
+
+    Raises:
+        BadStudy: there is no room even for the coarsest.
+    """
+    studies = {id: {"head": catalogue.head(folder, id)} | _views(folder) for id, folder in known.items()}
+    document = {"home": catalogue.home([*known.values()], live=False), "playground": playground(known, live=False)}
+    followers = {id: Follower(folder) for id, folder in known.items()}
+    for follower in followers.values():
+        follower.refresh()
+    columns, size = COLUMNS, 0
+    while columns >= FEWEST:
+        drawn = {id: study | {"curves": _curves(followers[id], columns)} for id, study in studies.items()}
+        text = packed(document | {"studies": drawn})
+        size = len(text.encode())
+        if size <= room:
+            return text
+        columns = min(int(0.9 * columns * room / size), columns - 1)
+    raise BadStudy(f"these studies need {size / 1e6:.3g} MB even with coarse curves", "give fewer studies to a report")
+
+
+def _views(folder: Path) -> dict[str, Any]:
+    """The documents that there are; None for what was not measured."""
+    found: dict[str, Any] = {}
+    for name, document in VIEWS.items():
+        try:
+            found[name] = document(folder)
+        except ThalwegError:
+            found[name] = None
+    return found
+
+
+def _curves(follower: Follower, columns: int) -> dict[str, Any]:
+    """The curves of the finals over steps, samples and seconds, and of all runs over steps, by ``x|y|phase``."""
+    found: dict[str, Any] = {}
+    if not follower.runs:
+        return found
+    first = curves.document(follower, columns=columns)
+    metric = f"select {first['metric']}"
+    shown = ["loss", *([metric] if metric in first["ys"] else []), "grad_norm", "lr"]
+    wanted = [(x, y, first["phase"]) for y in shown for x in curves.XS]
+    wanted += [("step", y, curves.ALL) for y in shown[:-2] if first["phase"] != curves.ALL]
+    for x, y, phase in wanted:
+        found[f"{x}|{y}|{phase}"] = curves.document(follower, x, y, columns, phases=phase) | {
+            "ys": shown,
+            "phases": list(dict.fromkeys([first["phase"], curves.ALL])),
+        }
+    return found

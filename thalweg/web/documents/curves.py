@@ -1,0 +1,210 @@
+"""The ``Curves`` document: runs over steps, samples or seconds, thinned, with a band over the seeds of each optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BadOption, one_of, unknown
+from ..following import Followed, Follower
+from ..thinning import kept
+from .catalogue import entrants_of
+from .rates import question
+from .reading import VERDICT, column, head_of, number, read, runs_of
+
+Floats = npt.NDArray[np.float64]
+XS = ("step", "samples", "seconds")
+STEPPED = ("loss", "lr", "grad_norm")
+FINALS, ALL = "finals", "all"
+PHASES = {"final": FINALS}  # phases of the trace that are called otherwise here
+QUANTILES = (0.1, 0.5, 0.9)
+BAND_POINTS = 240
+MOST = 4000  # columns of pixels
+
+
+def document(
+    follower: Follower,
+    x: str = "step",
+    y: str = "loss",
+    columns: int = 800,
+    low: float | None = None,
+    high: float | None = None,
+    phases: str | None = None,
+) -> dict[str, Any]:
+    """The ``Curves`` of a study, as far as its follower has read.
+
+    Args:
+        follower: of the study; it is not refreshed here.
+        x: ``step``, ``samples`` or ``seconds``.
+        y: ``loss``, ``lr``, ``grad_norm`` of every step, or ``SPLIT METRIC`` of the evaluations.
+        columns: of pixels that a curve is drawn over, at most.
+        low: where the window begins; None: at the first point.
+        high: where it ends; None: at the last point.
+        phases: ``finals``, another phase of the study, or ``all``; None: the finals where there are some, else all.
+
+    Raises:
+        BadOption: an x, y or phase that is not there, or a window without width.
+        BadStudy: there is no study.
+    """
+    head, whole = head_of(follower.folder), read(follower.folder, VERDICT) or {}
+    runs = list(follower.runs.values())
+    metric, direction = question(head, whole.get("verdict") or {}, runs_of(follower.folder))
+    there = _phases(runs)
+    ys = _ys(runs)
+    phase = (FINALS if FINALS in there else ALL) if phases is None else phases
+    _check(x, y, columns, low, high, phase, there, ys)
+    own = [run for run in runs if phase in (ALL, _phase(run))]
+    names = entrants_of(head, [{"entrant": _entrant(run, head)} for run in runs])
+    groups, drawn, known = [], 0, 0
+    for name in names:
+        mine = [run for run in own if _entrant(run, head) == name]
+        if mine:
+            points = [_points(run, x, y) for run in mine]
+            curves = [_curve(run, *both, columns, low, high) for run, both in zip(mine, points, strict=True)]
+            groups.append({"name": name, "band": _band(mine, points, low, high), "runs": curves})
+            drawn += sum(len(curve["x"]) for curve in curves)
+            known += sum(_within(at, low, high) for at, _ in points)
+    return {
+        "x": x,
+        "y": y,
+        "ys": ys,
+        "direction": direction if y.partition(" ")[2] == metric else "min",
+        "metric": metric,
+        "phases": [*there, ALL],
+        "phase": phase,
+        "cursor": follower.cursor,
+        "n": len(own),
+        "groups": groups,
+        "thinned": drawn < known,
+    }
+
+
+def _check(
+    x: str, y: str, columns: int, low: float | None, high: float | None, phase: str, there: list[str], ys: list[str]
+) -> None:
+    for option, value, known in (("x", x, XS), ("y", y, ys), ("phases", phase, [*there, ALL])):
+        if not one_of(*known).test(value) and not (option == "phases" and value == FINALS):
+            raise unknown("curves", option, value, known)
+    if not 1 <= columns <= MOST:
+        raise BadOption(f"curves: columns must be from 1 to {MOST}, got {columns}", "give the width of the picture")
+    if any(end is not None and not math.isfinite(end) for end in (low, high)):
+        raise BadOption("curves: the window's ends must be finite numbers", "leave them out to see all")
+    if low is not None and high is not None and not low < high:
+        raise BadOption(f"curves: the window from {low:g} to {high:g} has no width", "give from < to")
+
+
+def _phase(run: Followed) -> str:
+    return PHASES.get(run.phase, run.phase)
+
+
+def _phases(runs: Sequence[Followed]) -> list[str]:
+    """The phases of a study in the order in which they began, the finals first."""
+    seen = list(dict.fromkeys(map(_phase, runs)))
+    return sorted(seen, key=lambda phase: phase != FINALS)
+
+
+def _entrant(run: Followed, head: dict[str, Any]) -> str:
+    """Whose run it is; a single run is its optimizer's."""
+    return run.entrant if "asked" in head else str((head.get("recipe") or run.recipe).get("optimizer", run.entrant))
+
+
+def _ys(runs: Sequence[Followed]) -> list[str]:
+    """What can be drawn, in a fixed order."""
+    seen: dict[str, None] = {}
+    for run in runs:
+        for e in run.evaluations:
+            seen |= dict.fromkeys(f"{e.get('split')} {k}" for k in e if k not in (*XS, "split"))
+    return [*STEPPED, *sorted(seen)]
+
+
+def _points(run: Followed, x: str, y: str) -> tuple[Floats, Floats]:
+    """A run's values and where they are, (N,) each."""
+    if y in STEPPED:
+        at, values = run.column(x), run.column(y)
+        n = min(len(at), len(values))  # while the follower goes on, one may be a record ahead
+        return at[:n], values[:n]
+    split, _, name = y.partition(" ")
+    pairs = [(_float(e.get(x)), _float(e[name])) for e in run.evaluations if e.get("split") == split and name in e]
+    if not pairs:
+        return np.empty(0), np.empty(0)
+    return tuple(np.array(pairs, dtype=np.float64).T)  # type: ignore[return-value]
+
+
+def _within(at: Floats, low: float | None, high: float | None) -> int:
+    """How many points lie in the window."""
+    return int(((at >= (-math.inf if low is None else low)) & (at <= (math.inf if high is None else high))).sum())
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _curve(
+    run: Followed, at: Floats, values: Floats, columns: int, low: float | None, high: float | None
+) -> dict[str, Any]:
+    chosen = kept(at, values, columns, low, high)
+    return {
+        "run": run.run,
+        "seed": run.seed,
+        "phase": run.phase,
+        "lr": number(run.lr),
+        "status": run.status,
+        "where": run.where,
+        "end": run.end,
+        "x": column(at[chosen]),
+        "y": column(values[chosen]),
+    }
+
+
+def _band(
+    runs: Sequence[Followed], points: Sequence[tuple[Floats, Floats]], low: float | None, high: float | None
+) -> dict[str, Any] | None:
+    """Median and 10 to 90 % over the seeds of the longest phase that has two runs or more, on a common grid."""
+    together: dict[tuple[str, int | None, float | None], list[tuple[Floats, Floats]]] = {}
+    for run, (at, values) in zip(runs, points, strict=True):
+        if len(at):
+            together.setdefault((run.phase, run.steps, run.lr), []).append((at, values))
+    several = {key: found for key, found in together.items() if len(found) > 1}
+    if not several:
+        return None
+    chosen = max(several, key=lambda key: (key[1] or 0, key[0] == "final", len(several[key])))
+    found = several[chosen]
+    grid = _grid([at for at, _ in found], low, high)
+    table = np.array([_read_off(grid, at, values) for at, values in found])
+    there = np.isfinite(table).sum(0) > 1
+    grid, table = grid[there], table[:, there]
+    if not len(grid):
+        return None
+    ends = np.nanquantile(table, QUANTILES, axis=0)
+    return {
+        "x": column(grid),
+        **{k: column(v) for k, v in zip(("low", "mid", "high"), ends, strict=True)},
+        "n": len(found),
+    }
+
+
+def _grid(ats: Sequence[Floats], low: float | None, high: float | None) -> Floats:
+    """Places within the window: those of the longest curve, or evenly among them where they are many."""
+    longest = max(ats, key=lambda at: (float(at[-1]), len(at)))
+    longest = np.unique(longest[np.isfinite(longest)])
+    if low is not None:
+        longest = longest[longest >= low]
+    if high is not None:
+        longest = longest[longest <= high]
+    if len(longest) <= BAND_POINTS:
+        return longest
+    return longest[np.unique(np.linspace(0, len(longest) - 1, BAND_POINTS).round().astype(int))]
+
+
+def _read_off(grid: Floats, at: Floats, values: Floats) -> Floats:
+    """A curve at the places of a grid, linear between its points; NaN outside of it."""
+    order = np.argsort(at, kind="stable")
+    fine: Floats = np.interp(grid, at[order], values[order], left=np.nan, right=np.nan)
+    return fine

@@ -1,0 +1,211 @@
+"""Reading a study's folder for the page: its JSON documents, what its runs came to, and numbers as the page has them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BadStudy
+from ...store import Store
+from ..lines import ALONE
+from ..thinning import rounded
+
+DIGITS = 6
+MOST = 256_000_000  # bytes that a document or the unpacked arrays of a study may have
+TRACE, VERDICT, RUN = "trace.jsonl", "verdict.json", "run.json"
+
+
+def number(value: Any) -> float | int | None:
+    """A number with six significant digits; None for what is missing or not finite, which JSON holds as a string.
+
+    Example:
+        >>> number(1 / 3), number("nan"), number(None), number(1234567)
+        (0.333333, None, None, 1234567)
+    """
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        return None
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def numbers(values: Iterable[Any]) -> list[float | int | None]:
+    """`number` of each.
+
+    Example:
+        >>> numbers([0.1234567, "inf"])
+        [0.123457, None]
+    """
+    return [number(v) for v in values]
+
+
+def column(values: npt.ArrayLike) -> list[float | None]:
+    """`numbers` of an array, in order.
+
+    Example:
+        >>> column([[2 / 3, float("nan")], [0.0, 1234567.0]])
+        [0.666667, None, 0.0, 1234570.0]
+    """
+    return rounded(np.asarray(values, dtype=np.float64).ravel(), DIGITS)
+
+
+def pair(interval: Any) -> list[float | int | None]:
+    """Both ends of an interval; None, None where it is not known."""
+    return numbers(interval) if isinstance(interval, list | tuple) and len(interval) == 2 else [None, None]
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of a folder.
+
+    Raises:
+        BadStudy: it lies elsewhere, behind a link, or is too large to be shown.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadStudy(f"{path} leads out of the study", "remove the link")
+    if path.exists() and path.stat().st_size > MOST:
+        raise BadStudy(f"{path} is too large to be shown", "give another folder")
+    return path
+
+
+def read(folder: Path, name: str) -> dict[str, Any] | None:
+    """A JSON document of a study, None where there is none.
+
+    Raises:
+        BadStudy: it cannot be read.
+    """
+    inside(folder, name)
+    return Store(folder).read(name)
+
+
+def head_of(folder: Path) -> dict[str, Any]:
+    """``study.json`` of a study or a run.
+
+    Raises:
+        BadStudy: there is neither.
+    """
+    inside(folder, "study.json")
+    return Store(folder).head()
+
+
+def text(folder: Path, name: str, most: int = 100_000) -> str | None:
+    """A small text file of a study, None where there is none."""
+    path = inside(folder, name)
+    try:
+        return path.read_text(encoding="utf-8")[:most]
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a trace says of its runs, without their steps.
+
+    Attributes:
+        starts: by run the record of its beginning.
+        ends: by run that of its end; of a run that was done twice the last.
+        seconds: of the study, at the last record.
+    """
+
+    starts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ends: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def status(self, run: str) -> str:
+        """``finished``, ``diverged``, ``stopped``; ``running`` before the end."""
+        end = self.ends.get(run)
+        return "running" if end is None else str(end["outcome"]["status"])
+
+
+def runs_of(folder: Path) -> Runs:
+    """What the trace of a study says of its runs; of the folder of one run, that one.
+
+    Raises:
+        BadStudy: the trace cannot be read.
+    """
+    path = inside(folder, TRACE)
+    if not path.exists():
+        return Runs()
+    about = path.stat()
+    return _runs(folder, about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _runs(folder: Path, size: int, modified: int) -> Runs:
+    """``size`` and ``modified`` tell whether the file is still the same."""
+    data = (folder / TRACE).read_bytes()
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    starts: dict[str, dict[str, Any]] = {}
+    ends: dict[str, dict[str, Any]] = {}
+    evaluations: list[dict[str, Any]] = []
+    last: bytes | None = None
+    for line in lines:
+        if b'"kind":"steps"' in line:
+            last = line
+            continue
+        record = _record(line)
+        if record.get("kind") == "start":
+            starts[record["run"]] = record
+        elif record.get("kind") == "end":
+            ends[record["run"]] = record
+        elif record.get("kind") == "evaluation":
+            evaluations.append(record)
+    steps = _record(last or b"{}")
+    if lines and not starts and not ends:
+        return _alone(folder, steps, evaluations)
+    at = [float(record.get("at", 0.0)) for record in (*starts.values(), *ends.values(), steps)]
+    return Runs(starts, ends, max(at, default=0.0))
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _alone(folder: Path, steps: dict[str, Any], evaluations: list[dict[str, Any]]) -> Runs:
+    """The run of a folder that holds one."""
+    head, done = head_of(folder), read(folder, RUN)
+    recipe = head.get("recipe") or {}
+    start = {
+        "run": ALONE,
+        "kind": "start",
+        "phase": "train",
+        "entrant": recipe.get("optimizer", "run"),
+        "recipe": recipe,
+        "seed": head.get("seed", 0),
+        "steps": head.get("steps") or 0,
+    }
+    seconds = float((steps.get("seconds") or [0.0])[-1])
+    if done is None:
+        return Runs({ALONE: start}, {}, seconds)
+    end = start | {
+        "kind": "end",
+        "outcome": done["outcome"],
+        "evaluations": evaluations,
+        "steps_done": (steps.get("step") or [0])[-1],
+        "samples": (steps.get("samples") or [0])[-1],
+        "seconds": done["seconds"],
+    }
+    return Runs({ALONE: start}, {ALONE: end}, float(done["seconds"]))
+
+
+def final(record: dict[str, Any], split: str, metric: str) -> float:
+    """The last value of a metric in a run's closing record, NaN where there is none."""
+    known = (e for e in reversed(record.get("evaluations", ())) if e.get("split") == split and metric in e)
+    found = next(known, None)
+    return math.nan if found is None else float(found[metric])
