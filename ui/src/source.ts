@@ -219,10 +219,12 @@ export class FileSource implements Source {
       const some = wanted == null ? among : among.filter((curves) => curves[key] === wanted)
       return some.length > 0 ? some : among
     }
-    const [found] = fits("phase", query.phases, fits("x", query.x, fits("y", query.y, all)))
+    const [found] = fits("x", query.x, fits("phase", query.phases, fits("y", query.y, all)))
     if (found === undefined) throw new Failure("not-measured", "This report holds no curves.")
     const inside = (run: Curve): Curve => between(run, query.from ?? -Infinity, query.to ?? Infinity)
-    return { ...found, groups: found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) })) }
+    const held = <K extends "y" | "phase">(key: K): string[] => [...new Set(all.map((curves) => curves[key]))]
+    const groups = found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) }))
+    return { ...found, ys: held("y"), phases: held("phase"), groups }
   }
 
   race(): Promise<RaceResult> {
