@@ -63,8 +63,8 @@ async function ask<T>(path: string, init?: RequestInit): Promise<T> {
     throw new Failure("offline", "The server does not answer.", "thalweg show")
   }
   const body: unknown = await answer.json().catch(() => null)
-  if (answer.ok && body !== null) return body as T
   const said = (body as { error?: { code: string; message: string; hint: string | null } } | null)?.error
+  if (answer.ok && body !== null && !said) return body as T
   if (said) throw new Failure(said.code, said.message, said.hint, answer.status)
   throw new Failure("unreadable", `The server answered ${answer.status} without a reason.`, null, answer.status)
 }
@@ -74,6 +74,7 @@ function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> 
   return ask<T>(path, { method: "POST", headers, body: JSON.stringify(body), signal })
 }
 
+const ABSENT = "absent=said" // a document that is not there is an answer, not a failed request that the console tells
 const of = (id: string): string => `study/${encodeURIComponent(id)}`
 
 const AGAIN = 3000 // milliseconds before a refused stream is asked for again
@@ -145,12 +146,12 @@ export class LiveSource implements Source {
   private stream: Stream | null = null // one for all who watch: a browser has six connections to a server
   home = (): Promise<Home> => ask("home")
   head = (id: string): Promise<Head> => ask(of(id))
-  verdict = (id: string): Promise<Verdict> => ask(`${of(id)}/verdict`)
-  rates = (id: string): Promise<Rates> => ask(`${of(id)}/rates`)
-  layers = (id: string): Promise<Layers> => ask(`${of(id)}/layers`)
-  landscape = (id: string): Promise<Landscape> => ask(`${of(id)}/landscape`)
-  findings = (id: string): Promise<Findings> => ask(`${of(id)}/findings`)
-  shift = (id: string): Promise<ShiftView> => ask(`${of(id)}/shift`)
+  verdict = (id: string): Promise<Verdict> => ask(`${of(id)}/verdict?${ABSENT}`)
+  rates = (id: string): Promise<Rates> => ask(`${of(id)}/rates?${ABSENT}`)
+  layers = (id: string): Promise<Layers> => ask(`${of(id)}/layers?${ABSENT}`)
+  landscape = (id: string): Promise<Landscape> => ask(`${of(id)}/landscape?${ABSENT}`)
+  findings = (id: string): Promise<Findings> => ask(`${of(id)}/findings?${ABSENT}`)
+  shift = (id: string): Promise<ShiftView> => ask(`${of(id)}/shift?${ABSENT}`)
   playground = (): Promise<Playground> => ask("playground")
   race = (request: RaceRequest, signal?: AbortSignal): Promise<RaceResult> => post("playground/race", request, signal)
   tryRemedy = (id: string, finding: number): Promise<Job> => post(`${of(id)}/try`, { finding })
@@ -218,10 +219,12 @@ export class FileSource implements Source {
       const some = wanted == null ? among : among.filter((curves) => curves[key] === wanted)
       return some.length > 0 ? some : among
     }
-    const [found] = fits("phase", query.phases, fits("x", query.x, fits("y", query.y, all)))
+    const [found] = fits("x", query.x, fits("phase", query.phases, fits("y", query.y, all)))
     if (found === undefined) throw new Failure("not-measured", "This report holds no curves.")
     const inside = (run: Curve): Curve => between(run, query.from ?? -Infinity, query.to ?? Infinity)
-    return { ...found, groups: found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) })) }
+    const held = <K extends "y" | "phase">(key: K): string[] => [...new Set(all.map((curves) => curves[key]))]
+    const groups = found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) }))
+    return { ...found, ys: held("y"), phases: held("phase"), groups }
   }
 
   race(): Promise<RaceResult> {

@@ -47,7 +47,9 @@ const COARSE = 48 // quads along an axis in the SVG
  * @throws where the browser has no WebGL.
  */
 export function mount(canvas: HTMLCanvasElement): Mounted {
-  const renderer = new WebGLRenderer({ canvas, antialias: true, preserveDrawingBuffer: true })
+  const context = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true })
+  if (!context) throw new Error("no WebGL")
+  const renderer = new WebGLRenderer({ canvas, context })
   renderer.setPixelRatio(Math.min(devicePixelRatio || 1, 2))
   const camera = new PerspectiveCamera(32, 1, 0.1, 50)
   const scene = new Scene()

@@ -1,1 +1,0 @@
-import{O as e}from"./index-CdvdtsQn.js";function t(t){return e(`p`,{children:[`Playground of `,t.head?.name]})}export{t as default};
