@@ -305,6 +305,8 @@ export interface SurfaceView {
   values: Num[]
   start: [number, number]
   minima: [number, number][]
+  goal: string | null // when a racer stops, in words
+  drift: [number, number] | null // how far the whole surface moves in a step
   shows: string
   does_not_show: string
   kind: "classic" | "plane"
@@ -337,6 +339,7 @@ export interface RaceRequest {
   noise: number
   clip: Num
   seed: number
+  goal: Num // stop nearer than this to a lowest minimum; null: the surface's own goal; 0: nowhere
   racers: Racer[]
 }
 
@@ -350,6 +353,7 @@ export interface RaceResult {
     steps: number
     message: string
   }[]
+  every: number // the points are of the steps 0, every, 2 every, ..., and the last
   seconds: number
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def playground(folders: Folders = (), live: bool = True) -> dict[str, Any]:
     else:
         used = dict.fromkeys(preset.surface for preset in PRESETS)
         surfaces = [surface.view(SMALL) for surface in (*(SURFACES[name] for name in used), *shown)]
-        presets = [preset.view(racing.raced(preset.request, SURFACES.__getitem__, KEPT)) for preset in PRESETS]
+        presets = [preset.view(result) for preset, result in zip(PRESETS, _results(), strict=True)]
     return {
         "surfaces": surfaces,
         "rules": [_view(rule) for rule in rules.TABLE.values()],
@@ -103,6 +104,12 @@ def race(request: Any, folders: Folders = ()) -> dict[str, Any]:
     return racing.raced(request, surface_of)
 
 
+@cache
+def _results() -> list[dict[str, Any]]:
+    """The presets' races, which are the same every time."""
+    return [racing.raced(preset.request, SURFACES.__getitem__, KEPT) for preset in PRESETS]
+
+
 def _named(folders: Folders) -> dict[str, Path]:
     if isinstance(folders, Mapping):
         return {name: Path(folder) for name, folder in folders.items()}
@@ -114,7 +121,9 @@ def _view(rule: Rule) -> dict[str, Any]:
     places = racing.parts(rule)
     values = {name: rule.defaults[option][i] for name, (option, i) in places.items()} | dict(rule.defaults)
     values["lr"] = RATES.get(rule.name, rule.rates[1])
-    sliders = [_slider(name, float(values[name])) for name in LABELS if name in values]
+    shares = {option.name for option in rule.options if option.allowed is not errors.NOT_NEGATIVE}  # no share: ASGD's α
+    named = [name for name in LABELS if name in values and (name in shares or name in places or name not in KEEPS)]
+    sliders = [_slider(name, float(values[name])) for name in named]
     return {
         "name": rule.name,
         "label": LABEL.get(rule.name, rule.title),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -101,13 +102,13 @@ def _plane(study: str, folder: Path, kind: str | None, stamp: int) -> Surface | 
     try:
         said = json.loads((folder / JSON).read_text(encoding="utf-8"))
         planes = {one["kind"]: one for one in said["planes"]}
-        kind = kind or (FIRST if FIRST in planes else next(iter(planes), None))
+        kind = kind or (FIRST if FIRST in planes else next(iter(planes), ""))
         if kind not in planes:
             return None
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+        with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             x, y, values = (np.asarray(arrays[f"{kind}|{name}"], dtype=np.float64) for name in ("x", "y", "losses"))
         return _surface(study, kind, planes[kind], str(said["task"]), x, y, values)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile) as error:
         raise BadStudy(
             f"{folder}: the plane of the loss surface cannot be read: {error}", "measure it again: thalweg landscape"
         ) from None
@@ -128,7 +129,7 @@ def _surface(
     spacing = math.hypot(float(x[1] - x[0]), float(y[1] - y[0]))
     names = [str(name) for name in said["axes"]]
     missing = int((~np.isfinite(values)).sum())
-    holes = f" {missing} points were not finite and stand as high as the highest." if missing else ""
+    holes = f" {missing} of its points were not finite and stand as high as the highest." if missing else ""
     return Surface(
         id=f"{study}:{kind}",
         name=f"Your model: {task}",

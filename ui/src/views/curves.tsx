@@ -10,10 +10,11 @@ import { Choice, Toggle, Trouble } from "../parts"
 import { smooth } from "../smoothing"
 import { source, useDocument } from "../source"
 import { go, useParam, usePlace } from "../state"
-import type { Batch, Curve, Curves, Head } from "../types"
+import type { Batch, Curve, CurveGroup, Curves, Head, Num } from "../types"
 
 const AGAIN = 10_000 // milliseconds from one reading of everything to the next while runs grow
 const LISTED = 12
+const MANY = 80 // runs, from which on each is drawn with fewer points
 
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const { params } = usePlace()
@@ -21,7 +22,7 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
   const [from, to] = [params.get("from"), params.get("to")].map((text) => (text === null ? null : Number(text)))
   const [y, phase] = [params.get("y"), params.get("phase")]
   const [again, setAgain] = useState(0)
-  const columns = Math.max(Math.min(Math.round(innerWidth), 1600), 320)
+  const columns = Math.round(Math.max(Math.min(innerWidth, 1600), 320) / (head!.runs > MANY ? 3 : 1))
   const { value, error, loading } = useDocument(
     () => source.curves(head!.id, { x, y, phases: phase, columns, from, to }),
     [head!.id, x, y, phase, from, to, again],
@@ -67,9 +68,16 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const [hidden, hide] = useHidden(head.entrants)
   const theme = useTheme()
   const shown = curves.groups.filter((group) => !hidden.has(group.name))
-  const { series, marks } = useMemo(
-    () => drawn({ ...curves, groups: shown }, head.entrants, Number(share), single === "yes", theme),
-    [curves, params(hidden), share, single, theme],
+  const [smoothing, key] = [Number(share), shown.map((group) => group.name).join("\n")]
+  const runs = useMemo(
+    () => faint(shown, head.entrants, smoothing > 0, single === "yes"),
+    [curves, key, smoothing > 0, single, theme],
+  )
+  const lines = useMemo(() => firm(shown, head.entrants, smoothing), [curves, key, smoothing, theme])
+  const series = useMemo(() => [...runs, ...lines], [runs, lines])
+  const marks = useMemo(
+    () => shown.flatMap(({ name, runs }) => runs.filter((run) => run.status === "diverged").map((run) => crossed(name, run, theme))),
+    [curves, key, theme],
   )
   const n = shown.reduce((sum, group) => sum + group.runs.length, 0)
   const diverged = shown.flatMap((group) => group.runs.filter((run) => run.status === "diverged").map((run) => ({ group, run })))
@@ -127,10 +135,6 @@ function noisy({ y, groups }: Curves): boolean {
   return (y === "loss" || y === "grad_norm") && groups.some((group) => group.runs.some((run) => run.x.length > 150))
 }
 
-function params(hidden: Set<string>): string {
-  return [...hidden].join("\n")
-}
-
 function short(value: number): string {
   return String(Number(value.toPrecision(6)))
 }
@@ -166,34 +170,48 @@ function spread(values: number[]): string {
   return low === high ? String(low) : `${low}–${high}`
 }
 
-/** The runs faint, the bands, the medians; smoothed lines lie over the raw ones, which stay. */
-function drawn(
-  curves: Curves, entrants: string[], share: number, single: boolean, theme: Theme,
-): { series: ChartSeries[]; marks: ChartMark[] } {
-  const [faint, main]: [ChartSeries[], ChartSeries[]] = [[], []]
-  const marks: ChartMark[] = []
-  for (const { name, band, runs } of curves.groups) {
+type Line = { x: number[]; y: Num[] }
+
+/** What stands for a group: its band's median, or its only run. */
+function middle({ band, runs }: CurveGroup): Line | null {
+  return band ? { x: band.x, y: band.mid } : runs.length === 1 ? runs[0] : null
+}
+
+/** The single runs, faint, and under smoothed lines the raw ones. */
+function faint(groups: CurveGroup[], entrants: string[], smoothed: boolean, single: boolean): ChartSeries[] {
+  return groups.flatMap((group): ChartSeries[] => {
+    const { name, band, runs } = group
     const { colour, dash } = look(name, entrants)
-    const middle = band ? { x: band.x, y: band.mid } : runs.length === 1 ? runs[0] : null
-    for (const run of runs) {
-      const loose = run.status === "diverged"
-      const alone = middle === run
-      const label = `${name}, lr ${number(run.lr)}, seed ${run.seed}`
-      if ((single || !band) && !alone) faint.push({ name: label, colour, dash: band || share > 0 ? [] : dash, x: run.x, y: run.y, width: 1, opacity: faded(runs.length, band !== null), quiet: true, loose })
-      if (loose) marks.push(crossed(label, run, theme))
+    const main = middle(group)
+    const opacity = faded(runs.length, band !== null)
+    const each = runs.filter((run) => run !== main && (single || !band)).map((run): ChartSeries => ({
+      name: called(name, run), colour, dash: band || smoothed ? [] : dash, x: run.x, y: run.y, width: 1, opacity, quiet: true,
+      loose: run.status === "diverged",
+    }))
+    return main && smoothed ? [...each, { name, colour, ...main, width: 1, opacity: 0.3, quiet: true }] : each
+  })
+}
+
+/** The bands and their medians; smoothed ones lie over the raw ones. */
+function firm(groups: CurveGroup[], entrants: string[], share: number): ChartSeries[] {
+  return groups.flatMap((group): ChartSeries[] => {
+    const { name, band, runs } = group
+    const { colour, dash } = look(name, entrants)
+    const main = middle(group)
+    if (main === null && share === 0) return []
+    if (main === null) {
+      return runs.map((run, i) => ({
+        name: i === 0 ? name : called(name, run), colour, dash, x: run.x, y: smooth(run.y, share), width: 1.6, quiet: i > 0,
+        loose: run.status === "diverged",
+      }))
     }
-    if (middle === null && share > 0) {
-      const lines = runs.map((run, i) => ({ name, colour, dash, x: run.x, y: smooth(run.y, share), width: 1.6, quiet: i > 0, loose: run.status === "diverged" }))
-      main.push(...lines)
-    }
-    if (middle === null) continue
-    const raw = { name, colour, dash, x: middle.x, y: middle.y, low: band?.low, high: band?.high, dots: middle.x.length === 1 ? 3.5 : undefined }
-    if (share > 0) {
-      faint.push({ ...raw, width: 1, dash: [], opacity: 0.3, quiet: true })
-      main.push({ name, colour, dash, x: middle.x, y: smooth(middle.y, share), width: 2.2 })
-    } else main.push({ ...raw, width: 2 })
-  }
-  return { series: [...faint, ...main], marks }
+    const dots = main.x.length === 1 ? 3.5 : undefined
+    return [{ name, colour, dash, x: main.x, y: share > 0 ? smooth(main.y, share) : main.y, low: band?.low, high: band?.high, width: 2, dots }]
+  })
+}
+
+function called(name: string, run: Curve): string {
+  return `${name}${run.lr === null ? "" : `, lr ${number(run.lr)}`}, seed ${run.seed}`
 }
 
 /** The more runs, the fainter each. */
@@ -201,10 +219,10 @@ function faded(runs: number, band: boolean): number {
   return Math.max(Math.min(band ? 0.22 : 0.5, 2 / runs), 0.04)
 }
 
-function crossed(label: string, run: Curve, theme: Theme): ChartMark {
+function crossed(name: string, run: Curve, theme: Theme): ChartMark {
   const last = run.y.findLastIndex((value) => value !== null)
-  const x = run.x[run.x.length - 1] ?? 0
-  return { kind: "cross", x, y: last < 0 ? null : run.y[last], colour: theme.bad, label: `${label} diverged` }
+  const label = `${called(name, run)}: diverged`
+  return { kind: "cross", x: run.x[run.x.length - 1] ?? 0, y: last < 0 ? null : run.y[last], colour: theme.bad, label }
 }
 
 /** x and y switch the logarithm of their axis. */

@@ -1,6 +1,7 @@
 /** Who won, by how much, how sure that is, what it cost, what was not tried, and the code to paste. */
 import type { ComponentChildren, JSX } from "preact"
 import { useMemo, useState } from "preact/hooks"
+import { extent, roomy } from "../axis"
 import { LineChart } from "../chart"
 import { Export } from "../export"
 import { Painted, useWidth } from "../figure"
@@ -172,6 +173,7 @@ function Best({ verdict }: { verdict: Verdict }): JSX.Element | null {
   const series = useMemo(() => (best ? [stairs(best, against, theme.accent)] : []), [best, against, theme])
   if (!best || best.runs.length === 0) return null
   const percent = verdict.unit === "share"
+  const needed = extent([...best.value, ...best.high, ...best.low.slice(1)]) // one run in random order may be anything
   return (
     <section>
       <h2>What the budget bought</h2>
@@ -182,7 +184,7 @@ function Best({ verdict }: { verdict: Verdict }): JSX.Element | null {
       <LineChart
         title={`Best ${verdict.metric} so far`} name="best-so-far" n={best.runs.length} height={260} series={series}
         x={{ label: by === "runs" ? "full runs" : by }}
-        y={{ label: `best ${verdict.metric} so far`, format: percent ? (value) => scored(value, "share").replace(/\.?0+ %/, " %") : undefined }}
+        y={{ label: `best ${verdict.metric} so far`, format: percent ? (value) => scored(value, "share").replace(/\.?0+ %/, " %") : undefined, range: needed && roomy(needed) }}
         caption={`Line: as it came; band: 10–90 % of random orders of the same n = ${best.runs.length} full runs.`}
       />
     </section>

@@ -1,0 +1,127 @@
+/** What a chart of lines shows: its series and marks, the ranges they need, and where values stand in its panel. */
+import type { ComponentChildren } from "preact"
+import type uPlot from "uplot"
+import { extent, linearTicks, logTicks, roomy } from "./axis"
+import type { Theme } from "./palette"
+import type { Num } from "./types"
+
+export interface ChartAxis {
+  label: string
+  log?: boolean
+  format?: (value: number) => string
+  range?: [number, number] | null // instead of what the series need
+}
+
+/** A line, with a band where `low` and `high` are given, and points where `dots` is their radius. */
+export interface ChartSeries {
+  name: string
+  colour: string
+  dash?: number[]
+  width?: number
+  opacity?: number
+  x: number[]
+  y: Num[]
+  low?: Num[]
+  high?: Num[]
+  dots?: number
+  quiet?: boolean // drawn, but neither in the legend of the file nor under the cursor
+  loose?: boolean // does not widen the axis: a line that leaves the panel
+}
+
+/** A mark at a place of the axes; where x or y is null it spans the panel. */
+export type ChartMark =
+  | { kind: "cross" | "ring"; x: number; y: Num; colour: string; label: string; row?: number } // no y: at the upper border, or in a row of the lower one
+  | { kind: "vertical"; x: number; colour: string; dash?: number[]; label: string }
+  | { kind: "span"; from: number; to: number; row: number; colour: string; label: string } // a bar in a row along the lower border
+
+export interface LineChartProps {
+  title: string
+  name: string
+  n: number
+  x: ChartAxis
+  y: ChartAxis
+  series: ChartSeries[]
+  marks?: ChartMark[]
+  height?: number
+  caption?: ComponentChildren
+  onZoom?: (range: [number, number] | null) => void
+  data?: Record<string, string | number | null>
+}
+
+export interface Limits {
+  x: [number, number]
+  y: [number, number]
+  floor: number // below it are the rows of marks
+}
+
+export interface Now {
+  props: LineChartProps
+  theme: Theme
+}
+
+const PANEL = 300 // pixels: the height of a panel as a rule
+export const ROW = 11 // pixels from one row along the lower border to the next
+
+/** What the axes must show, or null where nothing is finite. */
+export function bounds({ series, marks = [], x, y }: LineChartProps): Limits | null {
+  const firm = series.some((one) => !one.loose && one.y.some((value) => value !== null))
+  const counting = series.filter((one) => !firm || !one.loose)
+  const across = x.range ?? extent(concat([...counting.map((one) => one.x), marks.flatMap(placesX)]), x.log)
+  if (across === null) return null
+  const [from, to] = across
+  const inside = (one: ChartSeries, values: Num[]): Num[] => values.filter((_, i) => one.x[i] >= from && one.x[i] <= to)
+  const lists = counting.flatMap((one) => [one.y, one.low, one.high].map((values) => (values ? inside(one, values) : [])))
+  const rings = marks.map((mark) => (mark.kind === "ring" ? mark.y : null))
+  const up = y.range ?? extent(concat([...lists, rings]), y.log)
+  if (up === null) return null
+  const need = y.range ?? roomy(up, y.log, 0.06)
+  const rows = Math.max(0, ...marks.map((mark) => ("row" in mark && mark.row !== undefined ? mark.row + 1.5 : 0)))
+  return { x: x.range ?? roomy(across, x.log, 0.02), y: below(need, rows * ROW, y.log), floor: need[0] }
+}
+
+/** A range with room for so many pixels of a panel of usual height below the lines. */
+function below([low, high]: [number, number], pixels: number, log = false): [number, number] {
+  const share = Math.min(pixels / PANEL, 0.5)
+  const more = share / (1 - share)
+  return log ? [low / (high / low) ** more, high] : [low - (high - low) * more, high]
+}
+
+export function placesX(mark: ChartMark): number[] {
+  return mark.kind === "span" ? [mark.from, mark.to] : [mark.x]
+}
+
+function* concat(lists: Num[][]): Generator<Num> {
+  for (const list of lists) yield* list
+}
+
+/** The places of an axis that are named; none among the rows of marks. */
+export function ticks(u: uPlot, props: LineChartProps, which: "x" | "y"): number[] {
+  const { min, max } = u.scales[which]
+  if (min == null || max == null) return []
+  const wanted = which === "x" ? u.width / 90 : u.height / 60
+  const found = (props[which].log ? logTicks : linearTicks)(min, max, wanted)
+  const floor = which === "y" ? (bounds(props)?.floor ?? min) : min
+  return found.filter((at) => at >= floor)
+}
+
+export interface Panel {
+  left: number
+  top: number
+  width: number
+  height: number
+  x: (value: number) => number
+  y: (value: number) => number
+}
+
+/** Where the panel stands in CSS pixels, and what turns values into places. */
+export function panel(u: uPlot, down = 0): Panel {
+  const { left, top, width, height } = u.bbox
+  const of = u.width / u.ctx.canvas.width
+  const box = { left: left * of, top: top * of + down, width: width * of, height: height * of }
+  return {
+    ...box,
+    x: (value) => box.left + u.valToPos(value, "x"),
+    y: (value) => box.top + u.valToPos(value, "y"),
+  }
+}
+
