@@ -268,7 +268,7 @@ def document(racers: list[Racer], surface: Surface, seconds: float, most: int | 
         most: about how many points of a path to keep; None: all.
     """
     longest = max(len(racer.path) for racer in racers)
-    every = 1 if most is None else -(-longest // most)
+    every = 1 if most is None or longest <= most else -(-longest // most) | 1  # odd: who swings to and fro is seen to
     found = []
     for racer in racers:
         path: Floats = np.array(racer.path)
