@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 EIGENVECTORS, RANDOM = 2, 3
-CURVED = 512  # rows of a side at most that curvature is measured on
+CURVED = 256  # rows of a side at most that curvature is measured on
 CONFIDENT = 0.9
 AGREES = 1e-3  # share of the loss by which the mean of the rows' losses may differ from it
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SEEDS, RETRAINED = 3, 2  # trainings of each kind
 INNER = 0.75  # of the rows that are trained on, while the rate is chosen by the others
-LONGEST = 120.0  # seconds that training anew may take
+LONGEST = 60.0  # seconds that training anew may take: the longest of the remedies should not be most of the whole
 PROBES = (2, 12)  # steps of the trainings that say how long it will take
 CHOOSING = 16  # rows from which on a rate can be chosen
 DRAWN_FROM = 10_000  # old rows that are weighted, at most
@@ -135,7 +135,8 @@ class Bench:
             started = time.perf_counter()
             self.train(make, rows, recipe, steps, 0)
             taken.append(time.perf_counter() - started)
-        return max(0.0, taken[1] - taken[0]) / (PROBES[1] - PROBES[0])
+        more = taken[1] - taken[0]
+        return more / (PROBES[1] - PROBES[0]) if more > 0 else taken[1] / PROBES[1]
 
     def need_labels(self) -> None:
         """Raises `NotTried` without them."""
