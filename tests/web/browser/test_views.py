@@ -49,7 +49,7 @@ def test_curves_have_every_run_and_say_who_diverged(seen, studied):
     before = chart.get_attribute("data-y-log")
     seen.page.keyboard.press("y")
     until(seen.page, f"document.querySelector('figure[data-y-log]').dataset.yLog !== '{before}'")
-    assert "logy" in seen.page.url
+    until(seen.page, "location.hash.includes('logy')")
     phases = seen.page.eval_on_selector_all("select[data-pick=phase] option", "all => all.map(o => o.value)")
     assert len(phases) > 1
     diverged = [end for end in ends if end["outcome"]["status"] == "diverged"]
@@ -129,8 +129,9 @@ def test_the_keyboard_goes_everywhere(seen):
         seen.page.keyboard.press(key)
         seen.page.wait_for_selector(f"main[data-view={view}]")
     seen.page.keyboard.press("?")
-    assert seen.page.get_by_role("dialog").is_visible()
+    seen.page.get_by_role("dialog").wait_for()
     seen.page.keyboard.press("Escape")
+    seen.page.get_by_role("dialog").wait_for(state="hidden")
     go(seen.page, f"#/{seen.id}/verdict", "verdict")
     for _ in range(60):
         seen.page.keyboard.press("Tab")
