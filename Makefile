@@ -2,8 +2,9 @@
 # make test   everything: lint, types, tests, docs, examples
 # make bench  the benchmarks, with their ratios
 # make page   build the page from ui/ (needs node and npm; the built page is in the repository)
+# make pictures  the pictures of the README and the guides, by the commands and the browser that they show
 # make coverage  which lines no test runs
-.PHONY: demo test bench coverage page clean
+.PHONY: demo test bench coverage page pictures clean
 PY := .venv/bin/python
 
 demo: .venv/.installed
@@ -20,6 +21,10 @@ coverage: .venv/.tested
 
 page:
 	@cd ui && npm ci && npm run build
+
+pictures: .venv/.tested
+	@$(PY) docs/pictures/make.py
+	@$(PY) docs/pictures/views.py
 
 bench: .venv/.benched
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
