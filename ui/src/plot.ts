@@ -104,8 +104,9 @@ export function ticks(u: uPlot, props: LineChartProps, which: "x" | "y"): number
   const wanted = which === "x" ? u.width / 90 : u.height / 60
   const found = (props[which].log ? logTicks : linearTicks)(min, max, wanted)
   if (which === "x") return found
-  const { floor, y } = panel(u, props)
-  return found.filter((at) => y(at) <= floor + 1)
+  const share = rowsShare(props.marks)
+  const floor = props.y.log ? min * (max / min) ** share : min + (max - min) * share
+  return found.filter((at) => at >= floor)
 }
 
 export interface Panel {
