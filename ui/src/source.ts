@@ -77,6 +77,7 @@ function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> 
 const ABSENT = "absent=said" // a document that is not there is an answer, not a failed request that the console tells
 const of = (id: string): string => `study/${encodeURIComponent(id)}`
 
+const CALM = 2000 // milliseconds before the stream is opened for its news alone
 const AGAIN = 3000 // milliseconds before a refused stream is asked for again
 
 /** The stream of a study, for all who watch it. */
@@ -84,6 +85,7 @@ class Stream {
   private readonly watchers = new Set<Watcher>()
   private events: EventSource | null = null
   private asking = false
+  seen: number | null = null // the cursor of what was read last
   private at = Infinity // the cursor behind what has arrived
 
   constructor(readonly id: string) {}
@@ -108,14 +110,18 @@ class Stream {
   private async fromNow(): Promise<void> {
     if (this.asking) return
     this.asking = true
-    const now = await ask<Curves>(`${of(this.id)}/curves?columns=1`).catch(() => null)
+    await new Promise((done) => setTimeout(done, CALM)) // a view may come to read curves, which tell the cursor
+    if (this.watchers.size > 0 && !this.events) {
+      this.seen ??= (await ask<Curves>(`${of(this.id)}/curves?columns=1`).catch(() => null))?.cursor ?? null
+      if (this.seen !== null && this.watchers.size > 0 && !this.events) this.open(this.seen)
+    }
     this.asking = false
-    if (now && this.watchers.size > 0 && !this.events) this.open(now.cursor)
   }
 
   /** The stream was refused: the trace is another one, or the server has gone. */
   private refused(): void {
     this.close()
+    this.seen = null
     setTimeout(() => {
       if (this.watchers.size === 0 || this.events) return
       this.watchers.forEach((on) => on.documents?.())
@@ -157,10 +163,12 @@ export class LiveSource implements Source {
   tryRemedy = (id: string, finding: number): Promise<Job> => post(`${of(id)}/try`, { finding })
   resume = (id: string): Promise<Job> => post(`${of(id)}/resume`, {})
 
-  curves(id: string, query: CurvesQuery): Promise<Curves> {
+  async curves(id: string, query: CurvesQuery): Promise<Curves> {
     const params = new URLSearchParams()
     for (const [key, value] of Object.entries(query)) if (value != null) params.set(key, String(value))
-    return ask(`${of(id)}/curves?${params}`)
+    const found = await ask<Curves>(`${of(id)}/curves?${params}`)
+    if (this.stream?.id === id) this.stream.seen = found.cursor
+    return found
   }
 
   watch(id: string, cursor: number | null, on: Watcher): () => void {
