@@ -129,7 +129,7 @@ def _surface(
     spacing = math.hypot(float(x[1] - x[0]), float(y[1] - y[0]))
     names = [str(name) for name in said["axes"]]
     missing = int((~np.isfinite(values)).sum())
-    holes = f" {missing} of its points were not finite and stand as high as the highest." if missing else ""
+    holes = f" Points that were not finite stand as high as the highest: {missing}." if missing else ""
     return Surface(
         id=f"{study}:{kind}",
         name=f"Your model: {task}",

@@ -221,7 +221,7 @@ PRESETS = (
             *(("sgd", {"lr": lr}) for lr in (0.0199, 0.0201)),
             *(("momentum", {"lr": lr}) for lr in (0.03781, 0.03819)),
         ),
-        steps=2000,
+        steps=700,
         goal=0.001,
     ),
     Preset(

@@ -85,7 +85,7 @@ class Surface:
         if self.drift != (0.0, 0.0):
             at -= step * torch.tensor(self.drift, dtype=torch.float64)
         at.requires_grad_()
-        (found,) = torch.autograd.grad(self.fn(at).sum(), at)
+        (found,) = torch.autograd.grad(self.fn(at), at, torch.ones(len(points), dtype=torch.float64))
         rows: list[list[float]] = found.tolist()
         return rows
 

@@ -1,6 +1,7 @@
 /** The sliders: each entrant's options, and what holds for all. */
 import type { ComponentChildren, JSX } from "preact"
 import { useState } from "preact/hooks"
+import { Swatch } from "../swatch"
 import type { RuleView } from "../types"
 import { type Entrant, type Look, MOST, type Option, plain, settings, type Setup, share, valueAt } from "./setup"
 
@@ -33,15 +34,6 @@ export function Slider(props: {
         onKeyDown={(event) => event.key === "Enter" && told(event.currentTarget.value)}
       />
     </label>
-  )
-}
-
-/** A short piece of a line as the paths are drawn. */
-export function Sample({ look }: { look: Look }): JSX.Element {
-  return (
-    <svg class="sample" width="30" height="10" viewBox="0 0 30 10" aria-hidden="true">
-      <line x1="1" y1="5" x2="29" y2="5" stroke={look.colour} stroke-width="3" stroke-dasharray={look.dash.join(" ") || undefined} />
-    </svg>
   )
 }
 
@@ -105,7 +97,7 @@ function Row(props: {
       <div class="racer-head">
         <label class="racer-name">
           <input type="checkbox" checked={one.on} onChange={(event) => put({ ...one, on: event.currentTarget.checked })} />
-          <Sample look={look} />
+          <Swatch colour={look.colour} dash={look.dash} />
           <span>{look.name}</span>
         </label>
         <button type="button" class="more" aria-expanded={open} aria-label={`More of ${look.name}`} onClick={() => setOpen(!open)}>

@@ -4,8 +4,8 @@ import { useMemo } from "preact/hooks"
 import { type ChartMark, type ChartSeries, LineChart } from "../chart"
 import { count, number } from "../format"
 import { useTheme } from "../palette"
+import { Swatch } from "../swatch"
 import type { SurfaceView } from "../types"
-import { Sample } from "./controls"
 import type { Track } from "./tracks"
 
 const ORDER = { reached: 0, finished: 1, diverged: 2 }
@@ -27,7 +27,7 @@ export function Standings(props: { tracks: Track[]; goal: string | null; bright:
               return (
                 <tr key={track.row} data-standing={track.name} data-status={track.status} data-steps={track.end} data-loss={lastOf(track) ?? ""}
                   onPointerEnter={() => props.bright(track.row)} onPointerLeave={() => props.bright(null)}>
-                  <th scope="row"><Sample look={track} /> {track.name}</th>
+                  <th scope="row"><Swatch colour={track.colour} dash={track.dash} /> {track.name}</th>
                   <td class="number">{track.status === "reached" ? count(track.end) : "–"}</td>
                   <td class="number">{number(lastOf(track))}</td>
                   <td class="number">{track.status === "diverged" ? "–" : `${number(track.x[last])}, ${number(track.y[last])}`}</td>

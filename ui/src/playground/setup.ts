@@ -54,7 +54,8 @@ export function read(params: URLSearchParams, data: Playground, study: string | 
   const own = data.surfaces.find((one) => study !== null && one.id.startsWith(`${study}:`))
   const usual = own ?? data.surfaces.find((one) => one.id === "beale") ?? data.surfaces[0]
   const named = data.surfaces.find((one) => one.id === params.get("s"))
-  const base = preset ? ofPreset(preset) : data.live ? fresh(data, named ?? usual) : ofPreset(data.presets[0])
+  const stored = data.presets.find((one) => one.surface === own?.id) ?? data.presets[0]
+  const base = preset ? ofPreset(preset) : data.live ? fresh(data, named ?? usual) : ofPreset(stored)
   if (!data.live) return base
   const found = { ...base, surface: named?.id ?? base.surface }
   const numeric = (key: string, old: Num): Num => {
@@ -125,7 +126,7 @@ export function looks(setup: Setup, rules: RuleView[]): Look[] {
 
 /** What tells a racer from others of its rule. */
 function difference(name: string, value: number, rule: RuleView | undefined): string[] {
-  if (name === "fall") return value > 0 ? [`falling as t^−${plain(value)}`] : []
+  if (name === "fall") return value > 0 ? [value === 1 ? "falling as 1/t" : value === 0.5 ? "falling as 1/√t" : `falling as t^−${plain(value)}`] : []
   if (name === "counted") return value > 0 ? ["uncorrected"] : []
   const label = rule?.options.find((option) => option.name === name)?.label ?? name
   return [`${label.split(" ").pop() ?? label} ${plain(value)}`]
