@@ -8,7 +8,7 @@ import time
 from urllib.parse import urlsplit
 
 from thalweg.store import Store
-from thalweg.web.app import Page
+from thalweg.web.app import STATIC, Page
 from thalweg.web.serving import Server, listen
 
 RECIPE = {"optimizer": "sgd", "lr": 0.1}
@@ -71,8 +71,7 @@ def study(folder, *records, **more):
 @contextlib.contextmanager
 def serving(*folders, static=None, patience=10.0):
     """A server in a thread; gives it."""
-    page = Page(folders) if static is None else Page(folders, static=static)
-    server = Server(page, TOKEN, listen(), patience)
+    server = Server(Page(folders, static=static or STATIC, patience=patience), TOKEN, listen())
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -96,7 +95,8 @@ def ask(server, path, method="GET", body=None, headers=None, known=True):
         own |= {"Origin": f"http://127.0.0.1:{server.port}", "Content-Type": "application/json"}
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
-        connection.request(method, path, body, own | (headers or {}))
+        chunked = "Transfer-Encoding" in (headers or {})
+        connection.request(method, path, body, own | (headers or {}), encode_chunked=chunked)
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
     finally:

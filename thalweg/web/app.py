@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from ..errors import BadOption, BadStudy, ThalwegError
 from .jobs import Jobs, resume_words, try_words
-from .security import Guard, Refused, confined, document_of
+from .security import PATIENCE, Guard, Refused, confined, document_of
 from .source import Document, Source
 from .streams import Channel, Stream, finite
 
@@ -43,11 +43,19 @@ class Page:
         folders: studies, and what holds studies; links that lead out of them are not followed.
         source: of the documents.
         static: the page's own files.
+        patience: seconds that a request has to arrive.
     """
 
-    def __init__(self, folders: Sequence[str | Path], source: Source | None = None, static: Path = STATIC) -> None:
+    def __init__(
+        self,
+        folders: Sequence[str | Path],
+        source: Source | None = None,
+        static: Path = STATIC,
+        patience: float = PATIENCE,
+    ) -> None:
         self.folders = [Path(folder).resolve() for folder in folders]
         self.source, self.static, self.jobs = source or Source(), static, Jobs()
+        self.patience = patience
         self.channels: dict[str, Channel] = {}
         self._studies: dict[str, Path] = {}
         self._look = asyncio.Lock()
@@ -170,7 +178,7 @@ class Page:
     async def attempt(self, request: Request) -> Document:
         """Try a finding's remedy."""
         id, folder = await self._folder(request)
-        k = (await document_of(request)).get("finding")
+        k = (await document_of(request, self.patience)).get("finding")
         if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise BadOption("finding is the number of one", "give 0 for the first")
         findings = (await asyncio.to_thread(self.source.view, "findings", folder))["findings"]
@@ -186,7 +194,7 @@ class Page:
     async def resume(self, request: Request) -> Document:
         """Go on with a study that was interrupted."""
         id, folder = await self._folder(request)
-        await document_of(request)
+        await document_of(request, self.patience)
         same = [j for j in self.jobs.known.values() if (j.study, j.kind, j.status) == (id, "resume", "running")]
         if not same and (status := await asyncio.to_thread(self.source.status, folder)) != "interrupted":
             raise BadOption(f"this study is {status}", "only one that was interrupted goes on")
@@ -213,7 +221,7 @@ class Page:
 
     async def race(self, request: Request) -> Document:
         """Let optimizers race."""
-        return await asyncio.to_thread(self.source.race, await document_of(request))
+        return await asyncio.to_thread(self.source.race, await document_of(request, self.patience))
 
 
 def guarded(page: Page, token: str, port: int) -> Guard:
@@ -268,7 +276,8 @@ async def _told(request: Request, error: Exception) -> Response:
     if isinstance(error, Refused):
         status, said = error.status, (error.code, error.message, error.hint)
     elif isinstance(error, ThalwegError):
-        status = 400 if isinstance(error, BadOption) else 404
+        absent = 200 if request.query_params.get("absent") == "said" else 404  # the page asks so: a 404 is an error in its console
+        status = 400 if isinstance(error, BadOption) else absent
         said = (error.code, error.message, error.hint)
     elif isinstance(error, HTTPException):
         status, said = error.status_code, ("not-found", "There is nothing here.", "start from /")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY = 64 << 10  # bytes of a request's body
+HEAD = 16 << 10  # bytes of its head
 PATIENCE = 10.0  # seconds for a request to arrive
 POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
@@ -96,6 +97,11 @@ class Guard:
         Raises:
             Refused: not from here, or without the token.
         """
+        size = len(scope["path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
+        if size > HEAD:
+            raise Refused(
+                413, "too-large", f"The head of a request holds at most {HEAD} bytes.", "ask for less at once"
+            )
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value.decode("latin-1"))

@@ -22,11 +22,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..errors import BadOption, BadStudy, ThalwegError
 from ..store import HOME
 from .app import Page, guarded
-from .security import PATIENCE, new_token
+from .security import HEAD, PATIENCE, new_token
 
 HOST = "127.0.0.1"
 CONNECTIONS = 512
-HEAD = 16 << 10  # bytes of a request's head
 LOOK = 0.3  # seconds between two looks for a study that begins
 
 
@@ -70,17 +69,16 @@ class Server(uvicorn.Server):
     Args:
         page: what is served.
         token: who may look.
-        listener: a socket that listens on this machine.
-        opening: whether, and for what, a browser is opened: see `serve`.
+        listener: a socket of this machine.
     """
 
-    def __init__(self, page: Page, token: str, listener: socket.socket, patience: float = PATIENCE) -> None:
+    def __init__(self, page: Page, token: str, listener: socket.socket) -> None:
         self.page, self.token, self.listener = page, token, listener
         self.port = int(listener.getsockname()[1])
         self.address = f"http://{HOST}:{self.port}/?token={token}"
         config = uvicorn.Config(
             guarded(page, token, self.port),
-            http=type("Timed", (Patient,), {"patience": patience}),
+            http=type("Timed", (Patient,), {"patience": page.patience}),
             ws="none",
             lifespan="on",
             log_config=None,

@@ -231,7 +231,7 @@ class Channel:
                 names = [name for name, stamp in self.stamps.items() if stamps.get(name) != stamp]
                 yield event("documents", finite_json({"changed": names}))
             stamps = self.stamps
-            if self.said != said:
+            if self.said not in (said, {}):
                 said = self.said
                 yield event("status", finite_json(said))
             try:

@@ -131,7 +131,7 @@ interface Layer {
 function paintMarks(u: uPlot, { props, theme }: Now, layer: Layer): void {
   const { canvas } = u.ctx
   const scale = canvas.width / u.width
-  const box = panel(u)
+  const box = panel(u, props)
   const faint = props.series.filter((one) => one.quiet)
   const { x, y } = u.scales
   const of = [...faint, theme, canvas.width, canvas.height, box.left, x.min, x.max, y.min, y.max, props.x.log, props.y.log]
@@ -148,7 +148,7 @@ function paintMarks(u: uPlot, { props, theme }: Now, layer: Layer): void {
   u.ctx.drawImage(layer.canvas, 0, 0)
   u.ctx.setTransform(scale, 0, 0, scale, 0, 0)
   paintShapes([label(props, box, theme), ...linesOf(props.series.filter((one) => !one.quiet), props, box, theme)], u.ctx)
-  paintShapes(marksOf(props, box), u.ctx)
+  paintShapes(marksOf(props, box, theme), u.ctx)
   u.ctx.restore()
 }
 
@@ -166,7 +166,7 @@ function read(u: uPlot, props: LineChartProps): Reading | null {
   }
   if (values.length === 0) return null
   values.sort((a, b) => b.y - a.y)
-  const box = panel(u)
+  const box = panel(u, props)
   return { x, left: box.left + left, side: left > box.width / 2 ? "left" : "right", values: values.slice(0, READ) }
 }
 

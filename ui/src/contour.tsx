@@ -2,7 +2,9 @@
 import type { ComponentChildren, JSX } from "preact"
 import { useMemo, useState } from "preact/hooks"
 import { known } from "./contours"
-import { boxOf, type PlaneStyle, planeDrawing, reading, smooth, told } from "./planes"
+import { counted } from "./format"
+import { boxOf, type PlaneStyle, planeDrawing, reading, smooth } from "./planes"
+import { told } from "./trails"
 import type { Levels } from "./levels"
 import { type Theme, useTheme } from "./palette"
 import { Touched } from "./touched"
@@ -28,7 +30,10 @@ type Chosen = { path: number; point: number }
 export function Contour(props: ContourProps): JSX.Element {
   const { plane, values, levels } = props
   const colours = useTheme()
-  const paths = useMemo(() => (props.paths === false ? [] : plane.paths.map(seen).filter((path) => path.points.length > 0)), [plane, props.paths])
+  const paths = useMemo(
+    () => (props.paths === false ? [] : plane.paths.map(seen).filter((path) => path.points.length > 0)),
+    [plane, props.paths],
+  )
   const [chosen, choose] = useState<Chosen | null>(null)
   const [under, setUnder] = useState<{ x: number; y: number; said: string } | null>(null)
   const grid = useMemo(() => smooth(plane, values, levels), [plane, values, levels])
@@ -36,7 +41,13 @@ export function Contour(props: ContourProps): JSX.Element {
   const bar = props.bar ?? true
   const names = useMemo(() => withPaths(props.entrants, plane), [props.entrants, plane])
   const style = (theme: Theme): PlaneStyle => ({
-    levels, entrants: names, theme, bar, paths: paths.length > 0, tone: props.tone, measured,
+    levels,
+    entrants: names,
+    theme,
+    bar,
+    paths: paths.length > 0,
+    tone: props.tone,
+    measured,
   })
 
   const point = (x: number, y: number, width: number): void => {
@@ -76,18 +87,31 @@ export function Contour(props: ContourProps): JSX.Element {
       draw={(width, theme) => planeDrawing({ ...plane, paths }, values, width, style(theme))}
       keys={[plane, values, levels, names, props.tone, paths, bar, colours]}
       name={props.name}
-      label={`${plane.title}, ${measured} over ${props.of}: ${there.length} values in ${levels.values.length + 1} bands, ${paths.length} paths.`}
-      hint={props.quiet ? "" : n > 0 ? "Point at the surface; arrow keys go along the paths." : "Point at the surface."}
-      ring={ring} said={current ? told(paths[chosen!.path], current) : (under?.said ?? null)}
-      onPoint={point} onKey={key} caption={props.caption}
+      label={
+        `${plane.title}, ${measured} over ${props.of}: n = ${there.length} values in ` +
+        `${levels.values.length + 1} bands, ${counted(paths.length, "path")}.`
+      }
+      hint={
+        props.quiet ? "" : n > 0 ? "Point at the surface; arrow keys go along the paths." : "Point at the surface."
+      }
+      ring={ring}
+      said={current ? told(paths[chosen!.path], current) : (under?.said ?? null)}
+      onPoint={point}
+      onKey={key}
+      caption={props.caption}
       onLeave={() => {
         setUnder(null)
         choose(null)
       }}
       data={{
-        n: there.length, levels: levels.values.length, paths: paths.length, points: n, kind: plane.kind,
+        n: there.length,
+        levels: levels.values.length,
+        paths: paths.length,
+        points: n,
+        kind: plane.kind,
         missing: values.length - there.length,
-        min: there.length ? Math.min(...there) : null, max: there.length ? Math.max(...there) : null,
+        min: there.length ? Math.min(...there) : null,
+        max: there.length ? Math.max(...there) : null,
       }}
     />
   )

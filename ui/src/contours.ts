@@ -23,15 +23,8 @@ export function known(value: number | null | undefined): value is number {
 // The sides of a cell: 0 bottom, 1 right, 2 top, 3 left. Its corners, as bits: 1 bottom left, 2 bottom right,
 // 4 top right, 8 top left, set where the value is at least the level. A segment has the high corners on its right.
 // Cases 5 and 10 are saddles: first where the middle is high (the high corners are joined), then where it is low.
-const NONE: number[][] = []
-const SEGMENTS: number[][][] = [
-  NONE, [[3, 0]], [[0, 1]], [[3, 1]], [[1, 2]], NONE, [[0, 2]], [[3, 2]],
-  [[2, 3]], [[2, 0]], NONE, [[2, 1]], [[1, 3]], [[1, 0]], [[0, 3]], NONE,
-]
-const SADDLES: Record<number, [number[][], number[][]]> = {
-  5: [[[1, 0], [3, 2]], [[3, 0], [1, 2]]],
-  10: [[[0, 3], [2, 1]], [[0, 1], [2, 3]]],
-}
+const SEGMENTS = ["", "30", "01", "31", "12", "", "02", "32", "23", "20", "", "21", "13", "10", "03", ""]
+const SADDLES: Record<number, [string, string]> = { 5: ["10 32", "30 12"], 10: ["03 21", "01 23"] }
 
 /** Where lines of a level meet the grid: every corner and every edge between corners is a place with a number. */
 class Places {
@@ -85,7 +78,11 @@ function cells(grid: Grid, visit: (i: number, j: number, corners: [number, numbe
 /** The segments of a level in a cell, as pairs of sides. */
 function crossed([a, b, c, d]: [number, number, number, number], level: number): number[][] {
   const code = (a >= level ? 1 : 0) + (b >= level ? 2 : 0) + (c >= level ? 4 : 0) + (d >= level ? 8 : 0)
-  return SADDLES[code]?.[(a + b + c + d) / 4 >= level ? 0 : 1] ?? SEGMENTS[code]
+  const pairs = SADDLES[code]?.[(a + b + c + d) / 4 >= level ? 0 : 1] ?? SEGMENTS[code]
+  return pairs
+    .split(" ")
+    .filter(Boolean)
+    .map((pair) => [Number(pair[0]), Number(pair[1])])
 }
 
 /** The lines on which the grid, linear along its edges, has this level. A cell with an unknown corner has none. */
@@ -100,7 +97,7 @@ export function lines(grid: Grid, level: number): Line[] {
   return joined(segments, places.points)
 }
 
-/** The borders of where the grid is at least at this level, clockwise around it: filled together they leave its holes. */
+/** The borders of where the grid is at least as high, clockwise around it: filled together they leave its holes. */
 export function regions(grid: Grid, level: number): Point[][] {
   const places = new Places(grid, level)
   const segments: [number, number][] = []
@@ -121,10 +118,7 @@ export function regions(grid: Grid, level: number): Point[][] {
       const [from, to] = [(side + 1) % 4, side]
       const [starts, ends] = [corners[from] >= level, corners[to] >= level]
       if (!starts && !ends) continue
-      segments.push([
-        starts ? at[from] : places.crossing(i, j, side),
-        ends ? at[to] : places.crossing(i, j, side),
-      ])
+      segments.push([starts ? at[from] : places.crossing(i, j, side), ends ? at[to] : places.crossing(i, j, side)])
     }
   })
   return joined(segments, places.points).map((line) => line.points)
@@ -143,7 +137,7 @@ function joined(segments: readonly [number, number][], points: ReadonlyMap<numbe
   const found: Line[] = []
   const walk = (start: number, closed: boolean): void => {
     const line: Point[] = []
-    for (let at: number | undefined = start; at !== undefined; ) {
+    for (let at: number | undefined = start; at !== undefined;) {
       line.push(points.get(at) as Point)
       at = onward.get(at)?.pop()
       if (at === start) break
@@ -193,7 +187,9 @@ function finer(x: readonly number[], v: Values, times: number): (number | null)[
 }
 
 function split(x: readonly number[], times: number): number[] {
-  const all = x.slice(0, -1).flatMap((a, i) => Array.from({ length: times }, (_, k) => a + (k / times) * (x[i + 1] - a)))
+  const all = x
+    .slice(0, -1)
+    .flatMap((a, i) => Array.from({ length: times }, (_, k) => a + (k / times) * (x[i + 1] - a)))
   return [...all, x[x.length - 1]]
 }
 
@@ -207,8 +203,20 @@ export function refined(grid: Grid, times: number, log = false): Grid {
   const { x, y } = grid
   if (times <= 1 || x.length < 2 || y.length < 2) return grid
   const inward = (v: number | null): number | null => (known(v) && (!log || v > 0) ? (log ? Math.log(v) : v) : null)
-  const rows = y.map((_, j) => finer(x, x.map((_, i) => inward(grid.values[j * x.length + i])), times))
-  const columns = rows[0].map((_, i) => finer(y, rows.map((row) => row[i]), times))
+  const rows = y.map((_, j) =>
+    finer(
+      x,
+      x.map((_, i) => inward(grid.values[j * x.length + i])),
+      times,
+    ),
+  )
+  const columns = rows[0].map((_, i) =>
+    finer(
+      y,
+      rows.map((row) => row[i]),
+      times,
+    ),
+  )
   const values: (number | null)[] = []
   for (let j = 0; j < columns[0].length; j++) {
     for (const column of columns) {

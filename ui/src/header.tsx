@@ -75,7 +75,7 @@ function StatusLine({ head }: { head: Head }): JSX.Element {
   const { progress } = head
   const facts = [
     counted(progress.runs, "run"),
-    progress.running > 0 ? `${count(progress.running)} running now` : null,
+    head.status === "running" && progress.running > 0 ? `${count(progress.running)} running now` : null,
     progress.diverged > 0 ? `${count(progress.diverged)} diverged` : null,
     `${count(progress.samples)} samples`,
     duration(progress.seconds),

@@ -45,7 +45,8 @@ export function Heat(props: HeatProps): JSX.Element {
   const outside = flat.filter((value) => beyond(value, props.good) !== 0).length
   const draw = (width: number, theme: Theme): Drawing => heatDrawing(props, width, theme)
   const inside = (r: number, c: number): Cell => [
-    Math.min(Math.max(r, 0), rows.length - 1), Math.min(Math.max(c, 0), columns.length - 1),
+    Math.min(Math.max(r, 0), rows.length - 1),
+    Math.min(Math.max(c, 0), columns.length - 1),
   ]
   const point = (x: number, y: number, width: number): void => {
     const at = layout(props, width)
@@ -59,7 +60,9 @@ export function Heat(props: HeatProps): JSX.Element {
       if (cell) props.onCell(null)
       return cell !== null
     }
-    const by = ({ ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] } as Record<string, Cell>)[event.key]
+    const by = (
+      { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] } as Record<string, Cell>
+    )[event.key]
     if (event.key === "Home" || event.key === "End") {
       props.onCell(inside(cell?.[0] ?? 0, event.key === "Home" ? 0 : columns.length - 1))
     } else if (by) props.onCell(cell ? inside(cell[0] + by[0], cell[1] + by[1]) : [0, 0])
@@ -74,13 +77,28 @@ export function Heat(props: HeatProps): JSX.Element {
   const said = cell && values[cell[0]] && cell[1] < columns.length ? saying(props, cell) : null
   return (
     <Touched
-      draw={draw} keys={[values, rows, columns, props.good, props.scale, props.title, props.numbers]} name={props.name}
+      draw={draw}
+      keys={[values, rows, columns, props.good, props.scale, props.title, props.numbers]}
+      name={props.name}
       label={`${props.title}: ${rows.length} rows by ${columns.length} columns (${props.across}), n = ${props.n}.`}
-      hint={props.quiet ? "" : "Point at a cell, or move with the arrow keys."} ring={ring} said={said}
-      onPoint={point} onLeave={() => props.onCell(null)} onKey={key} caption={props.caption}
+      hint={props.quiet ? "" : "Point at a cell, or move with the arrow keys."}
+      ring={ring}
+      said={said}
+      onPoint={point}
+      onLeave={() => props.onCell(null)}
+      onKey={key}
+      caption={props.caption}
       data={{
-        n: props.n, rows: rows.length, columns: columns.length, points: flat.length, scale: props.scale, outside,
-        min: flat.length ? Math.min(...flat) : null, max: flat.length ? Math.max(...flat) : null, from: span[0], to: span[1],
+        n: props.n,
+        rows: rows.length,
+        columns: columns.length,
+        points: flat.length,
+        scale: props.scale,
+        outside,
+        min: flat.length ? Math.min(...flat) : null,
+        max: flat.length ? Math.max(...flat) : null,
+        from: span[0],
+        to: span[1],
       }}
     />
   )
@@ -107,7 +125,10 @@ function shown(value: Num, scale: HeatProps["scale"], digits = 3): string {
 
 /** Which values the colours reach over: the good range too, where it is near. */
 function range({ values, scale, good }: HeatProps): [number, number] {
-  const flat = values.flat().filter((v): v is number => known(v) && (scale !== "log" || v > 0)).sort((a, b) => a - b)
+  const flat = values
+    .flat()
+    .filter((v): v is number => known(v) && (scale !== "log" || v > 0))
+    .sort((a, b) => a - b)
   if (scale === "share") return [0, 1]
   if (flat.length === 0) return scale === "log" ? [0.1, 1] : [0, 1]
   let [low, high] = [flat[Math.floor(0.01 * (flat.length - 1))], flat[Math.ceil(0.99 * (flat.length - 1))]]
@@ -122,7 +143,10 @@ function range({ values, scale, good }: HeatProps): [number, number] {
 
 function placing(props: HeatProps): (value: number) => number {
   const [low, high] = range(props)
-  const share = props.scale === "log" ? (v: number) => Math.log(v / low) / Math.log(high / low) : (v: number) => (v - low) / (high - low)
+  const share =
+    props.scale === "log"
+      ? (v: number) => Math.log(v / low) / Math.log(high / low)
+      : (v: number) => (v - low) / (high - low)
   return (value) => (props.scale === "log" && value <= 0 ? 0 : Math.min(Math.max(share(value), 0), 1))
 }
 
@@ -153,26 +177,57 @@ function heatDrawing(props: HeatProps, width: number, theme: Theme): Drawing {
   columns.forEach((column, c) => {
     if (c % every !== 0) return
     const x = at.left + (c + 0.5) * at.wide
-    shapes.push({ kind: "line", points: [[x, bottom], [x, bottom + 3]], colour: theme.line, width: 1 })
+    shapes.push({
+      kind: "line",
+      points: [
+        [x, bottom],
+        [x, bottom + 3],
+      ],
+      colour: theme.line,
+      width: 1,
+    })
     shapes.push({ ...text, x, y: bottom + 15, text: column, anchor: "middle" })
   })
   shapes.push({ ...text, x: at.left - 7, y: bottom + 15, text: props.across, anchor: "end" })
   const key = bottom + (props.good ? 42 : 26)
   shapes.push(...legend(props, at.left, key, width - at.left - 10, theme))
   return {
-    width, height: key + 30, background: theme.paper, title: props.title, shapes,
-    table: { columns: ["row", ...columns.map((column) => `${props.across} ${column}`)], rows: rows.map((row, r) => [row, ...(values[r] ?? [])]) },
+    width,
+    height: key + 30,
+    background: theme.paper,
+    title: props.title,
+    shapes,
+    table: {
+      columns: ["row", ...columns.map((column) => `${props.across} ${column}`)],
+      rows: rows.map((row, r) => [row, ...(values[r] ?? [])]),
+    },
   }
 }
 
-function cellShapes(props: HeatProps, [r, c]: Cell, at: Layout, value: Num, place: (v: number) => number, theme: Theme): Shape[] {
+function cellShapes(
+  props: HeatProps,
+  [r, c]: Cell,
+  at: Layout,
+  value: Num,
+  place: (v: number) => number,
+  theme: Theme,
+): Shape[] {
   const gap = at.wide > 9 ? 1 : 0
   const [x, y] = [at.left + c * at.wide, at.top + r * at.tall]
   const [w, h] = [at.wide - gap + (gap ? 0 : 0.4), at.tall - (at.tall > 5 ? 1 : 0)]
   if (!known(value)) {
     return [
       { kind: "rect", x, y, w, h, fill: theme.faint },
-      { kind: "line", points: [[x + 2, y + h - 2], [x + Math.min(w, h) - 2, y + 2]], colour: theme.soft, width: 1, opacity: 0.7 },
+      {
+        kind: "line",
+        points: [
+          [x + 2, y + h - 2],
+          [x + Math.min(w, h) - 2, y + 2],
+        ],
+        colour: theme.soft,
+        width: 1,
+        opacity: 0.7,
+      },
     ]
   }
   const t = place(value)
@@ -181,11 +236,27 @@ function cellShapes(props: HeatProps, [r, c]: Cell, at: Layout, value: Num, plac
   const side = beyond(value, props.good)
   if (side !== 0) {
     const edge = side > 0 ? y + 2 : y + h - 2
-    shapes.push({ kind: "line", points: [[x + gap, edge], [x + w - gap, edge]], colour: ink, width: 2 })
+    shapes.push({
+      kind: "line",
+      points: [
+        [x + gap, edge],
+        [x + w - gap, edge],
+      ],
+      colour: ink,
+      width: 2,
+    })
   }
   if (props.numbers && w > 26) {
     const said = props.scale === "share" ? percent(value, w > 52 ? 1 : 0) : number(value, w > 46 ? 3 : 2)
-    shapes.push({ kind: "text", x: x + w / 2, y: y + h / 2 + 4, text: said, size: SIZE + 1, colour: ink, anchor: "middle" })
+    shapes.push({
+      kind: "text",
+      x: x + w / 2,
+      y: y + h / 2 + 4,
+      text: said,
+      size: SIZE + 1,
+      colour: ink,
+      anchor: "middle",
+    })
   }
   return shapes
 }
@@ -208,16 +279,50 @@ function legend(props: HeatProps, left: number, top: number, wide: number, theme
     const said = props.scale === "share" ? percent(value, 0) : tick(value)
     if (x - last < said.length * SIZE * 0.56 + 8) continue
     last = x
-    shapes.push({ kind: "line", points: [[x, top + 9], [x, top + 12]], colour: theme.line, width: 1 })
+    shapes.push({
+      kind: "line",
+      points: [
+        [x, top + 9],
+        [x, top + 12],
+      ],
+      colour: theme.line,
+      width: 1,
+    })
     shapes.push({ kind: "text", x, y: top + 23, text: said, size: SIZE, colour: theme.soft, anchor: "middle" })
   }
   if (!props.good) return shapes
   const [from, to] = [props.good[0] ?? low, props.good[1] ?? high].map((limit) => left + place(limit) * long)
   const y = top - 5
   const ends = [...(props.good[0] === null ? [] : [from]), ...(props.good[1] === null ? [] : [to])]
-  shapes.push({ kind: "line", points: [[from, y], [to, y]], colour: theme.good, width: 3 })
-  for (const x of ends) shapes.push({ kind: "line", points: [[x, y - 1], [x, top + 12]], colour: theme.good, width: 2 })
+  shapes.push({
+    kind: "line",
+    points: [
+      [from, y],
+      [to, y],
+    ],
+    colour: theme.good,
+    width: 3,
+  })
+  for (const x of ends)
+    shapes.push({
+      kind: "line",
+      points: [
+        [x, y - 1],
+        [x, top + 12],
+      ],
+      colour: theme.good,
+      width: 2,
+    })
   const middle = Math.min(Math.max((from + to) / 2, left + 15), left + long - 15)
-  shapes.push({ kind: "text", x: middle, y: y - 5, text: "good", size: SIZE, colour: theme.good, anchor: "middle", bold: true })
+  shapes.push({
+    kind: "text",
+    x: middle,
+    y: y - 5,
+    text: "good",
+    size: SIZE,
+    colour: theme.good,
+    anchor: "middle",
+    bold: true,
+  })
   return shapes
 }

@@ -55,9 +55,9 @@ function geometric(low: number, high: number, count: number): number[] {
 /**
  * About `count` round levels between the values" lowest and highest.
  *
- * Positive values that span more than a factor of four are cut evenly in their logarithm; others whose lower half lies
- * in the lowest tenth are cut evenly in the logarithm of their height above the lowest. Both leave out what a few values
- * that blew up would ask for: the highest level is at most ten times that below which 95 of 100 values lie.
+ * Positive values that span more than a factor of four are cut evenly in their logarithm; others whose lower half
+ * lies in the lowest tenth are cut evenly in the logarithm of their height above the lowest. Both leave out what a few
+ * values that blew up would ask for: the highest level is at most ten times that below which 95 of 100 values lie.
  */
 export function levels(values: Values, count = 14, spacing?: Spacing): Levels {
   const sorted = values.filter(known).sort((a, b) => a - b)
@@ -74,7 +74,12 @@ export function levels(values: Values, count = 14, spacing?: Spacing): Levels {
   if (chosen === "rise") {
     const top = Math.min(high - low, 10 * (quantile(sorted, 0.95) - low))
     const bottom = Math.max(quantile(sorted, 0.02) - low, top * 1e-4, 1e-300)
-    if (top > bottom) return of(geometric(bottom, top, count).map((rise) => rounded(low + rise)), chosen, low + top)
+    if (top > bottom)
+      return of(
+        geometric(bottom, top, count).map((rise) => rounded(low + rise)),
+        chosen,
+        low + top,
+      )
   }
   return of(even(low, high, count), "linear")
 }

@@ -29,15 +29,23 @@ export function linesOf(series: ChartSeries[], props: LineChartProps, box: Panel
       if (Number.isFinite(x)) shapes.push({ kind: "circle", x, y, r: one.dots, fill: colour, stroke: theme.paper })
     }
   }
-  return clipped(shapes, box)
+  return clipped(shapes, { ...box, height: box.floor - box.top })
+}
+
+/** A ring marks its place, and is not moved to the border. */
+function isOutside(mark: ChartMark, box: Panel): boolean {
+  return mark.kind === "ring" && mark.y !== null && (box.y(mark.y) < box.top || box.y(mark.y) > box.floor)
 }
 
 /** The marks that stand within the panel. */
-export function marksOf({ marks = [] }: LineChartProps, box: Panel): Shape[] {
-  const seen = marks.filter((mark) => mark.kind === "span" || (box.x(mark.x) >= box.left - 1 && box.x(mark.x) <= box.left + box.width + 1))
+export function marksOf({ marks = [] }: LineChartProps, box: Panel, theme: Theme): Shape[] {
+  const { left, width, floor } = box
+  const rows = floor < box.top + box.height - 1
+  const ruled: Shape[] = rows ? [{ kind: "line", points: [[left, floor], [left + width, floor]], colour: theme.line, width: 1 }] : []
+  const seen = marks.filter((mark) => mark.kind === "span" || (box.x(mark.x) >= box.left - 1 && box.x(mark.x) <= box.left + box.width + 1 && !isOutside(mark, box)))
   const behind = seen.filter((mark) => mark.kind === "vertical")
   const before = seen.filter((mark) => mark.kind !== "vertical")
-  return [...clipped(behind.flatMap((mark) => markOf(mark, box)), box), ...before.flatMap((mark) => markOf(mark, box))]
+  return [...ruled, ...clipped(behind.flatMap((mark) => markOf(mark, box)), box), ...before.flatMap((mark) => markOf(mark, box))]
 }
 
 function clipped(shapes: Shape[], box: Panel): Shape[] {
@@ -72,7 +80,7 @@ function markOf(mark: ChartMark, box: Panel): Shape[] {
     return [{ kind: "line", points: [[across(mark.from), y], [across(mark.to), y]], colour, width: 3.5, opacity: 0.8, label: mark.label }]
   }
   const x = across(mark.x)
-  const free = mark.y === null ? box.top + 8 : Math.min(Math.max(box.y(mark.y), box.top + 8), bottom - 8)
+  const free = mark.y === null ? box.top + 8 : Math.min(Math.max(box.y(mark.y), box.top + 8), box.floor - 8)
   const y = mark.row === undefined ? free : rowAt(mark.row, bottom)
   if (mark.kind === "ring") return [{ kind: "circle", x, y, r: 7, fill: "none", stroke: colour }]
   const arm = 4.5
@@ -99,10 +107,10 @@ export function draw(u: uPlot, { props, theme }: Now): Drawing {
     x += wide
   }
   const down = y + 4
-  const box = panel(u, down)
+  const box = panel(u, props, down)
   shapes.push(...axesOf(u, props, box, theme), label(props, box, theme))
   const faint = props.series.filter((one) => one.quiet)
-  shapes.push(...linesOf(faint, props, box, theme), ...linesOf(named, props, box, theme), ...marksOf(props, box))
+  shapes.push(...linesOf(faint, props, box, theme), ...linesOf(named, props, box, theme), ...marksOf(props, box, theme))
   const counted = `n = ${props.n}`
   shapes.push({ kind: "text", x: u.width - 6, y: 20, text: counted, size: 12, colour: theme.soft, anchor: "end" })
   const columns = ["series", props.x.label, props.y.label, "low", "high"]

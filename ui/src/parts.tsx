@@ -9,7 +9,7 @@ export function Trouble({ failure }: { failure: Failure }): JSX.Element {
   const words = command === null ? failure.hint : failure.hint?.replace(command, "").replace(/[\s:`]+$/, "")
   return (
     <div class="trouble" role="alert" data-error={failure.code}>
-      <p>{failure.message}</p>
+      <p>{/[.!?]$/.test(failure.message) ? failure.message : `${failure.message}.`}</p>
       {words && <p class="soft">{words}{command ? ":" : ""}</p>}
       {command && <Code text={command} />}
     </div>

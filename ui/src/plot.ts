@@ -51,7 +51,6 @@ export interface LineChartProps {
 export interface Limits {
   x: [number, number]
   y: [number, number]
-  floor: number // below it are the rows of marks
 }
 
 export interface Now {
@@ -75,13 +74,17 @@ export function bounds({ series, marks = [], x, y }: LineChartProps): Limits | n
   const up = y.range ?? extent(concat([...lists, rings]), y.log)
   if (up === null) return null
   const need = y.range ?? roomy(up, y.log, 0.06)
-  const rows = Math.max(0, ...marks.map((mark) => ("row" in mark && mark.row !== undefined ? mark.row + 1.5 : 0)))
-  return { x: x.range ?? roomy(across, x.log, 0.02), y: below(need, rows * ROW, y.log), floor: need[0] }
+  return { x: x.range ?? roomy(across, x.log, 0.02), y: below(need, rowsShare(marks), y.log) }
 }
 
-/** A range with room for so many pixels of a panel of usual height below the lines. */
-function below([low, high]: [number, number], pixels: number, log = false): [number, number] {
-  const share = Math.min(pixels / PANEL, 0.5)
+/** Which share of the panel's height the rows of marks below the lines take. */
+function rowsShare(marks: ChartMark[] = []): number {
+  const rows = Math.max(0, ...marks.map((mark) => ("row" in mark && mark.row !== undefined ? mark.row + 1.5 : 0)))
+  return Math.min((rows * ROW) / PANEL, 0.5)
+}
+
+/** A range with room for the rows below what is needed. */
+function below([low, high]: [number, number], share: number, log = false): [number, number] {
   const more = share / (1 - share)
   return log ? [low / (high / low) ** more, high] : [low - (high - low) * more, high]
 }
@@ -100,7 +103,9 @@ export function ticks(u: uPlot, props: LineChartProps, which: "x" | "y"): number
   if (min == null || max == null) return []
   const wanted = which === "x" ? u.width / 90 : u.height / 60
   const found = (props[which].log ? logTicks : linearTicks)(min, max, wanted)
-  const floor = which === "y" ? (bounds(props)?.floor ?? min) : min
+  if (which === "x") return found
+  const share = rowsShare(props.marks)
+  const floor = props.y.log ? min * (max / min) ** share : min + (max - min) * share
   return found.filter((at) => at >= floor)
 }
 
@@ -109,17 +114,19 @@ export interface Panel {
   top: number
   width: number
   height: number
+  floor: number // where the rows of marks begin, or the lower border
   x: (value: number) => number
   y: (value: number) => number
 }
 
 /** Where the panel stands in CSS pixels, and what turns values into places. */
-export function panel(u: uPlot, down = 0): Panel {
+export function panel(u: uPlot, props: LineChartProps, down = 0): Panel {
   const { left, top, width, height } = u.bbox
   const of = u.width / u.ctx.canvas.width
   const box = { left: left * of, top: top * of + down, width: width * of, height: height * of }
   return {
     ...box,
+    floor: box.top + box.height * (1 - rowsShare(props.marks)),
     x: (value) => box.left + u.valToPos(value, "x"),
     y: (value) => box.top + u.valToPos(value, "y"),
   }

@@ -3,7 +3,8 @@ import type { ComponentChildren, JSX } from "preact"
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks"
 import { Export } from "./export"
 import { useWidth } from "./figure"
-import type { Mounted, Relief } from "./surface"
+import type { Relief } from "./solid"
+import type { Mounted } from "./surface"
 
 export interface SurfaceProps {
   relief: Relief
@@ -62,7 +63,12 @@ export function Surface(props: SurfaceProps): JSX.Element {
     dragged.current = [event.clientX, event.clientY]
   }
   const pressed = (event: KeyboardEvent): void => {
-    const turns = ({ ArrowLeft: [-TURN, 0], ArrowRight: [TURN, 0], ArrowUp: [0, TURN], ArrowDown: [0, -TURN] } as Record<string, [number, number]>)[event.key]
+    const turns = (
+      { ArrowLeft: [-TURN, 0], ArrowRight: [TURN, 0], ArrowUp: [0, TURN], ArrowDown: [0, -TURN] } as Record<
+        string,
+        [number, number]
+      >
+    )[event.key]
     if (!mounted || event.ctrlKey || event.metaKey || event.altKey) return
     if (turns) mounted.turn(...turns)
     else if (event.key === "+" || event.key === "=") mounted.zoom(NEARER)
@@ -74,28 +80,54 @@ export function Surface(props: SurfaceProps): JSX.Element {
   }
   const mirror = Object.fromEntries(Object.entries(props.data ?? {}).map(([key, value]) => [`data-${key}`, value]))
   return (
-    <figure class="chart" data-chart={props.name} data-drawn={triangles} data-webgl={trouble ? "no" : mounted ? "yes" : ""} {...mirror}>
+    <figure
+      class="chart"
+      data-chart={props.name}
+      data-drawn={triangles}
+      data-webgl={trouble ? "no" : mounted ? "yes" : ""}
+      {...mirror}
+    >
       <div class="panel" ref={box}>
-        {trouble && <p class="nothing" role="status">{trouble}</p>}
+        {trouble && (
+          <p class="nothing" role="status">
+            {trouble}
+          </p>
+        )}
         <canvas
-          ref={canvas} class="relief" hidden={trouble !== null} tabIndex={0} role="img"
+          ref={canvas}
+          class="relief"
+          hidden={trouble !== null}
+          tabIndex={0}
+          role="img"
           aria-label={`${props.label} Arrow keys turn it, plus and minus zoom, 0 turns it back.`}
           style={{ width: "100%", height: `${height}px` }}
           onPointerDown={(event) => {
             dragged.current = [event.clientX, event.clientY]
             canvas.current?.setPointerCapture(event.pointerId)
           }}
-          onPointerMove={moved} onPointerUp={() => (dragged.current = null)} onPointerCancel={() => (dragged.current = null)}
+          onPointerMove={moved}
+          onPointerUp={() => (dragged.current = null)}
+          onPointerCancel={() => (dragged.current = null)}
           onKeyDown={pressed}
         />
       </div>
       {!trouble && (
         <div class="relief-keys">
-          <button type="button" aria-label="Turn left" onClick={() => mounted?.turn(-15, 0)}>↶</button>
-          <button type="button" aria-label="Turn right" onClick={() => mounted?.turn(15, 0)}>↷</button>
-          <button type="button" aria-label="Nearer" onClick={() => mounted?.zoom(NEARER)}>+</button>
-          <button type="button" aria-label="Farther" onClick={() => mounted?.zoom(1 / NEARER)}>−</button>
-          <button type="button" onClick={() => mounted?.home()}>Reset</button>
+          <button type="button" aria-label="Turn left" onClick={() => mounted?.turn(-15, 0)}>
+            ↶
+          </button>
+          <button type="button" aria-label="Turn right" onClick={() => mounted?.turn(15, 0)}>
+            ↷
+          </button>
+          <button type="button" aria-label="Nearer" onClick={() => mounted?.zoom(NEARER)}>
+            +
+          </button>
+          <button type="button" aria-label="Farther" onClick={() => mounted?.zoom(1 / NEARER)}>
+            −
+          </button>
+          <button type="button" onClick={() => mounted?.home()}>
+            Reset
+          </button>
           <span class="soft">Drag to turn.</span>
         </div>
       )}

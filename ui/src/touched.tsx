@@ -20,7 +20,9 @@ export function Touched(props: TouchProps): JSX.Element {
   const [box, width] = useWidth<HTMLDivElement>()
   const theme = useTheme()
   const drawing = useMemo(() => (width > 0 ? props.draw(width, theme) : null), [width, theme, ...props.keys])
-  const mirror = Object.fromEntries(Object.entries(props.data ?? {}).map(([key, value]) => [`data-${key}`, value ?? ""]))
+  const mirror = Object.fromEntries(
+    Object.entries(props.data ?? {}).map(([key, value]) => [`data-${key}`, value ?? ""]),
+  )
   const ring = width > 0 ? props.ring(width) : null
   const moved = (event: PointerEvent): void => {
     const place = box.current!.getBoundingClientRect()
@@ -34,8 +36,15 @@ export function Touched(props: TouchProps): JSX.Element {
   return (
     <figure class="chart" data-chart={props.name} data-drawn={drawing?.shapes.length ?? 0} {...mirror}>
       <div
-        class="panel touched" ref={box} tabIndex={0} role="group" aria-label={`${props.label} ${props.hint}`}
-        onPointerMove={moved} onPointerDown={moved} onPointerLeave={props.onLeave} onKeyDown={pressed}
+        class="panel touched"
+        ref={box}
+        tabIndex={0}
+        role="group"
+        aria-label={`${props.label} ${props.hint}`}
+        onPointerMove={moved}
+        onPointerDown={moved}
+        onPointerLeave={props.onLeave}
+        onKeyDown={pressed}
       >
         {drawing && <Painted drawing={drawing} label={props.label} />}
         {ring && <span class="ring" aria-hidden="true" style={{ left: `${ring[0]}px`, top: `${ring[1]}px` }} />}

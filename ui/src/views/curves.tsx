@@ -22,7 +22,7 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
   const [from, to] = [params.get("from"), params.get("to")].map((text) => (text === null ? null : Number(text)))
   const [y, phase] = [params.get("y"), params.get("phase")]
   const [again, setAgain] = useState(0)
-  const columns = Math.round(Math.max(Math.min(innerWidth, 1600), 320) / (head!.runs > MANY ? 3 : 1))
+  const columns = Math.round(Math.max(Math.min(innerWidth, 1600), 320) / (head!.runs > MANY ? 4 : 1))
   const { value, error, loading } = useDocument(
     () => source.curves(head!.id, { x, y, phases: phase, columns, from, to }),
     [head!.id, x, y, phase, from, to, again],

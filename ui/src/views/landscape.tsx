@@ -4,50 +4,71 @@ import { useMemo } from "preact/hooks"
 import { LineChart } from "../chart"
 import { Contour, withPaths } from "../contour"
 import { known } from "../contours"
-import { number, percent } from "../format"
-import { type Levels, shared } from "../levels"
+import { Facts } from "../facts"
+import { number } from "../format"
+import { shared } from "../levels"
 import { colour, dash, look, useTheme } from "../palette"
 import { Choice, Trouble } from "../parts"
-import { farOff, smooth, table } from "../planes"
+import { smooth, table } from "../planes"
 import { Surface } from "../relief"
-import { Lines, Swatch } from "../swatch"
+import { Lines } from "../swatch"
 import { source, useDocument } from "../source"
 import { useParam } from "../state"
-import type { Relief } from "../surface"
+import type { Relief } from "../solid"
 import type { Head, Landscape, Num, Plane, SliceView } from "../types"
 
 const KINDS: Record<string, string> = {
-  pca: "Principal directions", random: "Random directions", eigen: "Eigenvectors", three: "Through three points",
+  pca: "Principal directions",
+  random: "Random directions",
+  eigen: "Eigenvectors",
+  three: "Through three points",
 }
 
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
   const { value, error, loading } = useDocument(() => source.landscape(id), [id])
   if (error) return <Trouble failure={error} />
-  if (!value) return <p class="loading" role="status">{loading ? "Loading …" : "Nothing measured."}</p>
+  if (!value)
+    return (
+      <p class="loading" role="status">
+        {loading ? "Loading …" : "Nothing measured."}
+      </p>
+    )
   return <Of landscape={value} entrants={head!.entrants} />
 }
 
 function Of({ landscape, entrants }: { landscape: Landscape; entrants: string[] }): JSX.Element {
   const { planes } = landscape
-  const keys = planes.map((plane, k) => (planes.findIndex((other) => other.kind === plane.kind) === k ? plane.kind : `${plane.kind}-${k}`))
+  const keys = planes.map((plane, k) =>
+    planes.findIndex((other) => other.kind === plane.kind) === k ? plane.kind : `${plane.kind}-${k}`,
+  )
   const [kind, setKind] = useParam("plane", keys[0] ?? "")
   const plane = planes[Math.max(keys.indexOf(kind), 0)]
   return (
-    <section class="landscape" data-planes={planes.length} data-slices={landscape.slices.length} data-complete={landscape.complete ? "yes" : "no"}>
+    <section
+      class="landscape"
+      data-planes={planes.length}
+      data-slices={landscape.slices.length}
+      data-complete={landscape.complete ? "yes" : "no"}
+    >
       <h2 class="title">Landscape</h2>
       <div class="lead">
         <p>
-          The loss around {landscape.where}{landscape.loss === null ? "" : `: ${number(landscape.loss, 4)} there`}, on {landscape.data}.
+          The loss around {landscape.where}
+          {landscape.loss === null ? "" : `: ${number(landscape.loss, 4)} there`}, on {landscape.data}.
         </p>
-        {landscape.sentences.map((sentence) => <p key={sentence}>{sentence}</p>)}
+        {landscape.sentences.map((sentence) => (
+          <p key={sentence}>{sentence}</p>
+        ))}
         {!landscape.complete && <p class="warn">Not all of it is measured yet; what is missing is hatched.</p>}
       </div>
       {plane && (
         <PlaneOf plane={plane} entrants={entrants}>
           {planes.length > 1 && (
             <Choice
-              label="Plane" value={keys[planes.indexOf(plane)]} onChange={setKind}
+              label="Plane"
+              value={keys[planes.indexOf(plane)]}
+              onChange={setKind}
               options={planes.map((one, k): [string, string] => [keys[k], KINDS[one.kind] ?? one.title])}
             />
           )}
@@ -56,35 +77,81 @@ function Of({ landscape, entrants }: { landscape: Landscape; entrants: string[] 
       {landscape.slices.length > 0 && <Slices slices={landscape.slices} own={landscape.data} />}
       {landscape.connections.length > 0 && <Connections of={landscape.connections} />}
       {landscape.notes.length > 0 && (
-        <details class="methods"><summary>How it was measured</summary><ul class="notes">{landscape.notes.map((note) => <li key={note}>{note}</li>)}</ul></details>
+        <details class="methods">
+          <summary>How it was measured</summary>
+          <ul class="notes">
+            {landscape.notes.map((note) => (
+              <li key={note}>{note}</li>
+            ))}
+          </ul>
+        </details>
       )}
     </section>
   )
 }
 
-function PlaneOf({ plane, entrants, children }: { plane: Plane; entrants: string[]; children: ComponentChildren }): JSX.Element {
+function PlaneOf({
+  plane,
+  entrants,
+  children,
+}: {
+  plane: Plane
+  entrants: string[]
+  children: ComponentChildren
+}): JSX.Element {
   const theme = useTheme()
   const others = Object.keys(plane.others)
   const [data, setData] = useParam("data", others.length > 0 ? "both" : "own")
   const [as, setAs] = useParam("as", "contours")
-  const all = useMemo((): [string, string, Num[]][] => [["own", plane.data, plane.values], ...others.map((name): [string, string, Num[]] => [name, name, plane.others[name]])], [plane])
+  const all = useMemo(
+    (): [string, string, Num[]][] => [
+      ["own", plane.data, plane.values],
+      ...others.map((name): [string, string, Num[]] => [name, name, plane.others[name]]),
+    ],
+    [plane],
+  )
   const levels = useMemo(() => shared(all.map(([, , values]) => values)), [all])
   const shown = data === "both" && as === "contours" ? all : [all.find(([key]) => key === data) ?? all[0]]
   const relief = useMemo((): Relief => {
     const [, , values] = shown[0]
-    const paths = plane.paths.map((path) => ({ name: path.run, points: path.points, colour: look(path.run, withPaths(entrants, plane)).colour }))
+    const paths = plane.paths.map((path) => ({
+      name: path.run,
+      points: path.points,
+      colour: look(path.run, withPaths(entrants, plane)).colour,
+    }))
     const title = `${plane.title}, ${plane.data}`
-    return { title, grid: smooth(plane, values, levels), levels, axes: plane.axes, paths, theme, table: table(plane, values, { measured: "loss", paths: true }) }
+    return {
+      title,
+      grid: smooth(plane, values, levels),
+      levels,
+      axes: plane.axes,
+      paths,
+      theme,
+      table: table(plane, values, { measured: "loss", paths: true }),
+    }
   }, [plane, shown[0][2], levels, theme, entrants])
   return (
     <>
       <div class="controls">
         {children}
-        <Choice label="Drawn" value={as === "surface" ? "surface" : "contours"} onChange={setAs} options={[["contours", "Contours"], ["surface", "Surface"]]} />
+        <Choice
+          label="Drawn"
+          value={as === "surface" ? "surface" : "contours"}
+          onChange={setAs}
+          options={[
+            ["contours", "Contours"],
+            ["surface", "Surface"],
+          ]}
+        />
         {others.length > 0 && (
           <Choice
-            label="Data" value={as === "surface" && data === "both" ? "own" : data} onChange={setData}
-            options={[...(as === "contours" ? [["both", "Side by side"] as [string, string]] : []), ...all.map(([key, name]): [string, string] => [key, name])]}
+            label="Data"
+            value={as === "surface" && data === "both" ? "own" : data}
+            onChange={setData}
+            options={[
+              ...(as === "contours" ? [["both", "Side by side"] as [string, string]] : []),
+              ...all.map(([key, name]): [string, string] => [key, name]),
+            ]}
           />
         )}
       </div>
@@ -92,8 +159,10 @@ function PlaneOf({ plane, entrants, children }: { plane: Plane; entrants: string
         <div class={shown.length > 1 ? "sides" : "alone"}>
           {as === "surface" ? (
             <Surface
-              relief={relief} name={`surface-${plane.kind}`} label={`${plane.title} as a surface over ${shown[0][1]}.`}
-              caption={`${plane.title} · ${evaluated(plane)} · height: the loss${levels.spacing === "linear" ? "" : "'s logarithm"}`}
+              relief={relief}
+              name={`surface-${plane.kind}`}
+              label={`${plane.title} as a surface over ${shown[0][1]}.`}
+              caption={`${evaluated(plane)} · height: the loss${levels.spacing === "linear" ? "" : "'s logarithm"}`}
               data={{ levels: levels.values.length, paths: plane.paths.length, kind: plane.kind, n: plane.evaluated }}
             />
           ) : (
@@ -101,7 +170,12 @@ function PlaneOf({ plane, entrants, children }: { plane: Plane; entrants: string
               <section key={key}>
                 {shown.length > 1 && <h3>{name}</h3>}
                 <Contour
-                  plane={plane} values={values} levels={levels} entrants={entrants} of={name} name={`landscape-${plane.kind}${k ? `-${key}` : ""}`}
+                  plane={plane}
+                  values={values}
+                  levels={levels}
+                  entrants={entrants}
+                  of={name}
+                  name={`landscape-${plane.kind}${k ? `-${key}` : ""}`}
                   caption={`${name} · ${evaluated(plane)}`}
                 />
               </section>
@@ -116,62 +190,9 @@ function PlaneOf({ plane, entrants, children }: { plane: Plane; entrants: string
 
 function evaluated(plane: Plane): string {
   const total = plane.x.length * plane.y.length
-  return plane.evaluated >= total ? `n = ${total} points, all measured, smooth in between` : `n = ${plane.evaluated} of ${total} points measured`
-}
-
-/** What the picture holds and what it does not. */
-function Facts({ plane, levels, entrants }: { plane: Plane; levels: Levels; entrants: string[] }): JSX.Element {
-  const runs = plane.paths.filter((path) => path.run !== "")
-  const total = plane.x.length * plane.y.length
-  const off = plane.paths.flatMap((path) => path.points.map((point) => point.off))
-  const far = farOff(plane)
-  const hollow = runs.some((path) => path.points.slice(1, -1).some((point) => point.off > far))
-  const ended = runs.filter((path) => path.points.some((point) => !point.at.every(known)) || path.points.at(-1)?.loss === null)
-  return (
-    <aside class="about">
-      <h3>{plane.title}</h3>
-      {runs.length > 0 && (
-        <ul class="keys-of-paths">
-          {runs.map((path) => <li key={path.run}><Swatch {...look(path.run, withPaths(entrants, plane))} />{path.run}</li>)}
-        </ul>
-      )}
-      {runs.length > 0 && (
-        <p class="soft">
-          ○ start, ● end{ended.length > 0 ? ", ✕ diverged there" : ""}; an arrow: it goes on outside.
-          {hollow && ` White points are more than ${number(far)} off the plane, a tenth of its diagonal.`}
-        </p>
-      )}
-      <dl>
-        {plane.explained && (
-          <>
-            <dt>Variance of the paths explained</dt>
-            <dd data-explained={plane.explained.reduce((a, b) => a + b, 0)}>
-              {plane.explained.map((part) => percent(part, 0)).join(" + ")} = {percent(plane.explained.reduce((a, b) => a + b, 0), 0)}
-            </dd>
-          </>
-        )}
-        {off.length > 0 && Math.max(...off) > 1e-6 && (
-          <>
-            <dt>Distance of the points from the plane</dt>
-            <dd data-off={Math.max(...off)}>
-              {number(off.reduce((a, b) => a + b, 0) / off.length)} on average, at most {number(Math.max(...off))}
-            </dd>
-          </>
-        )}
-        <dt>Measured</dt>
-        <dd>
-          {plane.evaluated} of {total} points
-          {plane.evaluated < total && plane.complete ? `; the rest is interpolated within ${percent(plane.error)}` : ""}
-          {plane.complete ? "" : "; not finished"}
-        </dd>
-        <dt>Levels</dt>
-        <dd>
-          {levels.spacing === "log" ? "evenly in the loss's logarithm" : levels.spacing === "rise" ? "evenly in the logarithm of the height above the lowest" : "evenly in the loss"}, {number(levels.low)} to {number(levels.high)}
-        </dd>
-      </dl>
-      {plane.words.map((word) => <p key={word} class="soft">{word}</p>)}
-    </aside>
-  )
+  return plane.evaluated >= total
+    ? `n = ${total} points, all measured, smooth in between`
+    : `n = ${plane.evaluated} of ${total} points measured`
 }
 
 function Slices({ slices, own }: { slices: SliceView[]; own: string }): JSX.Element {
@@ -181,26 +202,45 @@ function Slices({ slices, own }: { slices: SliceView[]; own: string }): JSX.Elem
   return (
     <section>
       <h3>Slices</h3>
-      {names.length > 1 && (
-        <Lines of={names.map((name, k) => [name, colour(k), dash(k)])} />
-      )}
+      {names.length > 1 && <Lines of={names.map((name, k) => [name, colour(k), dash(k)])} />}
       {left.length > 0 && <p class="soft">Without values: {left.map((slice) => slice.title).join(", ")}.</p>}
       <div class="slices">
         {measured.map((slice, k) => {
           const all = [...slice.values, ...Object.values(slice.others).flat()].filter(known)
           const log = all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > 20 * Math.min(...all)
-          const series = [[own, slice.values] as [string, Num[]], ...Object.entries(slice.others)].map(([name, y]) => ({
-            name, y, x: slice.x, colour: colour(names.indexOf(name)), dash: dash(names.indexOf(name)), width: 2, dots: slice.x.length > 30 ? undefined : 2.5,
-          }))
-          const marks = slice.marks.filter((mark) => mark.at.every(known)).map((mark) => ({
-            kind: "vertical" as const, x: mark.at[0], colour: "#888888", dash: [3, 3], label: mark.name,
-          }))
+          const series = [[own, slice.values] as [string, Num[]], ...Object.entries(slice.others)].map(
+            ([name, y]) => ({
+              name,
+              y,
+              x: slice.x,
+              colour: colour(names.indexOf(name)),
+              dash: dash(names.indexOf(name)),
+              width: 2,
+              dots: slice.x.length > 30 ? undefined : 2.5,
+            }),
+          )
+          const marks = slice.marks
+            .filter((mark) => mark.at.every(known))
+            .map((mark) => ({
+              kind: "vertical" as const,
+              x: mark.at[0],
+              colour: "#888888",
+              dash: [3, 3],
+              label: mark.name,
+            }))
           return (
             <section key={`${slice.kind}-${k}`} class="slice">
               <h4>{slice.title}</h4>
               <LineChart
-                title={slice.title} name={`slice-${slice.kind}-${k}`} n={slice.x.length} x={{ label: slice.axis }} y={{ label: "loss", log }}
-                series={series} marks={marks} height={230} caption={`n = ${slice.x.length} points a line · ${slice.words[0] ?? ""}`}
+                title={slice.title}
+                name={`slice-${slice.kind}-${k}`}
+                n={slice.x.length}
+                x={{ label: slice.axis }}
+                y={{ label: "loss", log }}
+                series={series}
+                marks={marks}
+                height={230}
+                caption={`n = ${slice.x.length} points a line · ${slice.words[0] ?? ""}`}
               />
             </section>
           )
@@ -217,11 +257,25 @@ function Connections({ of }: { of: Landscape["connections"] }): JSX.Element {
       <h3>{title}</h3>
       <Lines of={of.map((one, k) => [one.kind, colour(k), dash(k)])} />
       <LineChart
-        title={title} name="connections" n={Math.max(...of.map((one) => one.x.length))} x={{ label: "share of the way" }} y={{ label: "loss" }} height={280}
-        series={of.map((one, k) => ({ name: one.kind, x: one.x, y: one.values, colour: colour(k), dash: dash(k), width: 2 }))}
+        title={title}
+        name="connections"
+        n={Math.max(...of.map((one) => one.x.length))}
+        x={{ label: "share of the way" }}
+        y={{ label: "loss" }}
+        height={280}
+        series={of.map((one, k) => ({
+          name: one.kind,
+          x: one.x,
+          y: one.values,
+          colour: colour(k),
+          dash: dash(k),
+          width: 2,
+        }))}
         caption={`n = ${Math.max(...of.map((one) => one.x.length))} points a line`}
       />
-      {of.map((one) => <p key={one.kind}>{one.sentence}</p>)}
+      {of.map((one) => (
+        <p key={one.kind}>{one.sentence}</p>
+      ))}
     </section>
   )
 }

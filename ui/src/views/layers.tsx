@@ -1,4 +1,4 @@
-/** What passes through the layers while the network learns: a heat map for every quantity, all with one axis of time. */
+/** What passes through the layers while the network learns: a heat map a quantity, all with one axis of time. */
 import type { JSX } from "preact"
 import { useState } from "preact/hooks"
 import { count, number } from "../format"
@@ -12,26 +12,39 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
   const { value, error, loading } = useDocument(() => source.layers(id), [id])
   if (error) return <Trouble failure={error} />
-  if (!value) return <p class="loading" role="status">{loading ? "Loading …" : "Nothing measured."}</p>
+  if (!value)
+    return (
+      <p class="loading" role="status">
+        {loading ? "Loading …" : "Nothing measured."}
+      </p>
+    )
   return <LayersOf layers={value} />
 }
 
 function LayersOf({ layers }: { layers: Layers }): JSX.Element {
   const [cell, choose] = useState<Cell | null>(null)
-  const rows = layers.layers.map(({ name, kind, activation }) => (name.length > 7 ? name : `${name} ${activation ?? kind}`))
+  const rows = layers.layers.map(({ name, kind, activation }) =>
+    name.length > 7 ? name : `${name} ${activation ?? kind}`,
+  )
   const columns = layers.steps.map((step) => count(step))
   return (
-    <section class="layers" data-quantities={layers.quantities.length} data-layers={rows.length} data-times={columns.length}>
+    <section
+      class="layers"
+      data-quantities={layers.quantities.length}
+      data-layers={rows.length}
+      data-times={columns.length}
+    >
       <h2 class="title">Layers</h2>
       {rows.length > 0 && (
         <>
           <p class="lead">
-            {rows.length} layers of <b>{layers.recipe}</b> (seed {layers.seed}), looked at {layers.steps.length} times on{" "}
-            {count(layers.rows)} rows. {summary(layers)}
+            {rows.length} layers of <b>{layers.recipe}</b> (seed {layers.seed}), looked at {layers.steps.length} times
+            on {count(layers.rows)} rows. {summary(layers)}
           </p>
           <p class="soft">
-            A row is a layer, from the input at the top; a column is a moment. A line at a cell's upper edge: above the good
-            range; at its lower edge: below. Point at a cell or use the arrow keys: every map says what it has there.
+            A row is a layer, from the input at the top; a column is a moment. A line at a cell's upper edge: above
+            the good range; at its lower edge: below. Point at a cell or use the arrow keys: every map says what it
+            has there.
           </p>
         </>
       )}
@@ -40,8 +53,18 @@ function LayersOf({ layers }: { layers: Layers }): JSX.Element {
           <section key={quantity.key} class="heat">
             <h3>{quantity.label[0].toUpperCase() + quantity.label.slice(1)}</h3>
             <Heat
-              title={quantity.label} name={`layers-${quantity.key}`} n={layers.rows} rows={rows} columns={columns} across="step" quiet
-              scale={quantity.scale} good={quantity.good} values={quantity.values} cell={cell} onCell={choose}
+              title={quantity.label}
+              name={`layers-${quantity.key}`}
+              n={layers.rows}
+              rows={rows}
+              columns={columns}
+              across="step"
+              quiet
+              scale={quantity.scale}
+              good={quantity.good}
+              values={quantity.values}
+              cell={cell}
+              onCell={choose}
               note={([row]) => (rows[row] === layers.layers[row].name ? kind(layers, row) : "")}
               caption={`${layers.rows} rows of data${range(quantity)}`}
             />
@@ -49,7 +72,13 @@ function LayersOf({ layers }: { layers: Layers }): JSX.Element {
         ))}
       </div>
       {layers.experiments && <Experiments of={layers.experiments} />}
-      {layers.notes.length > 0 && <ul class="notes">{layers.notes.map((note) => <li key={note}>{note}</li>)}</ul>}
+      {layers.notes.length > 0 && (
+        <ul class="notes">
+          {layers.notes.map((note) => (
+            <li key={note}>{note}</li>
+          ))}
+        </ul>
+      )}
     </section>
   )
 }
@@ -71,13 +100,17 @@ function summary({ quantities, layers }: Layers): string {
   const out = quantities.flatMap((quantity) => {
     const often = quantity.values.flatMap((row, layer) => {
       const there = row.filter(known)
-      return 2 * there.filter((value) => beyond(value, quantity.good) !== 0).length > there.length ? [layers[layer].name] : []
+      return 2 * there.filter((value) => beyond(value, quantity.good) !== 0).length > there.length
+        ? [layers[layer].name]
+        : []
     })
     if (often.length === 0) return []
     return [`${quantity.label} (${often.length > 3 ? `${often.length} layers` : often.join(", ")})`]
   })
   if (!quantities.some((quantity) => quantity.good)) return ""
-  return out.length === 0 ? "No layer is outside a good range for most of the time." : `Mostly outside the good range: ${out.join("; ")}.`
+  return out.length === 0
+    ? "No layer is outside a good range for most of the time."
+    : `Mostly outside the good range: ${out.join("; ")}.`
 }
 
 function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.Element {
@@ -89,12 +122,28 @@ function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.El
   const wide = positive.length > 0 && Math.min(...positive) > 0 && Math.max(...positive) > 100 * Math.min(...positive)
   return (
     <section>
-      <h3>{of.row} × {of.column}</h3>
-      <p class="soft">{of.metric[0].toUpperCase() + of.metric.slice(1)} at the end of training with each pair; a cell without a number was not trained, or diverged.</p>
+      <h3>
+        {of.row} × {of.column}
+      </h3>
+      <p class="soft">
+        {of.metric[0].toUpperCase() + of.metric.slice(1)} at the end of training with each pair; a cell without a
+        number was not trained, or diverged.
+      </p>
       <Heat
-        title={`${of.metric} by ${of.row} and ${of.column}`} name="layers-experiments" n={most} rows={of.rows} columns={of.columns}
-        across={of.column} scale={wide ? "log" : "linear"} good={null} values={of.values} cell={cell} onCell={choose} numbers
-        note={([row, column]) => ` · ${of.metric}, ${of.n[row][column]} seeds`} caption={`${of.metric}, mean of ${seeds} seeds a cell`}
+        title={`${of.metric} by ${of.row} and ${of.column}`}
+        name="layers-experiments"
+        n={most}
+        rows={of.rows}
+        columns={of.columns}
+        across={of.column}
+        scale={wide ? "log" : "linear"}
+        good={null}
+        values={of.values}
+        cell={cell}
+        onCell={choose}
+        numbers
+        note={([row, column]) => ` · ${of.metric}, ${of.n[row][column]} seeds`}
+        caption={`${of.metric}, mean of ${seeds} seeds a cell`}
       />
     </section>
   )

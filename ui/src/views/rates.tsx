@@ -1,9 +1,9 @@
 /** Final value against learning rate: where each optimizer is best, how far off it may be, and where it diverges. */
 import type { JSX } from "preact"
 import { useMemo } from "preact/hooks"
-import { roomy } from "../axis"
+import { extent, roomy } from "../axis"
 import { type ChartMark, type ChartSeries, LineChart } from "../chart"
-import { count, number, percent } from "../format"
+import { count, counted, number, percent } from "../format"
 import { Legend, Swatch, useHidden } from "../legend"
 import { look, useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
@@ -21,7 +21,7 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
 function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
   const [log, setLog] = useParam("logy", "no")
   const [which, setWhich] = useParam("length", "full")
-  const [near, setNear] = useParam("near", "no")
+  const [near, setNear] = useParam("near", crowded(rates) ? "yes" : "no")
   const theme = useTheme()
   const [hidden, hide] = useHidden(head.entrants)
   const share = ["accuracy", "f1", "auc", "ece"].includes(rates.metric)
@@ -31,6 +31,8 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
   const { series, marks } = useMemo(() => drawn(shown, head.entrants, which === "all"), [rates, key, which, theme])
   const range = near === "yes" ? nearBest(shown, rates.direction) : null
   const points = shown.reduce((sum, group) => sum + chosen(group, which === "all").length, 0)
+  const borders = rates.groups.flatMap((group) => group.border ?? [])
+  const outside = range ? shown.flatMap((group) => chosen(group, which === "all")).filter((point) => point.value !== null && !within(point.value, range)).length : 0
   const format = share ? (value: number): string => percent(value, 1).replace(".0 %", " %") : undefined
   return (
     <section class="rates" data-groups={rates.groups.length}>
@@ -46,9 +48,10 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
       <LineChart
         title={`${rates.metric} of ${head.name} against learning rate`} name="rates" n={points} series={series} marks={marks}
         x={{ label: "learning rate", log: true }} y={{ label: rates.metric, log: log === "yes", format, range }}
-        caption={<>n = {count(points)} runs. Ring: the best rate. Below, a row for each: bar: rates within the smallest difference that counts; cross: a run that diverged. Dotted: divergence begins.</>}
+        caption={<>n = {count(points)} runs. Ring: the best rate. Below, a row for each: bar: rates within the smallest difference that counts; cross: a run that diverged. Dotted: divergence begins.{outside > 0 && ` ${counted(outside, "run")} lie outside the panel; “near the best” off shows all.`}</>}
       />
       <Table rates={rates} entrants={head.entrants} share={share} />
+      {borders.length > 0 && <ul class="footnotes">{borders.map((border) => <li key={border}>* {border}</li>)}</ul>}
     </section>
   )
 }
@@ -94,6 +97,17 @@ function choosing(points: Rate[]): Rate[] {
   return before.length > 0 ? before : points
 }
 
+function within(value: number, [low, high]: [number, number]): boolean {
+  return value >= low && value <= high
+}
+
+/** Whether the better half of the runs would share a fifth of the axis, so that no difference could be seen. */
+function crowded({ groups, direction }: Rates): boolean {
+  const whole = extent(groups.flatMap((group) => chosen(group, false).map((point) => point.value)))
+  const near = nearBest(groups, direction)
+  return whole !== null && near !== null && near[1] - near[0] < 0.25 * (whole[1] - whole[0])
+}
+
 /** From the median of all runs to the best. */
 function nearBest(groups: RateGroup[], direction: Rates["direction"]): [number, number] | null {
   const values = groups.flatMap((group) => chosen(group, false).flatMap((point) => point.value ?? [])).sort((a, b) => a - b)
@@ -127,7 +141,7 @@ function Table({ rates, entrants, share }: { rates: Rates; entrants: string[]; s
         <tbody>
           {rates.groups.map((group) => (
             <tr key={group.name} data-name={group.name} data-best={group.best?.lr ?? ""}>
-              <th scope="row"><Swatch name={group.name} entrants={entrants} /> {group.name}{group.border && <small>{group.border}</small>}</th>
+              <th scope="row"><Swatch name={group.name} entrants={entrants} /> {group.name}{group.border && <abbr title={group.border}>*</abbr>}</th>
               <td class="num">{number(group.best?.lr)}</td>
               <td class="num">{share ? percent(group.best?.value, 2) : number(group.best?.value, 4)}</td>
               <td class="num">{number(group.width_decades, 2)}</td>
