@@ -15,14 +15,14 @@ from ..modes import evaluating
 from ..recipe import Recipe
 from ..seeds import RandomState
 from ..task import Task
-from .kinds import Kind, name_kind
-from .looking import Look
+from .causes.kinds import Kind, name_kind
+from .causes.looking import Look
 from .monitor import Monitor
-from .moved import SurfaceMoved, surface_moved
 from .reading import Subject, read, subject
-from .remedies import Tried, recommend, try_remedies
+from .remedies.measuring import Tried, recommend, try_remedies
 from .sample import Sample
 from .shifted import Inputs, Shift
+from .surfaces.moved import SurfaceMoved, surface_moved
 from .targets import asked
 
 LEVEL = Allowed("a number in (0, 0.5]", lambda v: isinstance(v, float) and 0 < v <= 0.5)
