@@ -238,7 +238,10 @@ def surface_moved(
     plane = plane_of(
         ways, tops[1].vectors_kn, small[0], small[1], how + f"lr {rate if recipe is None else recipe.lr:.3g}"
     )
-    reach = max(float(move.norm()), *(float(way[-1].norm()) for way in ways), 1e-9)
+    ends = (
+        [way[-1] for way in ways] if recipe is None else []
+    )  # an optimizer's own steps may go far beyond what lines show
+    reach = max(*(float(x.norm()) for x in (move, *ends)), 1e-9)
     lines = {"gradient difference": apart, "move": move, "top eigenvector": tops[1].vectors_kn[0]}
     slices = tuple(line_along(name, d, 2 * reach, *small) for name, d in lines.items() if float(d.norm()))
     evaluated = sum(sum(x.evaluated) for x in slices) + sum(plane.evaluated)
