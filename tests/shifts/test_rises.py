@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import thalweg as tw
-from thalweg.shifts.changes import change
+from thalweg.shifts.causes.subgroups import find_subgroup
+from thalweg.shifts.remedies.changes import change
 from thalweg.shifts.rises import comparable, rise
-from thalweg.shifts.subgroups import find_subgroup
 from thalweg.shifts.targets import asked
 
 

@@ -226,3 +226,24 @@ def test_parts_of_a_sample():
     assert first.targets.tolist() == sorted(first.targets.tolist()) and torch.equal(x[first.targets], first.inputs)
     assert sample.unlabeled().targets is None and sample.unlabeled().feed().rows == 10
     assert [b.targets.tolist() for b in sample.feed().batches(6)] == [list(range(6)), list(range(6, 10))]
+
+
+def test_a_table_of_numbers_for_a_model_of_vectors(tmp_path):
+    x, y = torch.randn(60, 3), torch.arange(60) % 2
+    task = tw.Task(model=lambda: nn.Linear(3, 2), train=(torch.randn(200, 3), torch.arange(200) % 2), name="vectors")
+    like = Sample(x, y)
+    cells = [[f"{v:.6f}" for v in row] for row in x.tolist()]
+    labeled = write(
+        tmp_path / "a.csv", [[*row, str(int(k))] for row, k in zip(cells, y, strict=True)], ["a", "b", "c", "y"]
+    )
+    found = read(labeled, task, "incoming", like=like)
+    assert (
+        torch.allclose(found.inputs, x, atol=1e-6) and torch.equal(found.targets, y) and found.inputs.dtype == x.dtype
+    )
+    assert read(write(tmp_path / "b.csv", cells, ["a", "b", "c"]), task, "incoming", like=like).targets is None
+    with pytest.raises(BadData, match="2 columns beside the target"):
+        read(write(tmp_path / "c.csv", [row[:2] for row in cells], ["a", "b"]), task, "incoming", like=like)
+    with pytest.raises(BadData, match="no number"):
+        read(write(tmp_path / "d.csv", [["x", "1", "2"], *cells], ["a", "b", "c"]), task, "incoming", like=like)
+    with pytest.raises(BadData, match="training data are none"):
+        read(labeled, task, "incoming", like=Sample(torch.zeros(9, 1, 3, 1), y[:9]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from thalweg.shifts.remedies import recommend, try_remedies
+from thalweg.shifts.remedies.measuring import recommend, try_remedies
 from thalweg.shifts.sample import Sample
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

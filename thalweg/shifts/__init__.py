@@ -1,19 +1,19 @@
 """Shifts: did the data move since a model was trained, did its surface, what kind of shift is it, and what helps?"""
 
-from .joint import JointTest, classifier_test, mmd_test
-from .kinds import CODES, Kind
-from .labels import LabelShift, bbse
+from .causes.kinds import CODES, Kind
+from .distributions.joint import JointTest, classifier_test, mmd_test
+from .distributions.labels import LabelShift, bbse
+from .distributions.power import critical_distance, enough, rows_needed
+from .distributions.ratio import DensityRatio, density_ratio
+from .distributions.score import ScoreTest, score_test
+from .distributions.univariate import FeatureTest, feature_tests
 from .monitor import Monitor
-from .moved import SurfaceMoved, surface_moved
-from .power import critical_distance, enough, rows_needed
-from .ratio import DensityRatio, density_ratio
-from .remedies import Tried, recommend, try_remedies
+from .remedies.measuring import Tried, recommend, try_remedies
 from .representative import Representative, representative
 from .sample import Sample
-from .score import ScoreTest, score_test
 from .shifted import Inputs, Shift
 from .shifting import shift
-from .univariate import FeatureTest, feature_tests
+from .surfaces.moved import SurfaceMoved, surface_moved
 from .windows import WindowReport
 
 __all__ = [

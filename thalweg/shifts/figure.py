@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .sections import Line, Plane
     from .shifted import Shift
+    from .surfaces.sections import Line, Plane
 
 Floats = npt.NDArray[np.float64]
 PANEL = (4.2, 3.5)  # inches

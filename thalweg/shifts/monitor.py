@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from ..batch import leaves
 from ..data import Tensors
 from ..errors import COUNT, FRACTION, NOT_NEGATIVE, BadData, BadOption, check
+from .distributions.univariate import adjust
 from .outcomes import LOSS, PREDICTION, Outcomes
 from .sketch import Column
-from .univariate import adjust
 from .windows import ColumnTest, Drift, Moments, WindowReport, drift_of, recommendation
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from torch import nn
 
 from ..data import Tensors
-from .probed import leading
 from .rows import Rows, drawn
+from .surfaces.probed import leading
 
 if TYPE_CHECKING:
     from ..task import Task

@@ -127,6 +127,8 @@ def subject(what: Any, *, reference: Any = None, task: Task | str | None = None,
 def read(source: Any, task: Task | None, what: str, like: Sample | None = None) -> Sample:
     """Rows as the task's model gets them: tables by the encoder of the training rows, then the task's transform.
 
+    A table for a model whose rows are vectors is read as they are, if it has as many columns of numbers.
+
     Args:
         source: a path (idx, .npz, .csv), ``(inputs, targets)``, inputs alone, a data set, a loader, a feed or a `Sample`.
         task: what the model was trained for; None: rows are taken as they are.
@@ -148,9 +150,10 @@ def read(source: Any, task: Task | None, what: str, like: Sample | None = None) 
     given = as_feed(source, what=what, shuffle=False)
     if isinstance(given, Table):
         if encoder is None:
-            raise BadData(f"{what}: a table, but the training data are none", "give arrays as the model gets them")
-        table, given = given, encoder.apply(given, what, known=False)
-        gaps = encoder.gaps(table)
+            given = _vectors(given, what, like)
+        else:
+            table, given = given, encoder.apply(given, what, known=False)
+            gaps = encoder.gaps(table)
     if task is not None and task.transform is not None and not prepared:
         with stream(task.seed, "prepare"):
             given = given.transformed(task.transform)
@@ -159,6 +162,33 @@ def read(source: Any, task: Task | None, what: str, like: Sample | None = None) 
         plain = None  # what the transform made are no columns
     found = Sample.of(given, encoder=plain, gaps=gaps, order=True)
     return found if like is None else _fitting(found, like, what)
+
+
+def _vectors(table: Table, what: str, like: Sample | None) -> Tensors:
+    """The numbers of a table as vectors like those of other rows, and its target like theirs.
+
+    Raises:
+        BadData: the other rows are no vectors of so many numbers, or a cell is no number.
+    """
+    inputs = None if like is None else like.inputs
+    if like is None or not isinstance(inputs, Tensor) or inputs.ndim != 2 or not inputs.is_floating_point():
+        raise BadData(f"{what}: a table, but the training data are none", "give arrays as the model gets them")
+    if len(table.columns) != inputs.shape[1]:
+        raise BadData(
+            f"{what}: {len(table.columns)} columns beside the target, the model takes vectors of {inputs.shape[1]} numbers",
+            "give one column a number, in their order",
+        )
+    try:
+        values = np.stack([cells.astype(np.float64) for cells in table.columns.values()], 1)
+        labels = None if not any(table.target) else table.target.astype(np.float64)
+    except ValueError as error:
+        raise BadData(f"{what}: a cell is no number: {error}", "fill it as it was in training") from None
+    made = torch.from_numpy(values).to(inputs.dtype)
+    if labels is None or like.targets is None:
+        return Tensors(made, None, what=what)
+    return Tensors(
+        made, torch.from_numpy(labels).to(like.targets.dtype).reshape(-1, *like.targets.shape[1:]), what=what
+    )
 
 
 def _encoded(rows: Tensors, encoder: Encoder | None) -> bool:

@@ -135,7 +135,7 @@ def representative(task: Task, *, level: float = 0.05, seed: int = 0) -> Represe
 
 def _sides(a: Sample, b: Sample) -> Sample:
     """Both halves of the validation data; the same data given twice count once."""
-    from .adapting import joined
+    from .remedies.adapting import joined
 
     twice = a.rows == b.rows and np.array_equal(row_keys(a.inputs), row_keys(b.inputs))
     return a if twice else joined(a, b)
@@ -150,8 +150,8 @@ def _some(sample: Sample, seed: int) -> Sample:
 
 def _differences(train: Sample, part: Sample, name: str, level: float, seed: int, classes: int | None) -> list[Check]:
     """What a classifier, the features one by one, and the labels say."""
-    from .joint import classifier_test
-    from .univariate import feature_tests
+    from .distributions.joint import classifier_test
+    from .distributions.univariate import feature_tests
 
     a, b = _some(train, seed), _some(part, seed + 1)
     joint = classifier_test(a.flat().values, b.flat().values, level=level, seed=seed)
@@ -181,8 +181,8 @@ def _differences(train: Sample, part: Sample, name: str, level: float, seed: int
 
 def _labels(a: Tensor, b: Tensor, name: str, level: float, classes: int | None) -> Check:
     """Proportions of classes by χ², numbers by Kolmogorov–Smirnov."""
-    from .categories import homogeneity
-    from .univariate import feature_tests, normal_shift
+    from .distributions.categories import homogeneity
+    from .distributions.univariate import feature_tests, normal_shift
 
     if classes is not None and a.ndim == 1:
         counts = torch.stack([torch.bincount(x[x >= 0].long().cpu(), minlength=classes) for x in (a, b)]).numpy()
@@ -234,7 +234,7 @@ def _order(feed: Feed, train: Sample, level: float, seed: int) -> list[Check]:
 
     That is said and is no alarm: nobody knows whether the order is that of time.
     """
-    from .joint import classifier_test
+    from .distributions.joint import classifier_test
 
     if not isinstance(feed, Tensors) or train.rows < 4:
         return []

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..console import columns, duration
-from .drift import Drift
-from .joint import JointTest
-from .kinds import Kind
-from .looking import Look
-from .moved import SurfaceMoved
-from .remedies import Tried
-from .shares import Shares
-from .univariate import FeatureTest
+from .causes.kinds import Kind
+from .causes.looking import Look
+from .causes.shares import Shares
+from .distributions.drift import Drift
+from .distributions.joint import JointTest
+from .distributions.univariate import FeatureTest
+from .remedies.measuring import Tried
+from .surfaces.moved import SurfaceMoved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +124,7 @@ class Shift:
 
     @property
     def kind(self) -> str | None:
-        """The code of the kind, see `thalweg.shifts.kinds.CODES`; None: nothing moved."""
+        """The code of the kind, see `thalweg.shifts.causes.kinds.CODES`; None: nothing moved."""
         return self.named.code
 
     @property

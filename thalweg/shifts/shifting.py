@@ -15,14 +15,14 @@ from ..modes import evaluating
 from ..recipe import Recipe
 from ..seeds import RandomState
 from ..task import Task
-from .kinds import Kind, name_kind
-from .looking import Look
+from .causes.kinds import Kind, name_kind
+from .causes.looking import Look
 from .monitor import Monitor
-from .moved import SurfaceMoved, surface_moved
 from .reading import Subject, read, subject
-from .remedies import Tried, recommend, try_remedies
+from .remedies.measuring import Tried, recommend, try_remedies
 from .sample import Sample
 from .shifted import Inputs, Shift
+from .surfaces.moved import SurfaceMoved, surface_moved
 from .targets import asked
 
 LEVEL = Allowed("a number in (0, 0.5]", lambda v: isinstance(v, float) and 0 < v <= 0.5)
@@ -30,7 +30,6 @@ SEED = Allowed("a whole number >= 0", lambda v: isinstance(v, int) and not isins
 TASK = Allowed("a Task or its name", lambda v: isinstance(v, Task | str))
 RECIPE = Allowed("a thalweg.Recipe", lambda v: isinstance(v, Recipe))
 STATE = Allowed("an optimizer's state_dict()", lambda v: isinstance(v, Mapping) and "state" in v)
-STATELESS = ("sgd", "momentum", "nesterov")  # optimizers whose steps are known without their state, but for a momentum
 LEAST = 4  # rows of a side that can be looked at at all
 
 
@@ -144,8 +143,8 @@ def _asked(sample: Sample, about: Subject) -> Sample:
 
 
 def _own(about: Subject, state: Mapping[str, Any] | None) -> Recipe | None:
-    """The recipe of the optimizer's own next steps; None: its state is not known and it has more than a momentum."""
-    if about.recipe is None or about.recipe.lr is None or (state is None and about.recipe.optimizer not in STATELESS):
+    """The recipe of the optimizer's own next steps; None: its state is not known."""
+    if about.recipe is None or about.recipe.lr is None or state is None:
         return None
     return about.recipe.but(norm="keep", init="torch", average=None, warmup=None, schedule="constant")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .sections import plain
+from .surfaces.sections import plain
 from .tracking import Tracking, best_tracking
 
 LEAST = 6  # windows that drift is measured over
