@@ -6,6 +6,7 @@ first finding's code is one of the case's right ones. The first remedy is tried 
 it restores when at least 90 % of the gap between the faulty and the healthy setting is gone. Thresholds are chosen on the
 first half of the cases, by a hash of their names. ``--half held-out`` is a third set, of other tasks, that only runs when it
 is asked for: it is to be opened once, with the probes frozen, and the report says whether it was (``held_out/opened.jsonl``).
+Faults that `benchmarks.faults.check`, which only trains, found idle on other seeds (``--first 100``, same folder) are left out.
 
 ``python -m benchmarks.faults [--quick] [--half first|second|held-out] [--only PATTERN] [--jobs 2] [--seeds 10] [--folder FOLDER]
 [--misses] [--json]``; what lies in the folder is not measured again, so that it goes on where it was stopped.
@@ -23,6 +24,7 @@ from thalweg.diagnosis.findings import FAMILIES
 
 from .bench import record_of
 from .cases import CASES, HALVES, HELD_OUT, THIRD
+from .check import judgements
 from .held_out.opened import opened
 from .kept import Kept, spread
 from .summary import confusion, missed, rows
@@ -48,12 +50,19 @@ def main() -> None:
     options = parser.parse_args()
     of = THIRD if options.half == HELD_OUT else [c for c in CASES if options.half in (None, c.half)]
     cases = [c for c in of if options.only in c.name]
+    if options.half == HELD_OUT:
+        checked = judgements(cases, Kept(options.folder and options.folder / "check.jsonl"))
+        idle = {row["case"] for row in checked if not row["holds"]}
+        cases = [c for c in cases if c.name not in idle]
+        print(opened(len(cases)), file=sys.stderr)
+        print(
+            f"{len(checked)} faults were checked; {len(idle)} do not hurt or are not mended, and are out",
+            file=sys.stderr,
+        )
     if options.quick:
         cases = cases[::4]
     kept = Kept(options.folder and options.folder / "bench.jsonl")
     keys = [(case.name, seed) for seed in range(1 if options.quick else options.seeds) for case in cases]
-    if options.half == HELD_OUT:
-        print(opened(len(cases)), file=sys.stderr)
     deadline = time.monotonic() + (QUICK if options.quick else FULL)
     spread(record_of, [key for key in keys if key not in kept], options.jobs, kept, deadline)
     records = [kept[key] for key in keys if key in kept]

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def judged(records: list[dict[str, Any]], chance: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def judgements(cases: Iterable[Case], kept: Kept) -> list[dict[str, Any]]:
+    """Of every case of which there are records."""
+    known = [(case, kept.of(case.name)) for case in cases]
+    return [{"case": c.name, "half": c.half} | judged(records, c.chance) for c, records in known if records]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=(*HALVES, HELD_OUT), help="of the cases; nothing: the first two")
@@ -71,11 +78,7 @@ def main() -> None:
     seeds = range(options.first, options.first + options.seeds)
     todo = [(case.name, seed) for seed in seeds for case in chosen if (case.name, seed) not in kept]
     spread(_one, todo, options.jobs, kept)
-    rows = []
-    for case in chosen:
-        records = [kept[case.name, seed] for seed in seeds if (case.name, seed) in kept]
-        if records:
-            rows.append({"case": case.name, "half": case.half} | judged(records, case.chance))
+    rows = judgements(chosen, kept)
     if options.json:
         print(json.dumps(rows, indent=1))
         return

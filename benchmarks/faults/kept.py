@@ -41,6 +41,10 @@ class Kept:
     def __getitem__(self, key: Key) -> dict[str, Any]:
         return self._records[key]
 
+    def of(self, case: str) -> list[dict[str, Any]]:
+        """All records of a case."""
+        return [record for (name, _), record in self._records.items() if name == case]
+
     def add(self, record: dict[str, Any]) -> None:
         """Keep one more."""
         record = plain(record)

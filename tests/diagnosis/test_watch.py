@@ -12,6 +12,7 @@ from torch import nn
 
 import thalweg as tw
 from thalweg import errors
+from thalweg.diagnosis import following
 from thalweg.diagnosis.watching import watch
 
 
@@ -138,3 +139,38 @@ def test_few_steps_are_looked_at():
 def test_something_else_is_refused(model, optimizer):
     with pytest.raises((errors.BadOption, TypeError)):
         watch(model, optimizer)
+
+
+@pytest.mark.parametrize(("step", "look", "between"), [(1.0, 0.6, 0.001), (0.2, 1.5, 0.002), (50.0, 2.0, 0.0)])
+def test_the_share_holds_by_construction(monkeypatch, step, look, between):
+    """A simulated clock: steps, looks and the calls between looks take so long."""
+    now = [0.0]
+    monkeypatch.setattr(following, "perf_counter", lambda: now[0])
+    clock, due, looks = following.Clock(0.02), 0, []
+    for k in range(20_000):
+        now[0] += step
+        if k >= due:
+            due = clock.next(k)
+        if k >= due:
+            clock.look_begins()
+            looks.append(k)
+        now[0] += look if k >= due else between
+        clock.spent += look if k >= due else between
+    clock.stop()
+    now[0] += 1e6
+    assert looks[:5] == [0, 1, 2, 3, 4] and len(looks) > 5
+    assert 0.017 < clock.spent / clock.elapsed <= 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_watch_says_what_it_took(dtype):
+    net = mlp().to(dtype)
+    opt = torch.optim.SGD(net.parameters(), lr=0.1)
+    with watch(net, opt) as seen:
+        for x, y in batches(30):
+            opt.zero_grad()
+            F.cross_entropy(net(x.to(dtype)), y).backward()
+            opt.step()
+    assert not any("stopped" in said for said in seen.not_seen) and seen.records[0].steps == 30
+    assert seen.cost == seen.cost and 0 < seen.cost["share"] < 1
+    assert seen.cost["seconds"] == pytest.approx(seen.cost["share"] * seen.clock.elapsed)

@@ -9,7 +9,7 @@ Legend: n parameters, B batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +96,17 @@ class Place:
 class _Ground:
     """The diagnostic batches, fresh ones, and what has been measured on them."""
 
-    def __init__(self, task: Task, model: nn.Module, seed: int, training: bool, double: bool, batches: int) -> None:
-        self.task, self.model = task, model
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        seed: int,
+        training: bool,
+        double: bool,
+        batches: int,
+        most: float,
+    ) -> None:
+        self.task, self.model, self.most = task, model, most
         known = batches_of(task, 2 * batches, seed)
         half = max(1, min(batches, len(known) // 2))
         own, fresh = (known[:half], known[half : 2 * half]) if len(known) > 1 else (known, known)
@@ -105,20 +114,31 @@ class _Ground:
         twin = self.own.model if double else model
         self.fresh = Surface(task, twin, fresh if not double else self._as(fresh), training=training)
         self.all = Surface(task, twin, [*self.own.batches, *self.fresh.batches], training=training)
-        self.evaluations = 0
+        self.evaluations, self._here = 0, dict[int, list[float]]()
         self.length = max(float(self.own.point().norm()), 1.0)
 
     def _as(self, batches: Sequence[Batch]) -> list[Batch]:
         return Surface(self.task, self.model, batches, double=True).batches
 
+    @property
+    def left(self) -> float:
+        """Gradient evaluations that may still be taken."""
+        return max(0.0, self.most - self.evaluations)
+
     def apart(self, surface: Surface, direction: Tensor, length: float) -> tuple[float, float, float]:
         """Mean loss of a surface's batches here and at a distance, and the standard error of the difference."""
-        here = [self._one(b).loss() for b in surface.batches]
+        here = self.losses(surface)
         with surface.moved(length * direction):
             there = [self._one(b).loss() for b in surface.batches]
         differences = np.array(there) - np.array(here)
         error = float(differences.std(ddof=1) / math.sqrt(len(differences))) if len(differences) > 1 else 0.0
         return float(np.mean(here)), float(np.mean(there)), error
+
+    def losses(self, surface: Surface) -> list[float]:
+        """Of each batch of a surface, here."""
+        if id(surface) not in self._here:
+            self._here[id(surface)] = [self._one(b).loss() for b in surface.batches]
+        return self._here[id(surface)]
 
     def _one(self, batch: Batch) -> Surface:
         return Surface(self.task, self.fresh.model, [batch], training=self.fresh.training)
@@ -127,6 +147,7 @@ class _Ground:
 def locate(
     task: Task, model: nn.Module, *, lr: float | None = None, reference: float | None = None, training: bool = False,
     double: bool = False, seed: int = 0, batches: int = BATCHES, products: int = PRODUCTS,
+    most: int | None = None,
 ) -> Place:  # fmt: skip
     """Where on the loss surface a model is.
 
@@ -142,6 +163,7 @@ def locate(
         seed: of the batches and directions.
         batches: of the diagnostic set, and as many fresh ones.
         products: of Lanczos's iteration, at most.
+        most: gradient evaluations, of a batch each, after which no more is tried; None: as many as it takes.
 
     Returns:
         The verdict with its evidence. ``local-minimum`` speaks of the directions that were probed only.
@@ -158,7 +180,7 @@ def locate(
     Source: saddles: Y. Dauphin et al., arXiv 1406.2572; the bound of a Ritz value: B. Parlett, The Symmetric Eigenvalue
     Problem, 1980.
     """
-    ground = _Ground(task, model, seed, training, double, batches)
+    ground = _Ground(task, model, seed, training, double, batches, math.inf if most is None else most)
     own = ground.own
     notes = [f"Measured in {'training' if training else 'evaluation'} mode, without weight decay, on {own.rows} rows."]
     if not own.deterministic():
@@ -168,11 +190,9 @@ def locate(
     noise = gradient_noise(gradients, ground.all.rows // len(ground.all.batches))
     ground.evaluations += len(gradients)
     mean, product = gradients.mean(0), own.hessian()
-    size, nan = float(mean.norm()), (math.nan, math.nan)
-    curved = abs(float(mean @ product(mean))) / size**2 if size else 0.0
+    nan = (math.nan, math.nan)
+    worth = _descends(mean, product, loss, ground.length)
     ground.evaluations += 2 * len(own.batches)
-    gain = size**2 / (2 * curved) if curved else math.inf if size else 0.0  # of the best step along the gradient
-    worth = gain > NOTHING * (abs(loss) + curved * ground.length**2)
     if noise.squared > SURE * noise.error and worth:
         return Place(
             "not-critical", f"The gradient ‖g‖ = {math.sqrt(noise.squared):.3g} is surely not zero: it is still descending.",
@@ -199,7 +219,7 @@ def locate(
             return place(
                 "inconclusive", f"Curvature {low:.3g} along one direction, but no way down was found along it."
             )
-        trained = _train(ground, mean, lr or (1 / high if high > 0 else 1.0), ground.evaluations)
+        trained = _train(ground, mean, lr or (1 / high if high > 0 else 1.0), notes)
         escape = Escape(escape.before, escape.after, escape.error, escape.length, escape.predicted, trained)
         better = (
             escape.after < min(x for x in trained if math.isfinite(x)) if any(map(math.isfinite, trained)) else True
@@ -229,6 +249,20 @@ def locate(
         "local-minimum", f"No slope, and no curvature below {-tau:.2g} along {found.products} probed directions "
         f"(from {low:.3g} to {high:.3g}).",
     )  # fmt: skip
+
+
+def flat(task: Task, model: nn.Module, seed: int = 0, batches: int = 2) -> bool:
+    """Whether the best step along the gradient gains nothing to speak of; for 3 gradient evaluations of a batch each."""
+    surface = Surface(task, model, batches_of(task, batches, seed))
+    return not _descends(surface.gradient(), surface.hessian(), surface.loss(), max(float(surface.point().norm()), 1.0))
+
+
+def _descends(gradient: Tensor, product: Callable[[Tensor], Tensor], loss: float, length: float) -> bool:
+    """Whether g⁴/(2 gᵀHg), what the best step along a gradient gains, is anything beside the loss and its rounding."""
+    size = float(gradient.norm())
+    curved = abs(float(gradient @ product(gradient))) / size**2 if size else 0.0
+    gain = size**2 / (2 * curved) if curved else math.inf if size else 0.0
+    return gain > NOTHING * (abs(loss) + curved * length**2)
 
 
 def _fresh_curvature(ground: _Ground, direction: Tensor) -> tuple[float, float]:
@@ -263,7 +297,9 @@ def _descend(ground: _Ground, directions: Sequence[Tensor], curvature: float) ->
             least = before - after - SURE * error
             if math.isfinite(after) and least > (best[0] if best else 0.0):
                 best = least, direction, length
-        ground.evaluations += 2 * len(REACH) * len(ground.own.batches)  # two forward passes are one
+        ground.evaluations += len(REACH) * len(ground.own.batches)  # both ways: two forward passes are one
+        if ground.left < len(REACH) * len(ground.own.batches):
+            break
     if best is None:
         return None
     before, after, error = ground.apart(ground.fresh, best[1], best[2])
@@ -274,7 +310,8 @@ def _descend(ground: _Ground, directions: Sequence[Tensor], curvature: float) ->
 def _nearby(ground: _Ground, seed: int) -> Escape | None:
     """Random directions, and from each the steepest way down: where the surface is flat to second order."""
     directions = []
-    for k in range(NEARBY):
+    each = len(ground.own.batches) * (1 + 2 * len(REACH))
+    for k in range(int(min(NEARBY, max(1, ground.left // each)))):
         start = start_vector(ground.own.n, seed + 1 + k)
         with ground.own.moved(SMOOTHING * ground.length * start):
             slope = ground.own.gradient()
@@ -284,9 +321,13 @@ def _nearby(ground: _Ground, seed: int) -> Escape | None:
     return _descend(ground, directions, 0.0)
 
 
-def _train(ground: _Ground, gradient: Tensor, lr: float, evaluations: int) -> tuple[float, float]:
-    """The fresh batches' loss after gradient descent with as many gradient evaluations, at a rate and at 3 × it."""
-    steps, found = max(1, evaluations // len(ground.own.batches)), []
+def _train(ground: _Ground, gradient: Tensor, lr: float, notes: list[str]) -> tuple[float, float]:
+    """The fresh batches' loss after gradient descent for as many gradient evaluations, at a rate and at 3 × it."""
+    own, found = len(ground.own.batches), []
+    fair = max(1, ground.evaluations // own)
+    steps = int(max(1, min(fair, ground.left // (2 * own))))
+    if steps < fair:
+        notes.append(f"Training was tried for {steps} steps; the escape took as much as {fair}.")
     for rate in (lr, 3 * lr):
         at = torch.zeros_like(gradient)
         for _ in range(steps):
@@ -294,4 +335,5 @@ def _train(ground: _Ground, gradient: Tensor, lr: float, evaluations: int) -> tu
                 at = at - rate * ground.own.gradient()
         with ground.fresh.moved(at):
             found.append(ground.fresh.loss())
+        ground.evaluations += steps * own
     return found[0], found[1]

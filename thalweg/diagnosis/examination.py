@@ -59,6 +59,7 @@ class Examination:
         self.given = None if model is None else copy.deepcopy(model)
         self.spent, self.measured = 0, list[str]()
         self.unstable = False  # whether curvature has shown that the rate is above the limit
+        self.located = False  # whether it was asked where on the surface this is
         self._minis: dict[tuple[str, int, int], Mini] = {}
         self._tasks: list[Task] = []
 

@@ -23,11 +23,12 @@ DECOUPLED = {"AdamW", "NAdamW", "Lion", "StableAdamW", "Adan", "AdEMAMix", "MARS
 
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:
-    """The norm of each tensor, in float32."""
+    """The norm of each tensor, in float32, or in float64 where there is one."""
     if not tensors:
         return []
     dense = [t.coalesce().values() if t.is_sparse else t for t in tensors]
-    found = torch._foreach_norm(dense, 2, dtype=torch.float32)
+    double = any(t.dtype == torch.float64 for t in dense)
+    found = torch._foreach_norm(dense, 2, dtype=torch.float64 if double else torch.float32)
     values: list[float] = torch.stack([n.to(found[0].device) for n in found]).tolist()
     return values
 
@@ -81,6 +82,12 @@ class Followed:
                 self._before_step((len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None)
 
     def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        clock = self.watch.clock
+        began, spent = perf_counter(), clock.spent
+        self._after_any(optimizer)
+        clock.spent = spent + perf_counter() - began
+
+    def _after_any(self, optimizer: Any) -> None:
         if self.look is not None:
             with self.watch.looking():
                 self._after_step()
@@ -91,13 +98,16 @@ class Followed:
         self.record.steps += 1
         self.watch.close_step(self.record.steps - 1)
         if self.record.steps >= self.next_look:
-            with self.watch.looking():
-                self.begin()
+            self.next_look = self.watch.clock.next(self.record.steps)
+            if self.record.steps >= self.next_look:
+                with self.watch.looking():
+                    self.begin()
 
     # ---- at the steps that are looked at ----
 
     def begin(self) -> None:
         """Begin a look."""
+        self.watch.clock.look_begins()
         self.look = Look(self.record.steps)
         self._ended = self._norm()
         self._clear = self._ended == 0
@@ -205,7 +215,8 @@ class Followed:
                 look.unchanged = self._unchanged(own, before, after)
             self.unchecked = (look, before, after)
         self.record.add(look)
-        self.next_look = self.watch.plan(self.record.steps + 1)
+        self.watch.finite_at(self.record.steps)
+        self.next_look = self.record.steps + 1
 
     def _unchanged(self, own: list[Tensor], before: Tensor, after: Tensor) -> float | None:
         zeros = [torch.zeros_like(some(p)) if p.grad is None or p.grad.is_sparse else some(p.grad) for p in own]
@@ -249,19 +260,41 @@ def spread(scene: graph.Scene, sizes: dict[str, float]) -> tuple[list[str], list
 
 
 class Clock:
-    """The time that looking takes, and when to look again.
+    """The time that the watch takes, by its own measurement, and when to look again.
+
+    After the first `FORCED` looks the next one waits until it, as long as the last one, and all that was taken so far, the
+    calls between looks included, are within their share of the elapsed time. So the share holds by construction, but for
+    the first looks of a short run.
 
     Args:
-        share: of the elapsed time that looking may take.
+        share: of the elapsed time that the watch may take.
     """
 
     def __init__(self, share: float) -> None:
         self.share, self.began, self.spent = share, perf_counter(), 0.0
+        self._ended: float | None = None
+        self._before: float | None = None  # what was spent when the last look began, until it is over
+        self._look = 0.0  # what the last one took
+
+    def look_begins(self) -> None:
+        """To be told before each look."""
+        self._before = self.spent
+
+    def stop(self) -> None:
+        """The watch is over."""
+        self._ended = perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the watch began, until its end."""
+        return (perf_counter() if self._ended is None else self._ended) - self.began
 
     def next(self, steps: int) -> int:
-        """The step at which the time spent will be within its share, after so many steps."""
+        """After so many steps, the one at which to look or to ask again; now, if that is this one."""
+        if self._before is not None:
+            self._look, self._before = self.spent - self._before, None
         if steps < FORCED:
             return steps
-        elapsed = perf_counter() - self.began
-        wait = self.spent / self.share - elapsed
+        elapsed = self.elapsed
+        wait = (self.spent + self._look) / self.share - elapsed
         return steps + max(0, math.ceil(wait * steps / elapsed))

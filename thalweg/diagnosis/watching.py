@@ -74,6 +74,7 @@ class Watch:
     Attributes:
         names: identity of a parameter → its name.
         batches: backward passes that were seen.
+        clock: what the watch has taken, and when it looks again.
 
     Example:
         >>> import torch
@@ -105,6 +106,7 @@ class Watch:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.clock.stop()
         for each in self.followed:
             each.leave()
         self._open.close()
@@ -119,7 +121,12 @@ class Watch:
         with self.looking():
             followed.begin()
 
-    # ---- what was found ----
+    # ---- what was found, and what that took ----
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What all calls of the watch took: ``seconds``, and their ``share`` of the time since it began."""
+        return {"seconds": self.clock.spent, "share": self.clock.spent / max(self.clock.elapsed, 1e-9)}
 
     @property
     def records(self) -> list[Record]:
@@ -183,6 +190,11 @@ class Watch:
 
     def before_backward(self, root: Tensor) -> None:
         """A backward pass is about to run."""
+        began, spent = perf_counter(), self.clock.spent
+        self._before_backward(root)
+        self.clock.spent = spent + perf_counter() - began
+
+    def _before_backward(self, root: Tensor) -> None:
         self.batches += 1
         loss, scaler = root, None
         if self._scaled is not None:
@@ -229,10 +241,9 @@ class Watch:
             self.losses.add(self._total, step)
             self._passes = 0
 
-    def plan(self, steps: int) -> int:
-        """The step that is looked at next."""
-        self._finite = steps - 1 if self.losses.broken is None else self._finite
-        return self.clock.next(steps)
+    def finite_at(self, step: int) -> None:
+        """A look at a step is over; all was finite there if the losses are."""
+        self._finite = step if self.losses.broken is None else self._finite
 
     def training(self) -> bool:
         """Whether any model is in training mode."""

@@ -46,7 +46,8 @@ def _rows(exam: Examination, feed: Feed) -> tuple[Tensor, Tensor]:
     if y is None or exam.kind not in ("classification", "binary", "regression", "language-model"):
         raise NotMeasured("needs inputs of one tensor, and one label a row or a place")
     x, y = _places(x, y) if exam.kind == "language-model" else (_vectors(x), y)
-    return x[:ROWS], y[:ROWS]
+    few = torch.randperm(len(x), generator=torch.Generator().manual_seed(exam.seed))[:ROWS]  # they may be sorted
+    return x[few], y[few]
 
 
 def _mostly(exam: Examination, x: Tensor, y: Tensor) -> Iterator[Finding]:

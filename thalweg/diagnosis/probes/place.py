@@ -17,10 +17,14 @@ BATCHES, PRODUCTS = 2, 8
 
 def look(exam: Examination) -> Iterator[Finding]:
     """`locate` on few batches: where a model was given, or a short run from the start stays where it is."""
-    if not exam.trained and _moves(exam):
-        raise NotMeasured("training gets on")
-    cost = BATCHES * (4 * PRODUCTS + 12)
+    if not exam.trained and moves(exam):
+        raise NotMeasured("a short run gets on, or diverges")
+    if exam.located:
+        return
+    cost = BATCHES * (2 * PRODUCTS + 6 + 11)
+    left = exam.budget - exam.spent
     exam.pay(cost, "place on the surface")
+    exam.located = True
     reference = math.nan
     try:
         reference = exam.null
@@ -28,18 +32,18 @@ def look(exam: Examination) -> Iterator[Finding]:
         pass
     place = locate(
         exam.task, exam.copy(), lr=exam.recipe.lr, reference=reference if math.isfinite(reference) else None,
-        batches=BATCHES, products=PRODUCTS, seed=exam.seed,
+        batches=BATCHES, products=PRODUCTS, seed=exam.seed, most=left,
     )  # fmt: skip
     exam.spent += place.evaluations - cost
     yield from _said(exam, place)
 
 
-def _moves(exam: Examination) -> bool:
-    """Whether a short run surely takes the loss down by anything that counts."""
+def moves(exam: Examination) -> bool:
+    """Whether a short run surely takes the loss down by anything that counts, or up, which is the rate's doing."""
     if exam.base.outcome.status == "diverged":
         return True
     fall = exam.first - exam.base.scores
-    return bool(fall.mean() > max(SURE * error(fall), 1e-3 * abs(float(exam.first.mean()))))
+    return bool(abs(fall.mean()) > max(SURE * error(fall), 1e-3 * abs(float(exam.first.mean()))))
 
 
 def _said(exam: Examination, place: Place) -> Iterator[Finding]:
