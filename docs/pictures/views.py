@@ -26,9 +26,19 @@ SETTLED = 3000  # milliseconds for fonts, canvases and the playground's paths
 def studies(home: Path) -> None:
     """Two studies: a comparison with all that the page shows of it, and a run in trouble."""
     study = tw.compare("digits", field=FIELD, seeds=10, folder=home / "digits", quiet=True)
-    landscape(study, planes=["pca", "random"], slices=["line", "random", "gradient"], resolution=61, refine=False, quiet=True)
+    landscape(
+        study, planes=["pca", "random"], slices=["line", "random", "gradient"], resolution=61, refine=False, quiet=True
+    )
     look(study.folder, quiet=True)
-    run = ["train", "digits", "--recipe", f"{TROUBLED.optimizer},lr={TROUBLED.lr}", "--folder", str(home / "in trouble"), "--quiet"]
+    run = [
+        "train",
+        "digits",
+        "--recipe",
+        f"{TROUBLED.optimizer},lr={TROUBLED.lr}",
+        "--folder",
+        str(home / "in trouble"),
+        "--quiet",
+    ]
     for words in (run, ["diagnose", str(home / "in trouble"), "--verify"]):
         subprocess.run([sys.executable, "-m", "thalweg", *words], check=False, stdout=subprocess.DEVNULL)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import thalweg as tw
 from playwright.sync_api import Browser, Page, sync_playwright
+
+import thalweg as tw
 from thalweg.web.closing import look
 
 ROOT = Path(__file__).parents[3]
@@ -76,9 +77,7 @@ def shown(*folders) -> Iterator[str]:
     """The address of a server of ``thalweg show`` in a process of its own."""
     words = [sys.executable, "-m", "thalweg", "show", *map(str, folders), "--no-browser"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             said = process.stdout.readline()
             match = re.search(r"http://127\.0\.0\.1:\d+/\S*", said)
@@ -113,7 +112,9 @@ def address(studied):
 def go(page: Page, hash: str, view: str) -> None:
     """Show a place of the page and wait for its view."""
     page.evaluate("place => { location.hash = place }", hash)
-    page.wait_for_selector(f"main[data-view={view}][data-ready=yes] section, main[data-view={view}][data-ready=yes] article")
+    page.wait_for_selector(
+        f"main[data-view={view}][data-ready=yes] section, main[data-view={view}][data-ready=yes] article"
+    )
 
 
 def until(page: Page, what: str) -> None:

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from thalweg.report import report
 
 from tests.web.browser import made
 from tests.web.browser.conftest import blank, until, watched
+from thalweg.report import report
 
 VIEWS = ("verdict", "curves", "rates", "layers", "landscape", "findings", "playground")
 MOST = 5_000_000
@@ -30,7 +30,9 @@ def seen(browser, written):
 
 def test_every_view_opens_from_the_file_alone(seen, studied):
     verdict = json.loads((studied / "verdict.json").read_text())
-    study = seen.page.evaluate("() => Object.keys(JSON.parse(document.getElementById('thalweg-data').textContent).studies)[0]")
+    study = seen.page.evaluate(
+        "() => Object.keys(JSON.parse(document.getElementById('thalweg-data').textContent).studies)[0]"
+    )
     for view in VIEWS:
         seen.page.evaluate("place => { location.hash = place }", f"#/{study}/{view}")
         seen.page.wait_for_selector(f"main[data-view={view}][data-ready=yes]")
@@ -45,7 +47,9 @@ def test_every_view_opens_from_the_file_alone(seen, studied):
 
 
 def test_nothing_offers_what_a_file_cannot_do(seen):
-    study = seen.page.evaluate("() => Object.keys(JSON.parse(document.getElementById('thalweg-data').textContent).studies)[0]")
+    study = seen.page.evaluate(
+        "() => Object.keys(JSON.parse(document.getElementById('thalweg-data').textContent).studies)[0]"
+    )
     seen.page.evaluate("place => { location.hash = place }", f"#/{study}/findings")
     seen.page.wait_for_selector("main[data-view=findings][data-ready=yes] section")
     assert seen.page.get_by_role("button", name="Try it").count() == 0
@@ -61,6 +65,8 @@ def test_two_hundred_runs_are_five_megabytes_at_most(browser, tmp_path):
     with watched(browser, offline=True) as found:
         found.page.goto(path.as_uri())
         found.page.wait_for_selector("main[data-ready=yes]")
-        found.page.evaluate("place => { location.hash = place }", found.page.url.partition("#")[2].rsplit("/", 1)[0] + "/curves")
+        found.page.evaluate(
+            "place => { location.hash = place }", found.page.url.partition("#")[2].rsplit("/", 1)[0] + "/curves"
+        )
         found.page.wait_for_selector("main")
         assert found.page.title() != "owned"

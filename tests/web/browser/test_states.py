@@ -4,10 +4,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from thalweg.store import Store
 
 from tests.web.browser import made
 from tests.web.browser.conftest import blank, go, shown, studies, until, watched
+from thalweg.store import Store
 
 CHART = "figure[data-chart=curves][data-points]"
 LARGE_RUNS, LARGE_POINTS = 200, 10_000
