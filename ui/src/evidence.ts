@@ -8,12 +8,15 @@ import type { Finding, Num, Outcome, ShiftView } from "./types"
 const SIZE = 12
 const known = (value: Num | undefined): value is number => value != null && Number.isFinite(value)
 
-/** Every number of the evidence as a bar with its error, the threshold as a line across; each on its own scale. */
+/** Numbers with a threshold or an error as bars, each on its own scale, the threshold a line across; others as they are. */
 export function evidenceDrawing(finding: Finding, width: number, theme: Theme): Drawing {
-  const [left, long, row] = [1, Math.min(width - 2, 640), 56]
+  const [left, long, row, plain] = [1, Math.min(width - 2, 640), 56, 24]
   const shapes: Shape[] = []
-  finding.evidence.forEach(({ name, value, threshold, error }, k) => {
-    const [bar, tall] = [k * row + 20, 14]
+  let top = 0
+  finding.evidence.forEach(({ name, value, threshold, error }) => {
+    const [bar, tall] = [top + 20, 14]
+    const alone = !known(threshold) && !(known(error) && error > 0)
+    top += alone ? plain : row
     const said = `${number(value)}${known(error) ? ` ± ${number(error, 2)}` : ""}`
     const text = { kind: "text", size: SIZE } as const
     shapes.push({
@@ -24,6 +27,7 @@ export function evidenceDrawing(finding: Finding, width: number, theme: Theme): 
       colour: theme.ink,
       anchor: "start",
     })
+    if (alone) return
     const place = reach([value, threshold, 0], known(error) ? error : 0)
     const x = (at: number): number => left + place(at) * long
     shapes.push({ kind: "rect", x: left, y: bar, w: long, h: tall, fill: theme.faint })
@@ -57,7 +61,7 @@ export function evidenceDrawing(finding: Finding, width: number, theme: Theme): 
   })
   return {
     width,
-    height: finding.evidence.length * row + 8,
+    height: top + 8,
     background: theme.paper,
     title: `Evidence for ${finding.code}`,
     shapes,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import thalweg
 from thalweg.report import filled, packed
 
 TEMPLATE = Path(thalweg.__file__).parent / "web" / "static" / "report.html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OWN = ("file:", "data:", "blob:")
 SIDE = np.linspace(-2, 2, 9)
 BOWL = 0.1 + SIDE[None, :] ** 2 + 2 * SIDE[:, None] ** 2
@@ -117,24 +115,11 @@ def page_file(tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def show(chromium, page_file):
+def show(browser, page_file):
     """Opens a view of the one-file page; an error in the console or a request fails the test."""
     trouble: list[str] = []
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, offline=True, accept_downloads=True)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True, accept_downloads=True)
 
     def shown(view, wait="[data-chart]"):
         page = context.new_page()

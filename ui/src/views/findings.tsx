@@ -127,7 +127,7 @@ function Card({ finding, index, study }: { finding: Finding; index: number; stud
           draw={(width, theme) => evidenceDrawing(finding, width, theme)}
           name={`evidence-${finding.code}`}
           label={`Evidence for ${finding.code}: ${inWords(finding)}. n = ${finding.evidence.length}.`}
-          caption={`n = ${counted(finding.evidence.length, "number")}, each on its own scale; across: what it is held against`}
+          caption={`n = ${counted(finding.evidence.length, "number")}; bars, each on its own scale: what is held against a bound, or has an error`}
           data={{ n: finding.evidence.length, drawn: finding.evidence.length }}
         />
       )}
