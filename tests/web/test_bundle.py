@@ -92,7 +92,7 @@ def test_the_first_load_does_not_fetch_the_surfaces_in_space():
         code = files[name].decode()
         assert "WebGLRenderer" not in code
         waiting += [f"assets/{other}" for other in re.findall(r'(?:from|^import|;import)\s*["`]\./([^"`]+)["`]', code)]
-    assert len(seen) > 1
+    assert seen and any(b"WebGLRenderer" in data for name, data in files.items() if name.startswith("assets/"))
 
 
 def test_the_report_is_one_file():

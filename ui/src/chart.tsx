@@ -1,4 +1,4 @@
-/** Lines, bands and points over an axis: uPlot keeps the axes, the cursor and the zoom; the marks are a display list. */
+/** Lines, bands and points: uPlot keeps the axes, the cursor and the zoom; the marks are a display list. */
 import type { JSX } from "preact"
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
@@ -45,17 +45,38 @@ export function LineChart(props: LineChartProps): JSX.Element {
   useEffect(() => plot.current?.setData(frameData(limits)), [props.series, props.marks, limits])
 
   const points = props.series.reduce((sum, one) => sum + one.y.reduce<number>((k, y) => k + (y === null ? 0 : 1), 0), 0)
-  const label = `${props.title}: ${props.y.label} against ${props.x.label}, ${props.series.length} lines, n = ${props.n}`
-  const mirror = Object.fromEntries(Object.entries(props.data ?? {}).map(([key, value]) => [`data-${key}`, value ?? ""]))
+  const drawn = `${props.y.label} against ${props.x.label}, ${props.series.length} lines`
+  const label = `${props.title}: ${drawn}, n = ${props.n}`
+  const mirror = Object.fromEntries(
+    Object.entries(props.data ?? {}).map(([key, value]) => [`data-${key}`, value ?? ""]),
+  )
   const drawing = (): Drawing | null => (plot.current ? draw(plot.current, now.current) : null)
   const key = (event: KeyboardEvent): void => steer(event, plot.current, props)
   return (
     <figure
-      class="chart" data-chart={props.name} data-points={points} data-series={props.series.length} data-n={props.n}
-      data-min={limits?.y[0] ?? ""} data-max={limits?.y[1] ?? ""} data-from={limits?.x[0] ?? ""} data-to={limits?.x[1] ?? ""}
-      data-x-log={props.x.log ? "yes" : "no"} data-y-log={props.y.log ? "yes" : "no"} data-marks={props.marks?.length ?? 0} {...mirror}
+      class="chart"
+      data-chart={props.name}
+      data-points={points}
+      data-series={props.series.length}
+      data-n={props.n}
+      data-min={limits?.y[0] ?? ""}
+      data-max={limits?.y[1] ?? ""}
+      data-from={limits?.x[0] ?? ""}
+      data-to={limits?.x[1] ?? ""}
+      data-x-log={props.x.log ? "yes" : "no"}
+      data-y-log={props.y.log ? "yes" : "no"}
+      data-marks={props.marks?.length ?? 0}
+      {...mirror}
     >
-      <div class="plot" role="img" aria-label={label} tabIndex={0} onKeyDown={key} ref={box} style={{ minHeight: `${height}px` }}>
+      <div
+        class="plot"
+        role="img"
+        aria-label={label}
+        tabIndex={0}
+        onKeyDown={key}
+        ref={box}
+        style={{ minHeight: `${height}px` }}
+      >
         {limits === null && <p class="nothing">No finite number to draw yet.</p>}
       </div>
       {under && <Readout reading={under} props={props} />}
@@ -69,10 +90,20 @@ export function LineChart(props: LineChartProps): JSX.Element {
 
 /** uPlot needs some data for its axes; the marks are drawn by `paintMarks`. */
 function frameData(limits: Limits | null): uPlot.AlignedData {
-  return limits ? [limits.x, limits.y] : [[0, 1], [0, 1]]
+  return limits
+    ? [limits.x, limits.y]
+    : [
+        [0, 1],
+        [0, 1],
+      ]
 }
 
-function options(now: { current: Now }, width: number, height: number, told: (reading: Reading | null) => void): uPlot.Options {
+function options(
+  now: { current: Now },
+  width: number,
+  height: number,
+  told: (reading: Reading | null) => void,
+): uPlot.Options {
   const { props, theme } = now.current
   const font = `12px ${FONT}`
   const layer: Layer = { canvas: document.createElement("canvas"), of: [] }
@@ -134,7 +165,19 @@ function paintMarks(u: uPlot, { props, theme }: Now, layer: Layer): void {
   const box = panel(u, props)
   const faint = props.series.filter((one) => one.quiet)
   const { x, y } = u.scales
-  const of = [...faint, theme, canvas.width, canvas.height, box.left, x.min, x.max, y.min, y.max, props.x.log, props.y.log]
+  const of = [
+    ...faint,
+    theme,
+    canvas.width,
+    canvas.height,
+    box.left,
+    x.min,
+    x.max,
+    y.min,
+    y.max,
+    props.x.log,
+    props.y.log,
+  ]
   if (of.length !== layer.of.length || of.some((one, i) => one !== layer.of[i])) {
     layer.of = of
     layer.canvas.width = canvas.width
@@ -147,7 +190,18 @@ function paintMarks(u: uPlot, { props, theme }: Now, layer: Layer): void {
   u.ctx.setTransform(1, 0, 0, 1, 0, 0)
   u.ctx.drawImage(layer.canvas, 0, 0)
   u.ctx.setTransform(scale, 0, 0, scale, 0, 0)
-  paintShapes([label(props, box, theme), ...linesOf(props.series.filter((one) => !one.quiet), props, box, theme)], u.ctx)
+  paintShapes(
+    [
+      label(props, box, theme),
+      ...linesOf(
+        props.series.filter((one) => !one.quiet),
+        props,
+        box,
+        theme,
+      ),
+    ],
+    u.ctx,
+  )
   paintShapes(marksOf(props, box, theme), u.ctx)
   u.ctx.restore()
 }
@@ -185,10 +239,13 @@ function Readout({ reading, props }: { reading: Reading; props: LineChartProps }
   const [sayX, sayY] = [props.x.format ?? tick, props.y.format ?? ((value: number) => number(value, 4))]
   return (
     <div class={`readout ${reading.side}`} style={{ left: `${reading.left}px` }} aria-live="polite">
-      <b>{sayX(Number(reading.x.toPrecision(4)))} {props.x.label}</b>
+      <b>
+        {sayX(Number(reading.x.toPrecision(4)))} {props.x.label}
+      </b>
       {reading.values.map((one) => (
         <span key={one.name}>
-          <i style={{ background: one.colour }} />{one.name} <em>{sayY(one.y)}</em>
+          <i style={{ background: one.colour }} />
+          {one.name} <em>{sayY(one.y)}</em>
         </span>
       ))}
     </div>

@@ -28,11 +28,14 @@ export interface ChartSeries {
   loose?: boolean // does not widen the axis: a line that leaves the panel
 }
 
-/** A mark at a place of the axes; where x or y is null it spans the panel. */
+/**
+ * A mark at a place of the axes. A cross without y stands at the upper border, or in a row below the lines;
+ * a span is a bar in such a row.
+ */
 export type ChartMark =
-  | { kind: "cross" | "ring"; x: number; y: Num; colour: string; label: string; row?: number } // no y: at the upper border, or in a row of the lower one
+  | { kind: "cross" | "ring"; x: number; y: Num; colour: string; label: string; row?: number }
   | { kind: "vertical"; x: number; colour: string; dash?: number[]; label: string }
-  | { kind: "span"; from: number; to: number; row: number; colour: string; label: string } // a bar in a row along the lower border
+  | { kind: "span"; from: number; to: number; row: number; colour: string; label: string }
 
 export interface LineChartProps {
   title: string
@@ -69,7 +72,9 @@ export function bounds({ series, marks = [], x, y }: LineChartProps): Limits | n
   if (across === null) return null
   const [from, to] = across
   const inside = (one: ChartSeries, values: Num[]): Num[] => values.filter((_, i) => one.x[i] >= from && one.x[i] <= to)
-  const lists = counting.flatMap((one) => [one.y, one.low, one.high].map((values) => (values ? inside(one, values) : [])))
+  const lists = counting.flatMap((one) =>
+    [one.y, one.low, one.high].map((values) => (values ? inside(one, values) : [])),
+  )
   const rings = marks.map((mark) => (mark.kind === "ring" ? mark.y : null))
   const up = y.range ?? extent(concat([...lists, rings]), y.log)
   if (up === null) return null
@@ -131,4 +136,3 @@ export function panel(u: uPlot, props: LineChartProps, down = 0): Panel {
     y: (value) => box.top + u.valToPos(value, "y"),
   }
 }
-

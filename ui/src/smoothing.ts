@@ -1,13 +1,13 @@
 /** A line laid over the raw one. */
 import type { Num } from "./types"
 
-/** The mean of the exponential means from the left and from the right, with weight `share` on what lies behind: it does not lag. */
+/** The mean of the exponential means from the left and from the right, which does not lag; `share` weighs the past. */
 export function smooth(y: Num[], share: number): Num[] {
   const [forth, back] = [running(y, share), running([...y].reverse(), share).reverse()]
   return y.map((value, i) => (value === null ? null : (forth[i] + back[i]) / 2))
 }
 
-/** The exponential mean, unbiased at its start: s_t = sum over k <= t of share^(t-k) y_k, over the sum of those weights. */
+/** The exponential mean: s_t = sum over k <= t of share^(t-k) y_k, over the sum of those weights. */
 function running(y: Num[], share: number): number[] {
   let [sum, weight] = [0, 0]
   return y.map((value) => {

@@ -1,8 +1,23 @@
 /** Where the documents come from: the server of this page, or the data inside a report. */
 import { useEffect, useState } from "preact/hooks"
 import type {
-  Batch, Curve, Curves, Findings, Head, Home, Job, Landscape, Layers, Packed, PackedStudy, Playground, RaceRequest,
-  RaceResult, Rates, ShiftView, Verdict,
+  Batch,
+  Curve,
+  Curves,
+  Findings,
+  Head,
+  Home,
+  Job,
+  Landscape,
+  Layers,
+  Packed,
+  PackedStudy,
+  Playground,
+  RaceRequest,
+  RaceResult,
+  Rates,
+  ShiftView,
+  Verdict,
 } from "./types"
 
 /** Why there is nothing to show, as the server says it. */
@@ -278,7 +293,7 @@ export interface Loaded<T> {
   loading: boolean
 }
 
-/** A document, loaded again when a key changes; the old one stays until the new one is there, unless the first key changed. */
+/** A document, loaded again when a key changes; the old one stays until then, unless the first key changed. */
 export function useDocument<T>(load: () => Promise<T>, keys: unknown[]): Loaded<T> {
   const [seen, see] = useState(version)
   const [held, hold] = useState<Loaded<T> & { of: unknown }>({ value: null, error: null, loading: true, of: keys[0] })

@@ -1,16 +1,16 @@
 /** Loss and metric of every run: a band over seeds for each optimizer, single runs faint, diverged runs marked. */
 import type { JSX } from "preact"
 import { useEffect, useMemo, useState } from "preact/hooks"
-import { type ChartMark, type ChartSeries, LineChart } from "../chart"
+import { LineChart } from "../chart"
 import { count, counted, number, tick } from "../format"
 import { grown } from "../growing"
+import { crossed, faint, firm } from "../lines"
 import { Legend, useHidden } from "../legend"
-import { look, type Theme, useTheme } from "../palette"
+import { useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
-import { smooth } from "../smoothing"
 import { source, useDocument } from "../source"
 import { go, useParam, usePlace } from "../state"
-import type { Batch, Curve, CurveGroup, Curves, Head, Num } from "../types"
+import type { Batch, Curve, Curves, Head } from "../types"
 
 const AGAIN = 10_000 // milliseconds from one reading of everything to the next while runs grow
 const LISTED = 12
@@ -29,7 +29,12 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
   )
   const live = useLive(head!, value, from === null, () => setAgain((k) => k + 1))
   if (error) return <Trouble failure={error} />
-  if (!live) return <p class="loading" role="status">Loading …</p>
+  if (!live)
+    return (
+      <p class="loading" role="status">
+        Loading …
+      </p>
+    )
   const zoom = from !== null && to !== null ? ([from, to] as [number, number]) : null
   return <Drawn curves={live} head={head!} zoom={zoom} setX={setX} loading={loading} />
 }
@@ -76,52 +81,132 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const lines = useMemo(() => firm(shown, head.entrants, smoothing), [curves, key, smoothing, theme])
   const series = useMemo(() => [...runs, ...lines], [runs, lines])
   const marks = useMemo(
-    () => shown.flatMap(({ name, runs }) => runs.filter((run) => run.status === "diverged").map((run) => crossed(name, run, theme))),
+    () =>
+      shown.flatMap(({ name, runs }) =>
+        runs.filter((run) => run.status === "diverged").map((run) => crossed(name, run, theme)),
+      ),
     [curves, key, theme],
   )
   const n = shown.reduce((sum, group) => sum + group.runs.length, 0)
-  const diverged = shown.flatMap((group) => group.runs.filter((run) => run.status === "diverged").map((run) => ({ group, run })))
-  useLogKeys(() => setLogX(logX === "yes" ? "no" : "yes"), () => setLogY(logY === "yes" ? "no" : "yes"))
+  const diverged = shown.flatMap((group) =>
+    group.runs.filter((run) => run.status === "diverged").map((run) => ({ group, run })),
+  )
+  useLogKeys(
+    () => setLogX(logX === "yes" ? "no" : "yes"),
+    () => setLogY(logY === "yes" ? "no" : "yes"),
+  )
   const zoomed = (range: [number, number] | null): void =>
     go({ params: { from: range ? short(range[0]) : null, to: range ? short(range[1]) : null } })
   return (
     <section class="curves" data-y={curves.y} data-x={curves.x} data-thinned={curves.thinned ? "yes" : "no"}>
-      <h1 class="title">{curves.y} <span class="soft">against {curves.x}</span></h1>
+      <h1 class="title">
+        {curves.y} <span class="soft">against {curves.x}</span>
+      </h1>
       <div class="controls">
-        <label class="pick">show <select value={curves.y} data-pick="y" onChange={(event) => go({ params: { y: event.currentTarget.value, logy: null, smooth: null } })}>
-          {curves.ys.map((name) => <option key={name}>{name}</option>)}
-        </select></label>
-        <Choice label="against" value={curves.x} onChange={(name) => (zoomed(null), setX(name))} options={[["samples", "samples"], ["step", "steps"], ["seconds", "seconds"]]} />
+        <label class="pick">
+          show{" "}
+          <select
+            value={curves.y}
+            data-pick="y"
+            onChange={(event) => go({ params: { y: event.currentTarget.value, logy: null, smooth: null } })}
+          >
+            {curves.ys.map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        <Choice
+          label="against"
+          value={curves.x}
+          onChange={(name) => (zoomed(null), setX(name))}
+          options={[
+            ["samples", "samples"],
+            ["step", "steps"],
+            ["seconds", "seconds"],
+          ]}
+        />
         {curves.phases.length > 1 && (
-          <label class="pick">runs of <select value={curves.phase} data-pick="phase" onChange={(event) => go({ params: { phase: event.currentTarget.value } })}>
-            {curves.phases.map((name) => <option key={name}>{name}</option>)}
-          </select></label>
+          <label class="pick">
+            runs of{" "}
+            <select
+              value={curves.phase}
+              data-pick="phase"
+              onChange={(event) => go({ params: { phase: event.currentTarget.value } })}
+            >
+              {curves.phases.map((name) => (
+                <option key={name}>{name}</option>
+              ))}
+            </select>
+          </label>
         )}
         <span class="toggles" role="group" aria-label="Axes">
-          <Toggle label={<>log <kbd>x</kbd></>} on={logX === "yes"} onChange={(on) => setLogX(on ? "yes" : "no")} hint="Logarithmic x axis (key x)" />
-          <Toggle label={<>log <kbd>y</kbd></>} on={logY === "yes"} onChange={(on) => setLogY(on ? "yes" : "no")} hint="Logarithmic y axis (key y)" />
+          <Toggle
+            label={
+              <>
+                log <kbd>x</kbd>
+              </>
+            }
+            on={logX === "yes"}
+            onChange={(on) => setLogX(on ? "yes" : "no")}
+            hint="Logarithmic x axis (key x)"
+          />
+          <Toggle
+            label={
+              <>
+                log <kbd>y</kbd>
+              </>
+            }
+            on={logY === "yes"}
+            onChange={(on) => setLogY(on ? "yes" : "no")}
+            hint="Logarithmic y axis (key y)"
+          />
           <Toggle label="single runs" on={single === "yes"} onChange={(on) => setSingle(on ? "yes" : "no")} />
         </span>
-        <label class="slide">smoothing
+        <label class="slide">
+          smoothing
           <input
-            type="range" min="0" max="0.99" step="0.01" value={share} aria-valuetext={share === "0" ? "off" : share}
+            type="range"
+            min="0"
+            max="0.99"
+            step="0.01"
+            value={share}
+            aria-valuetext={share === "0" ? "off" : share}
             onInput={(event) => setShare(event.currentTarget.value)}
           />
           <output>{share === "0" ? "off" : share}</output>
         </label>
       </div>
-      <Legend names={curves.groups.map((group) => group.name)} entrants={head.entrants} hidden={hidden} onChange={hide} note={(name) => lost(curves, name)} />
+      <Legend
+        names={curves.groups.map((group) => group.name)}
+        entrants={head.entrants}
+        hidden={hidden}
+        onChange={hide}
+        note={(name) => lost(curves, name)}
+      />
       <LineChart
-        title={`${curves.y} of ${head.name}`} name="curves" n={n} series={series} marks={marks} onZoom={zoomed}
-        x={{ label: curves.x === "step" ? "steps" : curves.x, log: logX === "yes", range: zoom }} y={{ label: curves.y, log: logY === "yes" }}
-        data={{ status: head.status, zoomed: zoom ? "yes" : "no", loading: loading ? "yes" : "no", diverged: diverged.length }}
+        title={`${curves.y} of ${head.name}`}
+        name="curves"
+        n={n}
+        series={series}
+        marks={marks}
+        onZoom={zoomed}
+        x={{ label: curves.x === "step" ? "steps" : curves.x, log: logX === "yes", range: zoom }}
+        y={{ label: curves.y, log: logY === "yes" }}
+        data={{
+          status: head.status,
+          zoomed: zoom ? "yes" : "no",
+          loading: loading ? "yes" : "no",
+          diverged: diverged.length,
+        }}
         caption={<Caption curves={curves} n={n} zoom={zoom} reset={() => zoomed(null)} />}
       />
       {diverged.length > 0 && (
         <section class="list">
           <h2>{counted(diverged.length, "run")} diverged</h2>
           <ul>
-            {diverged.slice(0, LISTED).map(({ group, run }) => <li key={run.run}>{ended(group.name, run, curves.x)}</li>)}
+            {diverged.slice(0, LISTED).map(({ group, run }) => (
+              <li key={run.run}>{ended(group.name, run, curves.x)}</li>
+            ))}
             {diverged.length > LISTED && <li>and {count(diverged.length - LISTED)} more</li>}
           </ul>
         </section>
@@ -148,7 +233,12 @@ function lost(curves: Curves, name: string): string | null {
 function ended(name: string, run: Curve, x: string): string {
   const rate = run.lr === null ? "" : `, lr ${number(run.lr)}`
   const last = run.x[run.x.length - 1]
-  const at = last === undefined ? "" : x === "step" ? ` at step ${count(last)}` : ` after ${x === "seconds" ? `${tick(last)} s` : `${count(last)} samples`}`
+  const at =
+    last === undefined
+      ? ""
+      : x === "step"
+        ? ` at step ${count(last)}`
+        : ` after ${x === "seconds" ? `${tick(last)} s` : `${count(last)} samples`}`
   return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? ` in ${run.where}` : ""}`
 }
 
@@ -159,8 +249,16 @@ function Caption(props: { curves: Curves; n: number; zoom: [number, number] | nu
   const thin = curves.thinned ? " Thinned by least and greatest per pixel column; zoom in for every point." : ""
   return (
     <>
-      n = {counted(n, "run")} ({curves.phase}).{seeds}{thin} Drag to zoom.
-      {zoom && <> <button type="button" class="link" onClick={reset}>Show all</button></>}
+      n = {counted(n, "run")} ({curves.phase}).{seeds}
+      {thin} Drag to zoom.
+      {zoom && (
+        <>
+          {" "}
+          <button type="button" class="link" onClick={reset}>
+            Show all
+          </button>
+        </>
+      )}
     </>
   )
 }
@@ -170,66 +268,17 @@ function spread(values: number[]): string {
   return low === high ? String(low) : `${low}–${high}`
 }
 
-type Line = { x: number[]; y: Num[] }
-
-/** What stands for a group: its band's median, or its only run. */
-function middle({ band, runs }: CurveGroup): Line | null {
-  return band ? { x: band.x, y: band.mid } : runs.length === 1 ? runs[0] : null
-}
-
-/** The single runs, faint, and under smoothed lines the raw ones. */
-function faint(groups: CurveGroup[], entrants: string[], smoothed: boolean, single: boolean): ChartSeries[] {
-  return groups.flatMap((group): ChartSeries[] => {
-    const { name, band, runs } = group
-    const { colour, dash } = look(name, entrants)
-    const main = middle(group)
-    const opacity = faded(runs.length, band !== null)
-    const each = runs.filter((run) => run !== main && (single || !band)).map((run): ChartSeries => ({
-      name: called(name, run), colour, dash: band || smoothed ? [] : dash, x: run.x, y: run.y, width: 1, opacity, quiet: true,
-      loose: run.status === "diverged",
-    }))
-    return main && smoothed ? [...each, { name, colour, ...main, width: 1, opacity: 0.3, quiet: true }] : each
-  })
-}
-
-/** The bands and their medians; smoothed ones lie over the raw ones. */
-function firm(groups: CurveGroup[], entrants: string[], share: number): ChartSeries[] {
-  return groups.flatMap((group): ChartSeries[] => {
-    const { name, band, runs } = group
-    const { colour, dash } = look(name, entrants)
-    const main = middle(group)
-    if (main === null && share === 0) return []
-    if (main === null) {
-      return runs.map((run, i) => ({
-        name: i === 0 ? name : called(name, run), colour, dash, x: run.x, y: smooth(run.y, share), width: 1.6, quiet: i > 0,
-        loose: run.status === "diverged",
-      }))
-    }
-    const dots = main.x.length === 1 ? 3.5 : undefined
-    return [{ name, colour, dash, x: main.x, y: share > 0 ? smooth(main.y, share) : main.y, low: band?.low, high: band?.high, width: 2, dots }]
-  })
-}
-
-function called(name: string, run: Curve): string {
-  return `${name}${run.lr === null ? "" : `, lr ${number(run.lr)}`}, seed ${run.seed}`
-}
-
-/** The more runs, the fainter each. */
-function faded(runs: number, band: boolean): number {
-  return Math.max(Math.min(band ? 0.22 : 0.5, 2 / runs), 0.04)
-}
-
-function crossed(name: string, run: Curve, theme: Theme): ChartMark {
-  const last = run.y.findLastIndex((value) => value !== null)
-  const label = `${called(name, run)}: diverged`
-  return { kind: "cross", x: run.x[run.x.length - 1] ?? 0, y: last < 0 ? null : run.y[last], colour: theme.bad, label }
-}
-
 /** x and y switch the logarithm of their axis. */
 function useLogKeys(x: () => void, y: () => void): void {
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
-      if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test((event.target as HTMLElement).tagName)) return
+      if (
+        event.ctrlKey ||
+        event.metaKey ||
+        event.altKey ||
+        /^(INPUT|SELECT|TEXTAREA)$/.test((event.target as HTMLElement).tagName)
+      )
+        return
       if (event.key === "x") x()
       if (event.key === "y") y()
     }
