@@ -217,11 +217,13 @@ class Page:
 
     async def playground(self, _: Request) -> Document:
         """Surfaces, rules and presets."""
-        return await asyncio.to_thread(self.source.playground)
+        return await asyncio.to_thread(self.source.playground, await self.refresh())
 
     async def race(self, request: Request) -> Document:
         """Let optimizers race."""
-        return await asyncio.to_thread(self.source.race, await document_of(request, self.patience))
+        asked = await document_of(request, self.patience)
+        studies = self._studies or await self.refresh()
+        return await asyncio.to_thread(self.source.race, asked, studies)
 
 
 def guarded(page: Page, token: str, port: int) -> Guard:

@@ -63,16 +63,16 @@ class Source:
         found: Document = curves.document(follower, **asked)
         return found
 
-    def playground(self) -> Document:
-        """``Playground``."""
+    def playground(self, studies: Mapping[str, Path]) -> Document:
+        """``Playground``, with the measured planes of some studies."""
         from . import playground
 
-        found: Document = playground.playground()
+        found: Document = playground.playground(studies)
         return found
 
-    def race(self, request: Document) -> Document:
-        """``RaceResult``."""
+    def race(self, request: Document, studies: Mapping[str, Path]) -> Document:
+        """``RaceResult`` on a classic surface, or a measured plane of some studies."""
         from . import playground
 
-        found: Document = playground.race(request)
+        found: Document = playground.race(request, studies)
         return found
