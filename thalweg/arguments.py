@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import BadOption
-from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 WORDS = ("init", "norm", "schedule")  # fields of a recipe that are texts
 
@@ -23,6 +25,8 @@ def recipe_of(text: str | None) -> Recipe | None:
     """
     if text is None:
         return None
+    from .recipe import Recipe
+
     if text.endswith(".toml"):
         return Recipe.load(text)
     name, *pairs = text.split(",")

@@ -27,6 +27,7 @@ except ImportError:  # where there are none, nothing says that a study is being 
     locks = None
 
 FORMAT = 1
+HOME = Path("thalweg-studies")  # where studies go whose folder is not named
 LOCK = "writing.lock"
 _HELD: set[IO[bytes]] = set()  # open files whose locks are ours
 

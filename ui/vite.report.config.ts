@@ -5,21 +5,23 @@ import { defineConfig, type Plugin } from "vite"
 function oneFile(): Plugin {
   return {
     name: "one-file",
-    enforce: "post",
-    generateBundle(_, bundle) {
-      const page = bundle["index.html"]
-      if (page?.type !== "asset") throw new Error("the page was not built")
-      let html = String(page.source).replace(/<link rel="icon"[^>]*>\s*/, "")
-      for (const [name, part] of Object.entries(bundle)) {
-        if (part.type === "chunk") {
-          const script = `<script type="module">${part.code.trim().replaceAll("</script", "<\\/script")}</script>`
-          html = html.replace(/<script type="module"[^>]*><\/script>\s*/, "").replace("</body>", () => `${script}\n</body>`)
-        } else if (name.endsWith(".css")) {
-          html = html.replace(/<link rel="stylesheet"[^>]*>/, () => `<style>${String(part.source).trim()}</style>`)
+    generateBundle: {
+      order: "post",
+      handler(_, bundle) {
+        const page = bundle["index.html"]
+        if (page?.type !== "asset") throw new Error("the page was not built")
+        let html = String(page.source).replace(/<link rel="icon"[^>]*>\s*/, "")
+        for (const [name, part] of Object.entries(bundle)) {
+          if (part.type === "chunk") {
+            const script = `<script type="module">${part.code.trim().replaceAll("</script", "<\\/script")}</script>`
+            html = html.replace(/<script type="module"[^>]*><\/script>\s*/, "").replace("</body>", () => `${script}\n</body>`)
+          } else if (name.endsWith(".css")) {
+            html = html.replace(/<link rel="stylesheet"[^>]*>/, () => `<style>${String(part.source).trim()}</style>`)
+          }
+          delete bundle[name]
         }
-        delete bundle[name]
-      }
-      this.emitFile({ type: "asset", fileName: "report.html", source: html })
+        this.emitFile({ type: "asset", fileName: "report.html", source: html })
+      },
     },
   }
 }

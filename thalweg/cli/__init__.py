@@ -10,10 +10,10 @@ from typing import Any
 from cyclopts import CycloptsError
 
 from ..errors import ThalwegError
-from . import looking, moving, reports, surfaces, training
+from . import looking, moving, page, reports, surfaces, training
 from .app import app, show
 
-__all__ = ["app", "looking", "main", "moving", "reports", "surfaces", "training"]
+__all__ = ["app", "looking", "main", "moving", "page", "reports", "surfaces", "training"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ def compare(
     delta: float | None = None,
     proxy: str | None = None,
     plot: Path | None = None,
+    show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json_: Json = False,
     quiet: Quiet = False,
@@ -46,12 +48,14 @@ def compare(
         delta: the smallest interesting difference of the metric.
         proxy: steps=.1,data=.2: compare on these shares of a large task, and on half of them.
         plot: also draw the figure to this file (.png, .svg, .pdf).
+        show_: open a page on which the curves grow; at the end it also holds layers, landscape and findings, until Ctrl-C.
         dry_run: show the plan and its cost, and run nothing; of several tasks, each with its share of the budget.
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
     """
     from ..study import Budget, Studies, rehearse
     from ..study import compare as run
+    from ..web.beside import Beside
 
     if not task:
         raise BadOption("compare: name a task", "thalweg compare digits, or thalweg compare path/to/file.py:task")
@@ -70,8 +74,9 @@ def compare(
         "delta": delta,
     }
     if dry_run:
-        if proxy is not None:
-            raise BadOption("--dry-run shows the plan of the task itself", "leave --proxy out, or --dry-run")
+        for option, given in (("--proxy", proxy is not None), ("--show", show_)):
+            if given:
+                raise BadOption("--dry-run shows the plan of the task itself", f"leave {option} out, or --dry-run")
         share = Budget.of(budget).part(len(task))
         plans = [rehearse(name, budget=share, **asked) for name in task]
         if json_:
@@ -81,13 +86,20 @@ def compare(
         return 0
     whats: Any = list(task) if len(task) > 1 else task[0]
     shares = None if proxy is None else dict(share_of(part) for part in proxy.split(","))
-    study: Any = run(whats, budget=budget, folder=folder, proxy=shares, quiet=quiet, **asked)
-    if plot is not None:
-        study.plot(plot)
-    if json_:
-        show(study.to_dict() if isinstance(study, Studies) else study.document)
-    else:
-        print(study)
+    with contextlib.ExitStack() as stack:
+        page = stack.enter_context(Beside(folder)) if show_ else None
+        if page is not None:
+            print(f"page    {page.address}", file=sys.stderr, flush=True)
+        study: Any = run(whats, budget=budget, folder=folder, proxy=shares, quiet=quiet, **asked)
+        if plot is not None:
+            study.plot(plot)
+        if json_:
+            show(study.to_dict() if isinstance(study, Studies) else study.document)
+        else:
+            print(study, flush=True)
+        if page is not None:
+            page.look(study.studies if isinstance(study, Studies) else [study], quiet)
+            page.stay(study.folder)
     return 0
 
 

@@ -19,7 +19,7 @@ from ..console import Progress
 from ..errors import COUNT, Allowed, BadOption, BadStudy, ThalwegError, check, one_of, optional
 from ..identity import digest
 from ..recipe import Recipe
-from ..store import Store, plain
+from ..store import HOME, Store, plain
 from ..task import Task
 from . import axes as axis
 from . import plan
@@ -49,7 +49,6 @@ SEEDS = Allowed(
 )
 DELTA = optional(Allowed("a number >= 0", lambda v: isinstance(v, int | float) and v >= 0))
 BASELINE = Allowed("a thalweg.Recipe, the path of one, or None", lambda v: v is None or isinstance(v, Recipe))
-HOME = Path("thalweg-studies")
 
 
 @also_several
@@ -174,6 +173,22 @@ def rehearse(what: Any, train: Any = None, valid: Any = None, *, executor: str =
         stack.callback(conductor.close)
         conductor.prepare(executor, None, q.asked, q.entrants[0].recipe)
         return q.preview(conductor, conductor.scale())
+
+
+def asked_by(what: Any, train: Any = None, valid: Any = None, **options: Any) -> dict[str, Any]:
+    """What a study says that it was asked, for the same arguments of `compare`.
+
+    Args:
+        what: see `compare`.
+        train: see `compare`.
+        valid: see `compare`.
+        options: those of `rehearse`.
+
+    Example:
+        >>> asked_by("digits", field=["sgd"], budget="20 runs")["budget"]
+        '20 runs'
+    """
+    return _read(what, train, valid, **options).asked
 
 
 @dataclass(frozen=True)

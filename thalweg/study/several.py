@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, cast, o
 
 from ..console import Progress
 from ..errors import BadOption, BadStudy
-from ..store import FORMAT, Store, plain
+from ..store import FORMAT, HOME, Store, plain
 from .plan import Budget
 from .profile import Profile, profile
 from .profile_table import html, text
@@ -184,8 +184,6 @@ def _head(root: Path) -> dict[str, Any] | None:
 
 def _root(folder: str | Path | None, asked: dict[str, Any], resume: bool) -> Path:
     """The folder of the studies: the given one, else the newest unfinished one of the same comparison, else a new one."""
-    from .comparison import HOME
-
     asked = plain(asked)
     if folder is not None:
         root = Path(folder)

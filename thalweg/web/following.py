@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import tomllib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,7 +61,7 @@ class Followed:
 
     Attributes:
         run: its name in the trace; ``run`` in the folder of a single run.
-        entrant: whose run it is; phase: what for (``baseline``, ``probe``, ``rate``, ``final``, ...; ``train`` alone).
+        entrant: whose run it is; phase: what for (``baseline``, ``probe``, ``rate``, ``final``, ...; ``run`` alone).
         recipe: what was chosen, as the store wrote it; ``steps``: how many were planned, None where it is not known.
         status: ``running`` until its end is written, then as in `thalweg.run.Outcome`, with ``where``, ``reason`` and ``end``.
         evaluations: dicts with ``step, samples, seconds, split`` and a value per metric.
@@ -68,7 +70,7 @@ class Followed:
 
     run: str
     entrant: str = ""
-    phase: str = "train"
+    phase: str = "run"
     seed: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -243,7 +245,10 @@ class Follower:
         if run is None:
             run = self.runs[name] = Followed(name, entrant=name, _path=self.path, _lock=self._lock)
             if name == ALONE:
-                _describe(run, {"seed": (self._document("study.json") or {}).get("seed")})
+                head = self._document("study.json") or {}
+                recipe = head.get("recipe")
+                named = {"entrant": recipe["optimizer"]} if isinstance(recipe, dict) and "optimizer" in recipe else {}
+                _describe(run, {"seed": head.get("seed"), "steps": head.get("steps"), "recipe": recipe} | named)
         return run
 
     def _finished(self) -> bool:
@@ -252,13 +257,10 @@ class Follower:
         if run is None or run.status != "running" or (said := self._document("run.json")) is None:
             return False
         run._close(said.get("outcome"), self.cursor)
-        try:
-            from ..recipe import Recipe
-
-            run.recipe = Recipe.load(self.folder / "recipe.toml").as_dict()
-            run.entrant = str(run.recipe["optimizer"])
-        except (OSError, ValueError):
-            pass
+        if not run.recipe:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                run.recipe = tomllib.loads((self.folder / "recipe.toml").read_text(encoding="utf-8"))
+                run.entrant = str(run.recipe["optimizer"])
         return True
 
     def _document(self, name: str) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ class Other:
 
 
 def scan(data: bytes, base: int) -> Iterator[Steps | Other]:
-    """The records of whole lines.
+    r"""The records of whole lines.
 
     Args:
         data: lines, each with its end.
@@ -52,7 +52,7 @@ def scan(data: bytes, base: int) -> Iterator[Steps | Other]:
 
     Example:
         >>> line = b'{"kind":"steps","step":[1,2],"samples":[8,16],"seconds":[1,2],"loss":[3,4],"lr":[1,1],"grad_norm":[1,1]}'
-        >>> [record] = scan(line + b"\\n", 0)
+        >>> [record] = scan(line + b"\n", 0)
         >>> record.count, record.samples, line[slice(*record.spans[6:8])]
         (2, 16.0, b'3,4')
     """

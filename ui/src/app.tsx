@@ -1,9 +1,10 @@
 /** The frame of the page: which study, its status, which view; the keys; the theme. */
 import type { ComponentType, JSX } from "preact"
-import { useEffect, useRef, useState } from "preact/hooks"
+import { useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { Trouble } from "./parts"
 import { Header } from "./header"
-import { documentsChanged, Failure, source, useDocument } from "./source"
+import { useTheme } from "./palette"
+import { documentsChanged, Failure, type Said, source, useDocument } from "./source"
 import { go, usePlace } from "./state"
 import type { Head } from "./types"
 
@@ -53,20 +54,28 @@ function useView(entry: ViewEntry): ComponentType<ViewProps> | Failure | null {
   return loaded.get(entry.name) ?? (state.name === entry.name ? state.failure : null)
 }
 
-/** The study's head, kept up to date while it runs. */
+const RECENT = 900 // seconds in which documents may still be added to a complete study
+
+/** The study's head, kept up to date while something may change. */
 function useHead(id: string | null): { head: Head | null; error: Failure | null } {
-  const [tick, count] = useState(0)
-  const { value, error } = useDocument<Head | null>(() => (id === null ? Promise.resolve(null) : source.head(id)), [id, tick])
-  const running = value?.status === "running"
+  const [said, say] = useState<Said | null>(null)
+  const { value, error } = useDocument<Head | null>(() => (id === null ? Promise.resolve(null) : source.head(id)), [id])
+  const open = value !== null && (value.status !== "complete" || Date.now() / 1000 - value.modified < RECENT)
   useEffect(() => {
-    if (id === null || !running) return
-    return source.watch(id, -1, { documents: documentsChanged, status: () => count((k) => k + 1) })
-  }, [id, running])
-  return { head: value, error }
+    say(null)
+    if (id === null || !open) return
+    return source.watch(id, null, { documents: documentsChanged, status: say })
+  }, [id, open])
+  useEffect(() => {
+    if (said && value && said.status !== value.status) documentsChanged()
+  }, [said?.status])
+  const now = value && said && value.id === id ? { ...value, ...said } : value
+  return { head: useMemo(() => now, [value, said]), error }
 }
 
 export function App(): JSX.Element {
   const { study, view } = usePlace()
+  useTheme() // colours are read while drawing: all is drawn again when the theme changes
   const { head, error } = useHead(study)
   const tabs = VIEWS.filter((entry) => (head ? (entry.shown?.(head) ?? true) : entry.alone))
   const entry = [HOME, ...VIEWS].find((one) => one.name === view) ?? HOME

@@ -6,7 +6,7 @@ export function linearTicks(low: number, high: number, wanted = 6): number[] {
   if (!(span > 0) || !Number.isFinite(span)) return [low]
   const rough = span / Math.max(wanted, 1)
   const power = 10 ** Math.floor(Math.log10(rough))
-  const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough * 0.999) ?? 10 * power
+  const step = [1, 2, 5, 10].map((times) => times * power).find((one) => one >= rough * 0.75) ?? 10 * power
   const first = Math.ceil(low / step - 1e-9)
   const last = Math.floor(high / step + 1e-9)
   const ticks: number[] = []

@@ -35,9 +35,9 @@ export interface ChartSeries {
 
 /** A mark at a place of the axes; where x or y is null it spans the panel. */
 export type ChartMark =
-  | { kind: "cross" | "ring"; x: number; y: Num; colour: string; label: string }
+  | { kind: "cross" | "ring"; x: number; y: Num; colour: string; label: string; row?: number } // no y: at the upper border, or in a row of the lower one
   | { kind: "vertical"; x: number; colour: string; dash?: number[]; label: string }
-  | { kind: "span"; from: number; to: number; row: number; colour: string; label: string } // a bar along the lower border
+  | { kind: "span"; from: number; to: number; row: number; colour: string; label: string } // a bar in a row along the lower border
 
 export interface LineChartProps {
   title: string
@@ -56,6 +56,7 @@ export interface LineChartProps {
 interface Limits {
   x: [number, number]
   y: [number, number]
+  floor: number // below it are the rows of marks
 }
 
 interface Now {
@@ -70,7 +71,8 @@ interface Reading {
   values: { name: string; colour: string; y: number; low: Num; high: Num }[]
 }
 
-const ROW = 9 // pixels from one bar along the lower border to the next
+const PANEL = 300 // pixels: the height of a panel as a rule
+const ROW = 11 // pixels from one row along the lower border to the next
 const READ = 12 // as many lines under the cursor are told
 
 export function LineChart(props: LineChartProps): JSX.Element {
@@ -130,7 +132,16 @@ function bounds({ series, marks = [], x, y }: LineChartProps): Limits | null {
   const rings = marks.map((mark) => (mark.kind === "ring" ? mark.y : null))
   const up = y.range ?? extent(concat([...lists, rings]), y.log)
   if (up === null) return null
-  return { x: x.range ?? roomy(across, x.log, 0.02), y: y.range ?? roomy(up, y.log, 0.06) }
+  const need = y.range ?? roomy(up, y.log, 0.06)
+  const rows = Math.max(0, ...marks.map((mark) => ("row" in mark && mark.row !== undefined ? mark.row + 1.5 : 0)))
+  return { x: x.range ?? roomy(across, x.log, 0.02), y: below(need, rows * ROW, y.log), floor: need[0] }
+}
+
+/** A range with room for so many pixels of a panel of usual height below the lines. */
+function below([low, high]: [number, number], pixels: number, log = false): [number, number] {
+  const share = Math.min(pixels / PANEL, 0.5)
+  const more = share / (1 - share)
+  return log ? [low / (high / low) ** more, high] : [low - (high - low) * more, high]
 }
 
 function placesX(mark: ChartMark): number[] {
@@ -149,7 +160,7 @@ function frameData(limits: Limits | null): uPlot.AlignedData {
 function options(now: { current: Now }, width: number, height: number, told: (reading: Reading | null) => void): uPlot.Options {
   const { props, theme } = now.current
   const font = `12px ${FONT}`
-  const axis = (which: ChartAxis, wanted: (u: uPlot) => number): uPlot.Axis => ({
+  const axis = (which: "x" | "y"): uPlot.Axis => ({
     stroke: theme.soft,
     font,
     grid: { stroke: theme.faint, width: 1 },
@@ -157,8 +168,8 @@ function options(now: { current: Now }, width: number, height: number, told: (re
     border: { show: true, stroke: theme.line, width: 1 },
     gap: 5,
     filter: (_, splits) => splits,
-    splits: (u, _, low, high) => (which.log ? logTicks : linearTicks)(low, high, wanted(u)),
-    values: (_, splits) => splits.map(which.format ?? tick),
+    splits: (u) => ticks(u, now.current.props, which),
+    values: (_, splits) => splits.map(now.current.props[which].format ?? tick),
   })
   return {
     width,
@@ -171,8 +182,8 @@ function options(now: { current: Now }, width: number, height: number, told: (re
       y: { distr: props.y.log ? 3 : 1, range: (u) => [u.data[1][0] as number, u.data[1][1] as number] },
     },
     axes: [
-      { ...axis(props.x, (u) => u.width / 90), size: 48, label: props.x.label, labelSize: 20, labelGap: 2, labelFont: font },
-      { ...axis(props.y, (u) => u.height / 60), size: (_, texts) => 16 + 7 * Math.max(2, ...(texts ?? []).map((text) => text.length)) },
+      { ...axis("x"), size: 28, label: props.x.label, labelSize: 20, labelGap: 0, labelFont: font },
+      { ...axis("y"), size: (_, texts) => 16 + 7 * Math.max(2, ...(texts ?? []).map((text) => text.length)) },
     ],
     cursor: {
       y: false,
@@ -193,6 +204,16 @@ function options(now: { current: Now }, width: number, height: number, told: (re
       ],
     },
   }
+}
+
+/** The places of an axis that are named; none among the rows of marks. */
+function ticks(u: uPlot, props: LineChartProps, which: "x" | "y"): number[] {
+  const { min, max } = u.scales[which]
+  if (min == null || max == null) return []
+  const wanted = which === "x" ? u.width / 90 : u.height / 60
+  const found = (props[which].log ? logTicks : linearTicks)(min, max, wanted)
+  const floor = which === "y" ? (bounds(props)?.floor ?? min) : min
+  return found.filter((at) => at >= floor)
 }
 
 interface Panel {
@@ -243,6 +264,7 @@ function marksOf(props: LineChartProps, box: Panel, theme: Theme): Shape[] {
   for (const one of props.series) {
     const points = places(one.x, one.y)
     const { colour, dash, opacity, name } = one
+    if (!one.quiet && one.width !== 0) lines.push({ kind: "line", points, colour: theme.paper, width: (one.width ?? 1.8) + 2.4, dash, opacity: 0.7 })
     if (one.width !== 0) lines.push({ kind: "line", points, colour, width: one.width ?? 1.8, dash, opacity, label: name })
     if (one.dots === undefined) continue
     for (const [x, y] of points) {
@@ -275,20 +297,25 @@ function markOf(mark: ChartMark, box: Panel): Shape[] {
   const { colour } = mark
   if (mark.kind === "vertical") {
     const x = box.x(mark.x)
-    return [{ kind: "line", points: [[x, box.top], [x, bottom]], colour, width: 1.4, dash: mark.dash ?? [3, 3], label: mark.label }]
+    return [{ kind: "line", points: [[x, box.top], [x, bottom]], colour, width: 1.4, dash: mark.dash ?? [2, 4], opacity: 0.7, label: mark.label }]
   }
   if (mark.kind === "span") {
-    const y = bottom - 6 - ROW * mark.row
-    return [{ kind: "line", points: [[across(mark.from), y], [across(mark.to), y]], colour, width: 4, opacity: 0.75, label: mark.label }]
+    const y = rowAt(mark.row, bottom)
+    return [{ kind: "line", points: [[across(mark.from), y], [across(mark.to), y]], colour, width: 3.5, opacity: 0.8, label: mark.label }]
   }
   const x = across(mark.x)
-  const y = mark.y === null ? box.top + 7 : Math.min(Math.max(box.y(mark.y), box.top + 7), bottom - 7)
+  const free = mark.y === null ? box.top + 8 : Math.min(Math.max(box.y(mark.y), box.top + 8), bottom - 8)
+  const y = mark.row === undefined ? free : rowAt(mark.row, bottom)
   if (mark.kind === "ring") return [{ kind: "circle", x, y, r: 7, fill: "none", stroke: colour }]
   const arm = 4.5
   return [
     { kind: "line", points: [[x - arm, y - arm], [x + arm, y + arm]], colour, width: 2.2, label: mark.label },
     { kind: "line", points: [[x - arm, y + arm], [x + arm, y - arm]], colour, width: 2.2 },
   ]
+}
+
+function rowAt(row: number, bottom: number): number {
+  return bottom - ROW * (row + 0.75)
 }
 
 /** The chart as a display list: what is on the screen, with a title and a legend. */
@@ -326,18 +353,17 @@ function axesOf(u: uPlot, props: LineChartProps, box: Panel, theme: Theme): Shap
   const line = (points: [number, number][], colour: string): void => void shapes.push({ kind: "line", points, colour, width: 1 })
   const text = (x: number, y: number, words: string, anchor: "middle" | "end"): void =>
     void shapes.push({ kind: "text", x, y, text: words, size: 12, colour: theme.soft, anchor })
-  const { x, y } = u.scales
-  for (const at of (props.x.log ? logTicks : linearTicks)(x.min!, x.max!, u.width / 90)) {
+  for (const at of ticks(u, props, "x")) {
     line([[box.x(at), box.top], [box.x(at), bottom]], theme.faint)
     line([[box.x(at), bottom], [box.x(at), bottom + 5]], theme.line)
     text(box.x(at), bottom + 19, (props.x.format ?? tick)(at), "middle")
   }
-  for (const at of (props.y.log ? logTicks : linearTicks)(y.min!, y.max!, u.height / 60)) {
+  for (const at of ticks(u, props, "y")) {
     line([[box.left, box.y(at)], [right, box.y(at)]], theme.faint)
     text(box.left - 10, box.y(at) + 4, (props.y.format ?? tick)(at), "end")
   }
   line([[box.left, box.top], [box.left, bottom], [right, bottom]], theme.line)
-  text((box.left + right) / 2, bottom + 38, props.x.label, "middle")
+  text((box.left + right) / 2, bottom + 40, props.x.label, "middle")
   return shapes
 }
 

@@ -32,7 +32,7 @@ export function scored(value: number | null | undefined, unit: "share" | "number
 export function signed(value: number | null | undefined, unit: "share" | "number"): string {
   if (value == null) return NONE
   const size = unit === "share" ? Math.abs(100 * value).toFixed(2) : number(Math.abs(value))
-  return `${value < 0 ? "−" : "+"}${size}${unit === "share" ? " pp" : ""}`
+  return `${value < 0 ? "−" : "+"}${size}${unit === "share" ? " points" : ""}`
 }
 
 /** Seconds as 340 ms, 12 s, 4 min 10 s, 2 h 5 min. */

@@ -41,19 +41,19 @@ export function Header(props: HeaderProps): JSX.Element {
         <button type="button" class="quiet" onClick={props.onHelp} aria-label="Keys" title="Keys (?)">?</button>
       </div>
       {props.head && <StatusLine head={props.head} />}
-      <nav class="tabs" role="tablist" aria-label="Views" onKeyDown={(event) => turn(event, props)}>
+      {props.view !== "home" && <nav class="tabs" role="tablist" aria-label="Views" onKeyDown={(event) => turn(event, props)}>
         {props.tabs.map((tab) => {
           const chosen = tab.name === props.view
           return (
             <a
               key={tab.name} id={`tab-${tab.name}`} role="tab" aria-selected={chosen} aria-controls="main"
-              tabIndex={chosen || (props.view === "home" && tab === props.tabs[0]) ? 0 : -1} href={address(props.study, tab.name)}
+              tabIndex={chosen ? 0 : -1} href={address(props.study, tab.name)} data-title={tab.title}
             >
               {tab.title}
             </a>
           )
         })}
-      </nav>
+      </nav>}
     </header>
   )
 }

@@ -2,11 +2,13 @@
 import { useEffect, useState } from "preact/hooks"
 
 const ENTRANTS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c7a00"]
+const ON_DARK = ["#3f9fe0", "#e69f00", "#14b487", "#ee6c2b", "#dd92ba", "#84ccf4", "#bfae3a"] // the same, lighter where they are dark
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [16, 5], [5, 2, 2, 2, 2, 2], [4, 6], [12, 2, 4, 2]]
 
-/** The colour of the entrant at `index` of `Head.entrants`. */
+/** The colour of the entrant at `index` of `Head.entrants`, in the theme of now. */
 export function colour(index: number): string {
-  return ENTRANTS[((index % ENTRANTS.length) + ENTRANTS.length) % ENTRANTS.length]
+  const shown = document.documentElement.dataset.theme === "dark" ? ON_DARK : ENTRANTS
+  return shown[((index % shown.length) + shown.length) % shown.length]
 }
 
 /** Its dash pattern in pixels; the pattern tells entrants apart without colour. */

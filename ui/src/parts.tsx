@@ -16,6 +16,12 @@ export function Trouble({ failure }: { failure: Failure }): JSX.Element {
   )
 }
 
+/** A sentence in which no line ends between a number and its unit, nor inside an interval. */
+export function Unbroken({ text }: { text: string }): JSX.Element {
+  const parts = text.split(/([+±−-]?\d[\d.]* %|\[[^\]\s]+, [^\]\s]+\])/)
+  return <>{parts.map((part, i) => (i % 2 === 1 ? <span class="unbroken" key={i}>{part}</span> : part))}</>
+}
+
 /** Text to copy. */
 export function Code({ text, label }: { text: string; label?: string }): JSX.Element {
   return (

@@ -26,11 +26,13 @@ export interface CurvesQuery {
   to?: number | null
 }
 
+/** How far a study is, as the stream says it every few seconds. */
+export type Said = Pick<Head, "status" | "progress">
+
 export interface Watcher {
   batch?: (batch: Batch) => void
   documents?: () => void
-  status?: () => void
-  connected?: (yes: boolean) => void
+  status?: (said: Said) => void
 }
 
 export interface Source {
@@ -48,7 +50,7 @@ export interface Source {
   race(request: RaceRequest, signal?: AbortSignal): Promise<RaceResult>
   tryRemedy(id: string, finding: number): Promise<Job>
   resume(id: string): Promise<Job>
-  watch(id: string, cursor: number, on: Watcher): () => void
+  watch(id: string, cursor: number | null, on: Watcher): () => void // no cursor: from now on
   job(id: string, on: (job: Job) => void): () => void
 }
 
@@ -74,9 +76,73 @@ function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> 
 
 const of = (id: string): string => `study/${encodeURIComponent(id)}`
 
+const AGAIN = 3000 // milliseconds before a refused stream is asked for again
+
+/** The stream of a study, for all who watch it. */
+class Stream {
+  private readonly watchers = new Set<Watcher>()
+  private events: EventSource | null = null
+  private asking = false
+  private at = Infinity // the cursor behind what has arrived
+
+  constructor(readonly id: string) {}
+
+  /** One more watches; batches behind `cursor` are wanted. Returns what ends that. */
+  join(cursor: number | null, on: Watcher): () => void {
+    this.watchers.add(on)
+    if (cursor !== null && cursor < this.at) this.open(cursor)
+    else if (!this.events) void this.fromNow()
+    return () => {
+      this.watchers.delete(on)
+      if (this.watchers.size === 0) this.close()
+    }
+  }
+
+  close(): void {
+    this.events?.close()
+    this.events = null
+    this.at = Infinity
+  }
+
+  private async fromNow(): Promise<void> {
+    if (this.asking) return
+    this.asking = true
+    const now = await ask<Curves>(`${of(this.id)}/curves?columns=1`).catch(() => null)
+    this.asking = false
+    if (now && this.watchers.size > 0 && !this.events) this.open(now.cursor)
+  }
+
+  /** The stream was refused: the trace is another one, or the server has gone. */
+  private refused(): void {
+    this.close()
+    setTimeout(() => {
+      if (this.watchers.size === 0 || this.events) return
+      this.watchers.forEach((on) => on.documents?.())
+      void this.fromNow()
+    }, AGAIN)
+  }
+
+  private open(cursor: number): void {
+    this.close()
+    this.at = cursor
+    const events = new EventSource(`api/${of(this.id)}/events?cursor=${cursor}`)
+    const listen = (kind: "batch" | "documents" | "status", told: (data: unknown) => void): void =>
+      events.addEventListener(kind, (event) => told(JSON.parse((event as MessageEvent<string>).data)))
+    listen("batch", (data) => {
+      this.at = (data as Batch).cursor
+      this.watchers.forEach((on) => on.batch?.(data as Batch))
+    })
+    listen("documents", () => this.watchers.forEach((on) => on.documents?.()))
+    listen("status", (data) => this.watchers.forEach((on) => on.status?.(data as Said)))
+    events.onerror = () => events.readyState === EventSource.CLOSED && this.refused()
+    this.events = events
+  }
+}
+
 /** The server of this page. */
 export class LiveSource implements Source {
   live = true
+  private stream: Stream | null = null // one for all who watch: a browser has six connections to a server
   home = (): Promise<Home> => ask("home")
   head = (id: string): Promise<Head> => ask(of(id))
   verdict = (id: string): Promise<Verdict> => ask(`${of(id)}/verdict`)
@@ -96,14 +162,12 @@ export class LiveSource implements Source {
     return ask(`${of(id)}/curves?${params}`)
   }
 
-  watch(id: string, cursor: number, on: Watcher): () => void {
-    const events = new EventSource(`api/${of(id)}/events?cursor=${cursor}`)
-    events.addEventListener("batch", (event) => on.batch?.(JSON.parse((event as MessageEvent<string>).data) as Batch))
-    events.addEventListener("documents", () => on.documents?.())
-    events.addEventListener("status", () => on.status?.())
-    events.onopen = () => on.connected?.(true)
-    events.onerror = () => on.connected?.(false)
-    return () => events.close()
+  watch(id: string, cursor: number | null, on: Watcher): () => void {
+    if (this.stream?.id !== id) {
+      this.stream?.close()
+      this.stream = new Stream(id)
+    }
+    return this.stream.join(cursor, on)
   }
 
   job(id: string, on: (job: Job) => void): () => void {
@@ -130,7 +194,7 @@ export class FileSource implements Source {
 
   private async part<K extends keyof PackedStudy>(id: string, key: K): Promise<NonNullable<PackedStudy[K]>> {
     const value = this.study(id)[key]
-    if (value == null) throw new Failure("not-measured", `This report was written without ${key}.`)
+    if (value == null) throw new Failure("not-measured", `This report holds no ${key}.`)
     return value as NonNullable<PackedStudy[K]>
   }
 
@@ -144,7 +208,7 @@ export class FileSource implements Source {
   shift = (id: string): Promise<ShiftView> => this.part(id, "shift")
 
   async playground(): Promise<Playground> {
-    if (this.packed.playground === null) throw new Failure("not-measured", "This report was written without races.")
+    if (this.packed.playground === null) throw new Failure("not-measured", "This report holds no playground.")
     return this.packed.playground
   }
 
@@ -155,7 +219,7 @@ export class FileSource implements Source {
       return some.length > 0 ? some : among
     }
     const [found] = fits("phase", query.phases, fits("x", query.x, fits("y", query.y, all)))
-    if (found === undefined) throw new Failure("not-measured", "This report was written without curves.")
+    if (found === undefined) throw new Failure("not-measured", "This report holds no curves.")
     const inside = (run: Curve): Curve => between(run, query.from ?? -Infinity, query.to ?? Infinity)
     return { ...found, groups: found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) })) }
   }

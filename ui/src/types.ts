@@ -386,6 +386,7 @@ export interface BatchRun {
   steps: number
   status: string
   where: string | null
+  begun?: boolean // again: what was known of it is void
 }
 
 export interface BatchColumns {

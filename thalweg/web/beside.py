@@ -1,0 +1,125 @@
+"""The page beside a comparison: its server is a process of its own, so that training is not slowed by who looks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..errors import BadStudy, ThalwegError
+from ..store import HOME, Store
+
+if TYPE_CHECKING:
+    from ..study import Study
+
+NICE = 10  # training goes first
+WAIT = 5.0  # seconds that the server has to end
+
+
+class Beside:
+    """A server of the page that runs while something else does.
+
+    Args:
+        folder: of the study that is made; None: of all studies here.
+        browser: whether it is opened, as soon as there is something to see.
+
+    Example:
+        >>> with Beside(tmp / "study", browser=False) as page:
+        ...     page.address.startswith("http://127.0.0.1:")
+        True
+    """
+
+    def __init__(self, folder: str | Path | None = None, browser: bool = True) -> None:
+        self.folder, self.browser, self.address = Path(folder or HOME), browser, ""
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Beside:
+        command = [sys.executable, "-m", "thalweg.web.beside", str(self.folder.absolute()), str(int(self.browser))]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        try:
+            self.address = json.loads(self._process.stdout.readline())["address"]
+        except ValueError:
+            self.close()
+            raise BadStudy("the page's server did not start", "thalweg show says why") from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def look(self, studies: Sequence[Study], quiet: bool = False) -> None:
+        """Measure what the page also shows of studies that are complete: layers, landscape, findings. Ctrl-C leaves the rest.
+
+        Args:
+            studies: with their verdicts.
+            quiet: no progress.
+        """
+        from . import closing
+
+        with contextlib.suppress(KeyboardInterrupt):
+            for study in studies:
+                if study.best is not None and Store(study.folder).head().get("complete"):
+                    closing.look(study.folder, study.best.task, quiet=quiet)
+
+    def stay(self, folder: str | Path) -> None:
+        """Until Ctrl-C, where somebody sits at a terminal; else say how to look again.
+
+        Args:
+            folder: of what is shown.
+        """
+        if self._process is None or not sys.stderr.isatty() or "CI" in os.environ:
+            print(f"look    thalweg show {shlex.quote(str(folder))}", file=sys.stderr)
+            return
+        print(
+            f"page    {self.address}   (until Ctrl-C; then: thalweg show {shlex.quote(str(folder))})", file=sys.stderr
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            self._process.wait()
+
+    def close(self) -> None:
+        """End the server."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(WAIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def main(words: Sequence[str]) -> int:
+    """Serve until standard input ends.
+
+    Args:
+        words: the folder, and 1 or 0: whether a browser is opened.
+
+    Returns:
+        The exit code.
+    """
+    from .serving import now, serve
+
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    try:
+        return serve([words[0]], browser=words[1] == "1", as_json=True, since=now(), parent=True)
+    except ThalwegError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

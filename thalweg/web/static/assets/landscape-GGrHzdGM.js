@@ -1,0 +1,1 @@
+import{t as e}from"./jsxRuntime-ChJ0TlTL.js";function t(t){return e(`p`,{children:[`Landscape of `,t.head?.name]})}export{t as default};
