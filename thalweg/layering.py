@@ -183,7 +183,7 @@ def layers(
 
     Example:
         >>> import thalweg
-        >>> study = thalweg.compare("digits", field=["sgd"], budget="10 runs", quiet=True, folder=tmp / "study")
+        >>> study = thalweg.compare("digits", field=["sgd"], budget="16 runs", quiet=True, folder=tmp / "study")
         >>> found = layers(study, looks=6, quiet=True)
         >>> found.steps[-1], [layer["activation"] for layer in found.layers], (tmp / "study" / "layers.json").exists()
         (420, ['relu', None], True)

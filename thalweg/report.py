@@ -104,7 +104,7 @@ def filled(page: str, data: str, name: str) -> str:
     allowed = {"default-src": [], "img-src": ["data:", "blob:"], "base-uri": [], "form-action": []}
     allowed |= {f"{kind}-src": digests for kind, digests in own.items()}
     policy = "; ".join(f"{name} {' '.join(values or [NOTHING])}" for name, values in allowed.items())
-    head = f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy, quote=True)}" />'
+    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}" />'
     page = re.sub(r"<title>.*?</title>\s*", "", page, flags=re.S)
     before, after = page.split(PLACE, 1)
     start = re.search(r"<head[^>]*>", before)

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 try:
     import fcntl
-except ImportError:  # where there is none, nothing says that a study is being written
-    fcntl = None  # type: ignore[assignment]
+
+    locks: Any = fcntl
+except ImportError:  # where there are none, nothing says that a study is being written
+    locks = None
 
 FORMAT = 1
 HOME = Path("thalweg-studies")  # where studies go whose folder is not named
@@ -95,11 +97,11 @@ class Store:
         Raises:
             BadStudy: another process writes here.
         """
-        if fcntl is None:
+        if locks is None:
             return lambda: None
         file = (self.folder / LOCK).open("ab")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
         except BlockingIOError:
             file.close()
             raise BadStudy(f"{self.folder} is being written by another process", "wait for it, or end it") from None
@@ -115,11 +117,11 @@ class Store:
 
     def held(self) -> bool:
         """Whether a process writes runs here now."""
-        if fcntl is None:
+        if locks is None:
             return False
         try:
             with (self.folder / LOCK).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                locks.flock(file, locks.LOCK_SH | locks.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:

@@ -65,8 +65,8 @@ def train(
         if store is not None:
             if store.exists():
                 raise BadStudy(f"{folder} holds a run or a study already", "give a new folder")
-            head = {"task": task.name, "source": task.source, "fingerprint": task.fingerprint(), "seed": seed}
-            head |= {"metric": data.metric, "direction": data.direction, "recipe": recipe.as_dict()}
+            head: dict[str, Any] = {"task": task.name, "source": task.source, "fingerprint": task.fingerprint()}
+            head |= {"seed": seed, "metric": data.metric, "direction": data.direction, "recipe": recipe.as_dict()}
             head["steps"] = lengths.horizon(task, recipe)
             store.create(head | {"environment": environment()})
             stack.callback(store.hold())

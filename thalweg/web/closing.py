@@ -80,7 +80,7 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
 
     Example:
         >>> import thalweg
-        >>> study = thalweg.compare("digits", field=["sgd"], budget="10 runs", quiet=True, folder=tmp / "study")
+        >>> study = thalweg.compare("digits", field=["sgd"], budget="16 runs", quiet=True, folder=tmp / "study")
         >>> look(study.folder, quiet=True).made
         ('layers', 'landscape', 'findings')
     """

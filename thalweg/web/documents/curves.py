@@ -59,15 +59,16 @@ def document(
     _check(x, y, columns, low, high, phase, there, ys)
     own = [run for run in runs if phase in (ALL, _phase(run))]
     names = entrants_of(head, [{"entrant": _entrant(run, head)} for run in runs])
+    mine: dict[str, list[Followed]] = {}
+    for run in own:
+        mine.setdefault(_entrant(run, head), []).append(run)
     groups, drawn, known = [], 0, 0
-    for name in names:
-        mine = [run for run in own if _entrant(run, head) == name]
-        if mine:
-            points = [_points(run, x, y) for run in mine]
-            curves = [_curve(run, *both, columns, low, high) for run, both in zip(mine, points, strict=True)]
-            groups.append({"name": name, "band": _band(mine, points, low, high), "runs": curves})
-            drawn += sum(len(curve["x"]) for curve in curves)
-            known += sum(_within(at, low, high) for at, _ in points)
+    for name in (one for one in names if one in mine):
+        points = [_points(run, x, y) for run in mine[name]]
+        curves = [_curve(run, *both, columns, low, high) for run, both in zip(mine[name], points, strict=True)]
+        groups.append({"name": name, "band": _band(mine[name], points, low, high), "runs": curves})
+        drawn += sum(len(curve["x"]) for curve in curves)
+        known += sum(_within(at, low, high) for at, _ in points)
     return {
         "x": x,
         "y": y,
@@ -131,7 +132,8 @@ def _points(run: Followed, x: str, y: str) -> tuple[Floats, Floats]:
     pairs = [(_float(e.get(x)), _float(e[name])) for e in run.evaluations if e.get("split") == split and name in e]
     if not pairs:
         return np.empty(0), np.empty(0)
-    return tuple(np.array(pairs, dtype=np.float64).T)  # type: ignore[return-value]
+    at, values = np.array(pairs, dtype=np.float64).T
+    return at, values
 
 
 def _within(at: Floats, low: float | None, high: float | None) -> int:
@@ -149,7 +151,8 @@ def _float(value: Any) -> float:
 def _curve(
     run: Followed, at: Floats, values: Floats, columns: int, low: float | None, high: float | None
 ) -> dict[str, Any]:
-    chosen = kept(at, values, columns, low, high)
+    whole = low is None and high is None and len(at) <= columns and bool(np.isfinite(at).all())
+    chosen = slice(None) if whole else kept(at, values, columns, low, high)
     return {
         "run": run.run,
         "seed": run.seed,
@@ -178,11 +181,12 @@ def _band(
     found = several[chosen]
     grid = _grid([at for at, _ in found], low, high)
     table = np.array([_read_off(grid, at, values) for at, values in found])
+    table = np.where(np.isfinite(table), table, np.nan)
     there = np.isfinite(table).sum(0) > 1
     grid, table = grid[there], table[:, there]
     if not len(grid):
         return None
-    ends = np.nanquantile(table, QUANTILES, axis=0)
+    ends = (np.nanquantile if np.isnan(table).any() else np.quantile)(table, QUANTILES, axis=0)
     return {
         "x": column(grid),
         **{k: column(v) for k, v in zip(("low", "mid", "high"), ends, strict=True)},
@@ -193,18 +197,18 @@ def _band(
 def _grid(ats: Sequence[Floats], low: float | None, high: float | None) -> Floats:
     """Places within the window: those of the longest curve, or evenly among them where they are many."""
     longest = max(ats, key=lambda at: (float(at[-1]), len(at)))
-    longest = np.unique(longest[np.isfinite(longest)])
+    longest = np.asarray(np.unique(longest[np.isfinite(longest)]), dtype=np.float64)
     if low is not None:
         longest = longest[longest >= low]
     if high is not None:
         longest = longest[longest <= high]
-    if len(longest) <= BAND_POINTS:
-        return longest
-    return longest[np.unique(np.linspace(0, len(longest) - 1, BAND_POINTS).round().astype(int))]
+    if len(longest) > BAND_POINTS:
+        longest = longest[np.unique(np.linspace(0, len(longest) - 1, BAND_POINTS).round().astype(int))]
+    return longest
 
 
 def _read_off(grid: Floats, at: Floats, values: Floats) -> Floats:
     """A curve at the places of a grid, linear between its points; NaN outside of it."""
     order = np.argsort(at, kind="stable")
-    fine: Floats = np.interp(grid, at[order], values[order], left=np.nan, right=np.nan)
-    return fine
+    read_off = np.interp(grid, at[order], values[order], left=np.nan, right=np.nan)
+    return np.asarray(read_off, dtype=np.float64)

@@ -1,0 +1,156 @@
+"""What is looked at after the verdict, and remedies that are tried from a folder."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from contract import wrong
+from studies import interrupted
+
+import thalweg as tw
+from thalweg.cli import main
+from thalweg.diagnosis import Diagnosis
+from thalweg.errors import BadOption, BadStudy
+from thalweg.web import closing
+from thalweg.web.closing import Cost, look
+from thalweg.web.documents import findings
+
+
+@pytest.fixture
+def bare(study, tmp_path):
+    """A copy of the study with nothing looked at."""
+    folder = tmp_path / "bare"
+    shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns("la*.*", "findings.json", "shift.json"))
+    return folder
+
+
+def test_a_look_makes_what_is_missing_and_leaves_the_rest(bare):
+    assert look(bare, quiet=True).made == ("layers", "landscape", "findings")
+    stamps = {name: (bare / name).stat().st_mtime_ns for name in closing.FILES.values()}
+    assert look(bare, quiet=True).made == ()
+    assert stamps == {name: (bare / name).stat().st_mtime_ns for name in closing.FILES.values()}
+    (bare / "layers.json").unlink()
+    assert look(bare, quiet=True).made == ("layers",)
+
+
+def test_ctrl_c_keeps_what_is_done(bare, monkeypatch):
+    def stopped(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thalweg.diagnosis.keeping.diagnose", stopped)
+    found = look(bare, quiet=True)
+    assert found.made == ("layers", "landscape") and (bare / "landscape.json").exists()
+    assert not (bare / "findings.json").exists()
+
+
+def test_ctrl_c_in_a_look_at_layers_keeps_its_part(bare, monkeypatch):
+    from thalweg import layering
+
+    whole, calls = layering.look, []
+
+    def interrupting(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(layering, "look", interrupting)
+    assert look(bare, quiet=True).made == ()
+    own = json.loads((bare / "layers.json").read_text())
+    assert len(own["steps"]) == 3 and not own["complete"] and "interrupted" in own["notes"][0]
+
+
+def test_a_study_without_a_best_recipe_has_no_look(tmp_path, toy):
+    study = tw.compare(toy, field=["sgd"], budget="2 runs", folder=tmp_path / "s", quiet=True)
+    assert study.best is None
+    found = look(study.folder, toy, quiet=True)
+    assert found.made == () and {part for part, _ in found.left} == {"layers", "landscape", "findings"}
+    assert look(interrupted(tmp_path / "i"), quiet=True).left[0][0] == "study"
+
+
+def test_a_look_is_bounded():
+    slow, fast = Cost(run=60.0, step=0.05, rows=64), Cost(run=0.1, step=0.0003, rows=64)
+    assert fast.looks(4.0) == closing.LOOKS and fast.surface(7.5)[0] >= 17 and fast.evaluations(4.0) == 200
+    assert slow.looks(4.0) < closing.FEWEST_LOOKS and slow.surface(7.5) is None and slow.evaluations(2.0) == 40
+    last = 0.0
+    for seconds in (10.0, 30.0, 100.0, 300.0, 1000.0):
+        size = slow.surface(seconds)
+        points = 0.0 if size is None else size[0] ** 2 * size[1] * size[2]
+        assert points >= last
+        last = points
+    assert last > 0
+
+
+def test_what_would_take_too_long_is_named_with_its_command(bare, monkeypatch, capsys):
+    monkeypatch.setattr(closing, "_cost", lambda study: Cost(1e4, 10.0, 64))
+    found = look(bare, quiet=False)
+    assert found.made == () and len(found.left) == 3
+    said = capsys.readouterr().err
+    assert f"thalweg layers {bare}" in said and f"thalweg diagnose {bare}" in said and "would take more" in said
+
+
+@pytest.fixture(scope="module")
+def wild(shelf, tmp_path_factory):
+    """A study's folder whose best recipe has a rate that is too large, so that there is something to try."""
+    folder = tmp_path_factory.mktemp("wild") / "run"
+    tw.train(f"{shelf / 'toy.py'}:task", tw.Recipe("adamw", lr=3.0), folder=folder, quiet=True)
+    return folder
+
+
+def test_findings_of_a_folder_are_kept_and_a_remedy_is_tried_from_there(wild, capsys):
+    assert main(["diagnose", str(wild)]) == 1
+    assert "lr-" in capsys.readouterr().out
+    document = findings.document(wild)
+    assert not wrong(document, "Findings")
+    k = next(k for k, f in enumerate(document["findings"]) if f["can_try"])
+    first = document["findings"][k]
+    assert first["outcome"] is None and first["remedy"]["diff"]
+    run = subprocess.run(
+        [sys.executable, "-m", "thalweg.web.trying", str(wild), str(k)], capture_output=True, text=True, check=True
+    )
+    lines = run.stdout.splitlines()
+    assert len(lines) == 2 and lines[1].startswith(first["code"])
+    tried = findings.document(wild)["findings"][k]["outcome"]
+    assert not wrong(tried, "Outcome") and tried["helps"] == (tried["interval"][1] < 0) and tried["seeds"] == 5
+    assert lines[1] == f"{first['code']}: {tried['sentence']}"
+
+
+def test_the_outcome_is_that_of_verify(wild):
+    from thalweg.diagnosis.keeping import keep, of_study, try_again
+
+    found, run = of_study(wild)
+    keep(found, wild, seed=run.seed)
+    k = next(k for k in range(len(found.findings)) if found.changed(k) is not None)
+    again = try_again(wild, k, seeds=3)
+    expected = found.verify(k, seeds=3).outcome
+    assert again.outcome == expected
+    keep(found, wild, seed=run.seed)
+    assert findings.document(wild)["findings"][k]["outcome"]["sentence"] == str(expected)
+
+
+@pytest.mark.parametrize("words", [[], ["one"], ["folder", "x"], ["folder", "-1"], ["nothing", "0"]])
+def test_what_cannot_be_tried_says_why(words, tmp_path):
+    run = subprocess.run([sys.executable, "-m", "thalweg.web.trying", *words], capture_output=True, text=True)
+    assert run.returncode == 2 and "hint:" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_trying_refuses_what_is_not_there(wild, monkeypatch):
+    from thalweg.diagnosis import keeping
+
+    with pytest.raises(BadOption, match="no finding 99"):
+        keeping.try_again(wild, 99)
+    nothing = Diagnosis("x", [], (), (), {"gradient_evaluations": 0, "seconds": 0.0})
+    monkeypatch.setattr(keeping, "diagnose", lambda *a, **k: nothing)
+    with pytest.raises(BadOption, match="diagnosed again"):
+        keeping.try_again(wild, 0)
+    (wild / "findings.json").unlink()
+    with pytest.raises(BadStudy, match="no findings"):
+        keeping.try_again(wild, 0)
+
+
+def test_findings_can_be_saved_elsewhere(tmp_path, shelf, capsys):
+    assert main(["diagnose", f"{shelf / 'toy.py'}:task", "--recipe", "adamw,lr=3", "--save", str(tmp_path / "f")]) == 1
+    capsys.readouterr()
+    assert not wrong(findings.document(tmp_path / "f"), "Findings")
