@@ -18,7 +18,8 @@ export function trail(path: Path, plane: Plane, box: Box, entrants: string[]): S
   if (path.run === "") return seen.flatMap((point, i) => named(point, places[i], box))
   const { colour, dash } = look(path.run, entrants)
   const shapes: Shape[] = [
-    { kind: "line", points: places, colour: "#ffffff", width: 5, opacity: 0.85 },
+    { kind: "line", points: places, colour: "#000000", width: 6.6, opacity: 0.4 },
+    { kind: "line", points: places, colour: "#ffffff", width: 5 },
     { kind: "line", points: places, colour, width: 2.6, dash, label: path.run },
   ]
   const far = farOff(plane)
