@@ -257,6 +257,9 @@ def test_interpolation_is_exact_at_the_points_and_smooth_between():
     np.testing.assert_allclose(surface(at).numpy(), values, atol=1e-13)
     points = torch.from_numpy(random.uniform((-1, 0), (2, 3), size=(50, 2)))
     assert torch.autograd.gradcheck(surface, points.requires_grad_(), eps=1e-6, atol=1e-6)
+    wide = torch.from_numpy(random.uniform((-3, -2), (4, 5), size=(80, 2))).requires_grad_()
+    (slopes,) = torch.autograd.grad(surface(wide).sum(), wide)
+    np.testing.assert_allclose(surface.gradient(wide.detach().numpy()), slopes, rtol=1e-12, atol=1e-12)
     for step in (1e-9, -1e-9):  # the gradient is continuous across a border of cells
         beside = torch.tensor([[x[4] + step, 1.234]], dtype=torch.float64, requires_grad=True)
         (slope,) = torch.autograd.grad(surface(beside).sum(), beside)

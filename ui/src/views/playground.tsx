@@ -1,6 +1,7 @@
 /** Playground: rules race on a surface of two numbers, as the sliders move. */
 import type { JSX } from "preact"
 import { useEffect, useMemo, useRef, useState } from "preact/hooks"
+import { useTheme } from "../palette"
 import { Copy, Trouble } from "../parts"
 import { Everyone, Racers } from "../playground/controls"
 import { Arena } from "../playground/map"
@@ -101,7 +102,8 @@ function Races({ data, study }: { data: Playground; study: string | null }): JSX
   const preset = data.presets.find((one) => one.id === setup.preset)
   const { race, error, busy } = useRace(setup, preset)
   const surface = data.surfaces.find((one) => one.id === setup.surface) ?? data.surfaces[0]
-  const named = useMemo(() => looks(setup, data.rules), [setup, data])
+  const theme = useTheme() // in the dark the colours are lighter
+  const named = useMemo(() => looks(setup, data.rules), [setup, data, theme])
   const fits = race !== null && race.asked.surface === surface.id && race.running.every((row) => row < named.length)
   const all = useMemo(() => (fits ? tracks(race.result, race.running, named) : []), [race, fits, named])
   const last = longest(all)
