@@ -210,8 +210,8 @@ def test_what_is_too_large_is_refused(server):
     status, said = document(server, path, "POST", iter([b" " * 1000] * 70), {"Transfer-Encoding": "chunked"})
     assert status == 413
     assert document(server, path, "POST", "{}", {"Content-Length": "99999999999"})[0] == 413
-    assert ask(server, "/api/home?" + "x" * 20_000)[0] in (400, 431)
-    assert ask(server, "/api/home", headers={"X": "x" * 20_000})[0] in (400, 431)
+    assert ask(server, "/api/home?" + "x" * 20_000)[0] in (400, 413)
+    assert ask(server, "/api/home", headers={"X": "x" * 20_000})[0] in (400, 413)
 
 
 MALFORMED = ["", "x", "[]", "1", "null", '"x"', "{", '{"a":NaN}', "[" * 60_000, b"\xff\xfe{}", '{"a":1}{"a":1}']
