@@ -131,7 +131,7 @@ def minimize(
 
 
 def _parameter(x: Any, dtype: torch.dtype) -> torch.nn.Parameter:
-    tensor = x.detach() if isinstance(x, Tensor) else torch.as_tensor(x)
+    tensor = x.detach() if isinstance(x, Tensor) else torch.as_tensor(x, dtype=dtype)  # a list: not through float32
     return torch.nn.Parameter(tensor.to(dtype, copy=True).contiguous())
 
 

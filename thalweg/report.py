@@ -105,7 +105,7 @@ def filled(page: str, data: str, name: str) -> str:
     allowed |= {f"{kind}-src": digests for kind, digests in own.items()}
     policy = "; ".join(f"{name} {' '.join(values or [NOTHING])}" for name, values in allowed.items())
     head = f'<meta http-equiv="Content-Security-Policy" content="{policy}" />'
-    page = re.sub(r"<title>.*?</title>\s*", "", page, flags=re.S)
+    page = re.sub(r"<title>.*?</title>\s*", "", page, count=1, flags=re.S)  # the script has titles too
     before, after = page.split(PLACE, 1)
     start = re.search(r"<head[^>]*>", before)
     place = start.end() if start else 0

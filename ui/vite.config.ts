@@ -1,4 +1,7 @@
 /** The page: thalweg/web/static/, a chunk for the frame, one for each view, and one for three.js. */
+import { createHash } from "node:crypto"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { defineConfig, type Plugin } from "vite"
 
@@ -20,9 +23,27 @@ function firstLoad(): Plugin {
   }
 }
 
+/** Writes from which sources the page was built, so that a test sees a stale one without building. */
+function sources(): Plugin {
+  const made = ["node_modules", "fixtures"]
+  return {
+    name: "sources",
+    generateBundle() {
+      const files = readdirSync(".", { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name).replaceAll("\\", "/"))
+        .filter((name) => !made.some((folder) => name.startsWith(`${folder}/`)))
+        .sort()
+      const whole = createHash("sha256")
+      for (const name of files) whole.update(`${name}\0`).update(readFileSync(name)).update("\0")
+      this.emitFile({ type: "asset", fileName: "sources.sha256", source: `${whole.digest("hex")}\n` })
+    },
+  }
+}
+
 export default defineConfig({
   base: "./",
-  plugins: [firstLoad()],
+  plugins: [firstLoad(), sources()],
   server: { proxy: { "/api": "http://127.0.0.1:8765" } },
   build: {
     outDir: process.env.OUT ?? "../thalweg/web/static",

@@ -14,7 +14,9 @@ function oneFile(): Plugin {
         for (const [name, part] of Object.entries(bundle)) {
           if (part.type === "chunk") {
             const script = `<script type="module">${part.code.trim().replaceAll("</script", "<\\/script")}</script>`
-            html = html.replace(/<script type="module"[^>]*><\/script>\s*/, "").replace("</body>", () => `${script}\n</body>`)
+            html = html
+              .replace(/<script type="module"[^>]*><\/script>\s*/, "")
+              .replace("</body>", () => `${script}\n</body>`)
           } else if (name.endsWith(".css")) {
             html = html.replace(/<link rel="stylesheet"[^>]*>/, () => `<style>${String(part.source).trim()}</style>`)
           }

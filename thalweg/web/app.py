@@ -276,7 +276,8 @@ async def _told(request: Request, error: Exception) -> Response:
     if isinstance(error, Refused):
         status, said = error.status, (error.code, error.message, error.hint)
     elif isinstance(error, ThalwegError):
-        status = 400 if isinstance(error, BadOption) else 404
+        absent = 200 if request.query_params.get("absent") == "said" else 404  # browsers log a 404 as the page's error
+        status = 400 if isinstance(error, BadOption) else absent
         said = (error.code, error.message, error.hint)
     elif isinstance(error, HTTPException):
         status, said = error.status_code, ("not-found", "There is nothing here.", "start from /")

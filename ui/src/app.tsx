@@ -45,7 +45,9 @@ function useView(entry: ViewEntry): ComponentType<ViewProps> | Failure | null {
         loaded.set(entry.name, module.default)
         if (current) set({ name: entry.name, failure: null })
       },
-      () => current && set({ name: entry.name, failure: new Failure("offline", "This view could not be loaded.", "thalweg show") }),
+      () =>
+        current &&
+        set({ name: entry.name, failure: new Failure("offline", "This view could not be loaded.", "thalweg show") }),
     )
     return () => {
       current = false
@@ -88,16 +90,35 @@ export function App(): JSX.Element {
   const ready = study === null || head !== null
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}
+      >
         Skip to the view
       </a>
       <Header head={head} study={study} view={entry.name} tabs={tabs} onHelp={() => setHelp(true)} />
-      <main id="main" tabIndex={-1} data-view={entry.name} data-ready={ready && typeof View === "function" ? "yes" : "no"}>
+      <main
+        id="main"
+        tabIndex={-1}
+        data-view={entry.name}
+        data-ready={ready && typeof View === "function" ? "yes" : "no"}
+      >
         <div
-          role={entry === HOME ? undefined : "tabpanel"} aria-labelledby={entry === HOME ? undefined : `tab-${entry.name}`}
+          role={entry === HOME ? undefined : "tabpanel"}
+          aria-labelledby={entry === HOME ? undefined : `tab-${entry.name}`}
         >
-          {error ? <Trouble failure={error} /> : View instanceof Failure ? <Trouble failure={View} /> :
-            ready && View ? <View head={head} key={`${study}/${entry.name}`} /> : <p class="loading" role="status">Loading …</p>}
+          {error ? (
+            <Trouble failure={error} />
+          ) : View instanceof Failure ? (
+            <Trouble failure={View} />
+          ) : ready && View ? (
+            <View head={head} key={`${study}/${entry.name}`} />
+          ) : (
+            <p class="loading" role="status">
+              Loading …
+            </p>
+          )}
         </div>
       </main>
       {help && <Keys tabs={tabs} close={() => setHelp(false)} />}
@@ -137,8 +158,17 @@ function Keys({ tabs, close }: { tabs: ViewEntry[]; close: () => void }): JSX.El
   return (
     <dialog class="keys" ref={dialog} onClose={close} aria-labelledby="keys-title">
       <h2 id="keys-title">Keys</h2>
-      <dl>{rows.map(([key, what]) => [<dt key={key}><kbd>{key}</kbd></dt>, <dd key={what}>{what}</dd>])}</dl>
-      <button type="button" onClick={() => dialog.current?.close()}>Close</button>
+      <dl>
+        {rows.map(([key, what]) => [
+          <dt key={key}>
+            <kbd>{key}</kbd>
+          </dt>,
+          <dd key={what}>{what}</dd>,
+        ])}
+      </dl>
+      <button type="button" onClick={() => dialog.current?.close()}>
+        Close
+      </button>
     </dialog>
   )
 }

@@ -1,13 +1,28 @@
 /** A display list: the one description from which the canvas, the SVG, the PNG and the table are made. */
 
 export type Shape =
-  | { kind: "line"; points: [number, number][]; colour: string; width: number; dash?: number[]; opacity?: number; label?: string }
+  | {
+      kind: "line"
+      points: [number, number][]
+      colour: string
+      width: number
+      dash?: number[]
+      opacity?: number
+      label?: string
+    }
   | { kind: "area"; points: [number, number][]; colour: string; opacity: number }
   | { kind: "rect"; x: number; y: number; w: number; h: number; fill: string; opacity?: number }
   | { kind: "circle"; x: number; y: number; r: number; fill: string; stroke?: string }
   | {
-      kind: "text"; x: number; y: number; text: string; size: number; colour: string
-      anchor: "start" | "middle" | "end"; turn?: number; bold?: boolean
+      kind: "text"
+      x: number
+      y: number
+      text: string
+      size: number
+      colour: string
+      anchor: "start" | "middle" | "end"
+      turn?: number
+      bold?: boolean
     }
   | { kind: "clip"; x: number; y: number; w: number; h: number; shapes: Shape[] }
 
@@ -127,8 +142,10 @@ function element(shape: Shape, clips: { count: number }): string {
     case "area":
       return `<path d="${steps(shape.points)}Z" fill="${escape(shape.colour)}"${opacity}/>`
     case "rect":
-      return `<rect x="${fixed(shape.x)}" y="${fixed(shape.y)}" width="${fixed(shape.w)}" height="${fixed(shape.h)}"` +
+      return (
+        `<rect x="${fixed(shape.x)}" y="${fixed(shape.y)}" width="${fixed(shape.w)}" height="${fixed(shape.h)}"` +
         ` fill="${escape(shape.fill)}"${opacity}/>`
+      )
     case "circle": {
       const ring = shape.stroke ? ` stroke="${escape(shape.stroke)}" stroke-width="1.5"` : ""
       return `<circle cx="${fixed(shape.x)}" cy="${fixed(shape.y)}" r="${shape.r}" fill="${escape(shape.fill)}"${ring}/>`
@@ -136,8 +153,10 @@ function element(shape: Shape, clips: { count: number }): string {
     case "text": {
       const turn = shape.turn ? ` transform="rotate(${shape.turn} ${fixed(shape.x)} ${fixed(shape.y)})"` : ""
       const bold = shape.bold ? ` font-weight="600"` : ""
-      return `<text x="${fixed(shape.x)}" y="${fixed(shape.y)}" font-size="${shape.size}" text-anchor="${shape.anchor}"` +
+      return (
+        `<text x="${fixed(shape.x)}" y="${fixed(shape.y)}" font-size="${shape.size}" text-anchor="${shape.anchor}"` +
         `${bold} fill="${escape(shape.colour)}"${turn}>${escape(shape.text)}</text>`
+      )
     }
     case "clip": {
       const name = `clip${(clips.count += 1)}`
@@ -171,7 +190,8 @@ function escape(text: string): string {
 export function csv(drawing: Drawing): string {
   const cell = (value: string | number | null): string => {
     const plain = value === null ? "" : String(value)
-    const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${plain}` : plain // no formula in a spreadsheet
+    // What begins like a formula would be one in a spreadsheet.
+    const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${plain}` : plain
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
   }
   return [drawing.table.columns, ...drawing.table.rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("")

@@ -47,10 +47,14 @@ export function Figure(props: FigureProps): JSX.Element {
   const [box, width] = useWidth<HTMLDivElement>()
   const colours = useTheme()
   const drawing = width > 0 ? props.draw(width, colours) : null
-  const mirror = Object.fromEntries(Object.entries(props.data ?? {}).map(([key, value]) => [`data-${key}`, value ?? ""]))
+  const mirror = Object.fromEntries(
+    Object.entries(props.data ?? {}).map(([key, value]) => [`data-${key}`, value ?? ""]),
+  )
   return (
     <figure class="chart" data-chart={props.name} {...mirror}>
-      <div class="panel" ref={box}>{drawing && <Painted drawing={drawing} label={props.label} />}</div>
+      <div class="panel" ref={box}>
+        {drawing && <Painted drawing={drawing} label={props.label} />}
+      </div>
       <figcaption>
         <span>{props.caption}</span>
         <Export drawing={() => drawing} name={props.name} />

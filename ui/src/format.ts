@@ -7,7 +7,11 @@ export function number(value: number | null | undefined, digits = 3): string {
   if (value == null || !Number.isFinite(value)) return NONE
   if (value === 0) return "0"
   const size = Math.abs(value)
-  if (size < 1e-4 || size >= 1e7) return value.toExponential(Math.max(digits - 1, 0)).replace(/\.?0+e/, "e").replace("e+", "e")
+  if (size < 1e-4 || size >= 1e7)
+    return value
+      .toExponential(Math.max(digits - 1, 0))
+      .replace(/\.?0+e/, "e")
+      .replace("e+", "e")
   if (size >= 10 ** (digits - 1)) return count(Math.round(value))
   return trim(value.toPrecision(digits))
 }
@@ -15,7 +19,10 @@ export function number(value: number | null | undefined, digits = 3): string {
 /** A whole number with thin spaces between thousands. */
 export function count(value: number | null | undefined): string {
   if (value == null || !Number.isFinite(value)) return NONE
-  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f").replace(/^-/, "−")
+  return Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, "\u202f")
+    .replace(/^-/, "−")
 }
 
 /** A share as a percentage with `places` after the point. */
@@ -65,7 +72,14 @@ export function tick(value: number): string {
   if (value === 0) return "0"
   const size = Math.abs(value)
   const sign = value < 0 ? "−" : ""
-  if (size >= 1e6 || size < 1e-3) return sign + size.toExponential().replace("e+", "e").replace(/(\.\d{3})\d+/, "$1")
+  if (size >= 1e6 || size < 1e-3)
+    return (
+      sign +
+      size
+        .toExponential()
+        .replace("e+", "e")
+        .replace(/(\.\d{3})\d+/, "$1")
+    )
   if (size >= 1e4) return `${sign}${trim((size / 1000).toPrecision(6))}k`
   return sign + trim(size.toPrecision(6))
 }

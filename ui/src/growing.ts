@@ -11,7 +11,10 @@ function called(phase: string): string {
 
 /** The curves with a batch appended. */
 export function grown(curves: Curves, batch: Batch): Curves {
-  const groups = curves.groups.map((group): CurveGroup => ({ ...group, runs: group.runs.map((run) => lengthened(run, batch, curves)) }))
+  const groups = curves.groups.map((group): CurveGroup => ({
+    ...group,
+    runs: group.runs.map((run) => lengthened(run, batch, curves)),
+  }))
   const known = new Set(groups.flatMap((group) => group.runs.map((run) => run.run)))
   for (const run of batch.runs) {
     if (known.has(run.run) || (curves.phase !== "all" && called(run.phase) !== curves.phase)) continue
@@ -31,10 +34,14 @@ function lengthened(run: Curve, batch: Batch, curves: Curves): Curve {
   const before = said?.begun ? { x: [], y: [] } : run
   const last = before.x.length > 0 ? before.x[before.x.length - 1] : -Infinity
   const first = x.findIndex((at) => at > last)
-  const status = said && FINISHED.includes(said.status) ? (said.status as RunStatus) : said?.begun ? "running" : run.status
+  const status =
+    said && FINISHED.includes(said.status) ? (said.status as RunStatus) : said?.begun ? "running" : run.status
   return {
-    ...run, status, where: said ? said.where : run.where,
-    x: first < 0 ? before.x : [...before.x, ...x.slice(first)], y: first < 0 ? before.y : [...before.y, ...y.slice(first)],
+    ...run,
+    status,
+    where: said ? said.where : run.where,
+    x: first < 0 ? before.x : [...before.x, ...x.slice(first)],
+    y: first < 0 ? before.y : [...before.y, ...y.slice(first)],
   }
 }
 

@@ -24,36 +24,57 @@ export function Header(props: HeaderProps): JSX.Element {
     <header class="top">
       <div class="bar">
         <a class="brand" href={address(null, "home")} aria-label="thalweg: all studies">
-          <svg viewBox="0 0 32 32" aria-hidden="true"><path d="M3 5c5 0 6 20 13 20S24 5 29 5" /><circle cx="16" cy="25" r="3.6" /></svg>
+          <svg viewBox="0 0 32 32" aria-hidden="true">
+            <path d="M3 5c5 0 6 20 13 20S24 5 29 5" />
+            <circle cx="16" cy="25" r="3.6" />
+          </svg>
           <span>thalweg</span>
         </a>
         {studies.length > 0 && (
           <select
-            class="picker" aria-label="Study" value={props.study ?? ""}
-            onChange={(event) => go({ study: event.currentTarget.value || null, view: event.currentTarget.value ? "verdict" : "home" })}
+            class="picker"
+            aria-label="Study"
+            value={props.study ?? ""}
+            onChange={(event) =>
+              go({ study: event.currentTarget.value || null, view: event.currentTarget.value ? "verdict" : "home" })
+            }
           >
             <option value="">All studies</option>
-            {studies.map((study) => <option key={study.id} value={study.id}>{study.name}</option>)}
+            {studies.map((study) => (
+              <option key={study.id} value={study.id}>
+                {study.name}
+              </option>
+            ))}
           </select>
         )}
         <span class="gap" />
         <ThemeButton />
-        <button type="button" class="quiet" onClick={props.onHelp} aria-label="Keys" title="Keys (?)">?</button>
+        <button type="button" class="quiet" onClick={props.onHelp} aria-label="Keys" title="Keys (?)">
+          ?
+        </button>
       </div>
       {props.head && <StatusLine head={props.head} />}
-      {props.view !== "home" && <nav class="tabs" role="tablist" aria-label="Views" onKeyDown={(event) => turn(event, props)}>
-        {props.tabs.map((tab) => {
-          const chosen = tab.name === props.view
-          return (
-            <a
-              key={tab.name} id={`tab-${tab.name}`} role="tab" aria-selected={chosen} aria-controls="main"
-              tabIndex={chosen ? 0 : -1} href={address(props.study, tab.name)} data-title={tab.title}
-            >
-              {tab.title}
-            </a>
-          )
-        })}
-      </nav>}
+      {props.view !== "home" && (
+        <nav class="tabs" role="tablist" aria-label="Views" onKeyDown={(event) => turn(event, props)}>
+          {props.tabs.map((tab) => {
+            const chosen = tab.name === props.view
+            return (
+              <a
+                key={tab.name}
+                id={`tab-${tab.name}`}
+                role="tab"
+                aria-selected={chosen}
+                aria-controls="main"
+                tabIndex={chosen ? 0 : -1}
+                href={address(props.study, tab.name)}
+                data-title={tab.title}
+              >
+                {tab.title}
+              </a>
+            )
+          })}
+        </nav>
+      )}
     </header>
   )
 }
@@ -75,7 +96,7 @@ function StatusLine({ head }: { head: Head }): JSX.Element {
   const { progress } = head
   const facts = [
     counted(progress.runs, "run"),
-    progress.running > 0 ? `${count(progress.running)} running now` : null,
+    head.status === "running" && progress.running > 0 ? `${count(progress.running)} running now` : null,
     progress.diverged > 0 ? `${count(progress.diverged)} diverged` : null,
     `${count(progress.samples)} samples`,
     duration(progress.seconds),
@@ -107,7 +128,11 @@ function Resume({ head }: { head: Head }): JSX.Element {
     <div class="resume" role="group" aria-label="Resume">
       <p>The study stopped before its end. What was trained is kept, and it goes on from there.</p>
       <Code text={head.resume} label="the command that resumes" />
-      {source.live && <button type="button" class="primary" disabled={job?.status === "running"} onClick={() => void start()}>Resume here</button>}
+      {source.live && (
+        <button type="button" class="primary" disabled={job?.status === "running"} onClick={() => void start()}>
+          Resume here
+        </button>
+      )}
       {(job || failure) && <p role="status">{failure?.message ?? job?.said}</p>}
     </div>
   )
@@ -127,7 +152,14 @@ function ThemeButton(): JSX.Element {
     set(next)
   }
   return (
-    <button type="button" class="quiet" onClick={turn} aria-label={`Theme: ${now}`} title={`Theme: ${now}`} data-mode={now}>
+    <button
+      type="button"
+      class="quiet"
+      onClick={turn}
+      aria-label={`Theme: ${now}`}
+      title={`Theme: ${now}`}
+      data-mode={now}
+    >
       <span aria-hidden="true">{sign}</span>
     </button>
   )

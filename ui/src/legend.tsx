@@ -6,13 +6,24 @@ import { useParam } from "./state"
 /** Which names are hidden, kept in the address by their places among the entrants. */
 export function useHidden(entrants: string[]): [Set<string>, (name: string, alone?: boolean) => void] {
   const [text, set] = useParam("off", "")
-  const hidden = new Set(text.split(".").filter(Boolean).map((at) => entrants[Number(at)]))
+  const hidden = new Set(
+    text
+      .split(".")
+      .filter(Boolean)
+      .map((at) => entrants[Number(at)]),
+  )
   const change = (name: string, alone = false): void => {
     const others = entrants.filter((one) => one !== name)
     const onlyThis = others.every((one) => hidden.has(one)) && !hidden.has(name)
     const next = alone ? new Set(onlyThis ? [] : others) : new Set(hidden)
     if (!alone && !next.delete(name)) next.add(name)
-    set([...next].map((one) => entrants.indexOf(one)).filter((at) => at >= 0).sort((a, b) => a - b).join("."))
+    set(
+      [...next]
+        .map((one) => entrants.indexOf(one))
+        .filter((at) => at >= 0)
+        .sort((a, b) => a - b)
+        .join("."),
+    )
   }
   return [hidden, change]
 }
@@ -30,7 +41,10 @@ export function Legend({ names, entrants, hidden, onChange, note }: LegendProps)
     <div class="legend" role="group" aria-label="Lines; with Shift: this one alone">
       {names.map((name) => (
         <button
-          key={name} type="button" aria-pressed={!hidden.has(name)} title="Hide or show; with Shift: this one alone"
+          key={name}
+          type="button"
+          aria-pressed={!hidden.has(name)}
+          title="Hide or show; with Shift: this one alone"
           onClick={(event) => onChange(name, event.shiftKey)}
         >
           <Swatch name={name} entrants={entrants} />
@@ -47,7 +61,15 @@ export function Swatch({ name, entrants }: { name: string; entrants: string[] })
   const { colour, dash } = look(name, entrants)
   return (
     <svg class="swatch" viewBox="0 0 26 10" aria-hidden="true">
-      <line x1="1" y1="5" x2="25" y2="5" stroke={colour} stroke-width="3" stroke-dasharray={dash.join(" ") || undefined} />
+      <line
+        x1="1"
+        y1="5"
+        x2="25"
+        y2="5"
+        stroke={colour}
+        stroke-width="3"
+        stroke-dasharray={dash.join(" ") || undefined}
+      />
     </svg>
   )
 }

@@ -1,8 +1,9 @@
-/** Colours: Okabe and Ito's for the entrants (told apart by the colour-blind), viridis for numbers, and the theme's greys. */
+/** Colours: Okabe and Ito's for the entrants (for the colour-blind too), viridis for numbers, the theme's greys. */
 import { useEffect, useState } from "preact/hooks"
 
 const ENTRANTS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c7a00"]
-const ON_DARK = ["#3f9fe0", "#e69f00", "#14b487", "#ee6c2b", "#dd92ba", "#84ccf4", "#bfae3a"] // the same, lighter where they are dark
+// The same, lighter where they are dark.
+const ON_DARK = ["#3f9fe0", "#e69f00", "#14b487", "#ee6c2b", "#dd92ba", "#84ccf4", "#bfae3a"]
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [16, 5], [5, 2, 2, 2, 2, 2], [4, 6], [12, 2, 4, 2]]
 
 /** The colour of the entrant at `index` of `Head.entrants`, in the theme of now. */
@@ -25,8 +26,23 @@ export function look(name: string, entrants: string[]): { colour: string; dash: 
 
 // Every sixteenth of viridis (van der Walt and Smith), which grows in lightness from end to end.
 const VIRIDIS = [
-  "440154", "481a6c", "472f7d", "414487", "39568c", "31688e", "2a788e", "23888e", "1f988b", "22a884", "35b779",
-  "54c568", "7ad151", "a5db36", "d2e21b", "f4e61e", "fde725",
+  "440154",
+  "481a6c",
+  "472f7d",
+  "414487",
+  "39568c",
+  "31688e",
+  "2a788e",
+  "23888e",
+  "1f988b",
+  "22a884",
+  "35b779",
+  "54c568",
+  "7ad151",
+  "a5db36",
+  "d2e21b",
+  "f4e61e",
+  "fde725",
 ].map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)))
 
 /** The colour of a share `t` of the way from the least to the greatest. */
@@ -58,8 +74,14 @@ export function theme(): Theme {
   const style = getComputedStyle(document.documentElement)
   const read = (name: string): string => style.getPropertyValue(`--${name}`).trim()
   const made = {
-    ink: read("ink"), soft: read("soft"), line: read("line"), faint: read("faint"),
-    paper: read("paper"), accent: read("accent"), good: read("good"), bad: read("bad"),
+    ink: read("ink"),
+    soft: read("soft"),
+    line: read("line"),
+    faint: read("faint"),
+    paper: read("paper"),
+    accent: read("accent"),
+    good: read("good"),
+    bad: read("bad"),
   }
   if (made.ink) themes.set(name, made)
   return made

@@ -9,8 +9,13 @@ export function Trouble({ failure }: { failure: Failure }): JSX.Element {
   const words = command === null ? failure.hint : failure.hint?.replace(command, "").replace(/[\s:`]+$/, "")
   return (
     <div class="trouble" role="alert" data-error={failure.code}>
-      <p>{failure.message}</p>
-      {words && <p class="soft">{words}{command ? ":" : ""}</p>}
+      <p>{/[.!?]$/.test(failure.message) ? failure.message : `${failure.message}.`}</p>
+      {words && (
+        <p class="soft">
+          {words}
+          {command ? ":" : ""}
+        </p>
+      )}
       {command && <Code text={command} />}
     </div>
   )
@@ -19,14 +24,28 @@ export function Trouble({ failure }: { failure: Failure }): JSX.Element {
 /** A sentence in which no line ends between a number and its unit, nor inside an interval. */
 export function Unbroken({ text }: { text: string }): JSX.Element {
   const parts = text.split(/([+±−-]?\d[\d.]* %|\[[^\]\s]+, [^\]\s]+\])/)
-  return <>{parts.map((part, i) => (i % 2 === 1 ? <span class="unbroken" key={i}>{part}</span> : part))}</>
+  return (
+    <>
+      {parts.map((part, i) =>
+        i % 2 === 1 ? (
+          <span class="unbroken" key={i}>
+            {part}
+          </span>
+        ) : (
+          part
+        ),
+      )}
+    </>
+  )
 }
 
 /** Text to copy. */
 export function Code({ text, label }: { text: string; label?: string }): JSX.Element {
   return (
     <div class="code">
-      <pre tabIndex={0} aria-label={label ?? "code"}><code>{text}</code></pre>
+      <pre tabIndex={0} aria-label={label ?? "code"}>
+        <code>{text}</code>
+      </pre>
       <Copy text={text} />
     </div>
   )
@@ -41,7 +60,11 @@ export function Copy({ text }: { text: string }): JSX.Element {
     clearTimeout(timer.current)
     timer.current = window.setTimeout(() => say(""), 2000)
   }
-  return <button type="button" class="copy" onClick={() => void copy()} aria-live="polite">{said || "Copy"}</button>
+  return (
+    <button type="button" class="copy" onClick={() => void copy()} aria-live="polite">
+      {said || "Copy"}
+    </button>
+  )
 }
 
 /** Puts text on the clipboard; a page opened from disk may only have the old way. */
@@ -69,11 +92,19 @@ export function Choice<T extends string>(props: {
 }): JSX.Element {
   return (
     <div class="choice" role="radiogroup" aria-label={props.label}>
-      <span class="choice-label" aria-hidden="true">{props.label}</span>
+      <span class="choice-label" aria-hidden="true">
+        {props.label}
+      </span>
       {props.options.map(([value, text]) => (
         <button
-          key={value} type="button" role="radio" aria-checked={value === props.value} data-value={value}
-          tabIndex={value === props.value ? 0 : -1} onClick={() => props.onChange(value)} onKeyDown={(event) => step(event, props)}
+          key={value}
+          type="button"
+          role="radio"
+          aria-checked={value === props.value}
+          data-value={value}
+          tabIndex={value === props.value ? 0 : -1}
+          onClick={() => props.onChange(value)}
+          onKeyDown={(event) => step(event, props)}
         >
           {text}
         </button>
@@ -83,7 +114,8 @@ export function Choice<T extends string>(props: {
 }
 
 function step<T extends string>(
-  event: KeyboardEvent, props: { value: T; options: [T, ComponentChildren][]; onChange: (value: T) => void },
+  event: KeyboardEvent,
+  props: { value: T; options: [T, ComponentChildren][]; onChange: (value: T) => void },
 ): void {
   const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key]
   if (by === undefined) return
@@ -96,9 +128,20 @@ function step<T extends string>(
 }
 
 /** A switch that is on or off. */
-export function Toggle(props: { label: ComponentChildren; on: boolean; onChange: (on: boolean) => void; hint?: string }): JSX.Element {
+export function Toggle(props: {
+  label: ComponentChildren
+  on: boolean
+  onChange: (on: boolean) => void
+  hint?: string
+}): JSX.Element {
   return (
-    <button type="button" class="toggle" aria-pressed={props.on} title={props.hint} onClick={() => props.onChange(!props.on)}>
+    <button
+      type="button"
+      class="toggle"
+      aria-pressed={props.on}
+      title={props.hint}
+      onClick={() => props.onChange(!props.on)}
+    >
       {props.label}
     </button>
   )

@@ -1,13 +1,19 @@
 /** A line laid over the raw one. */
 import type { Num } from "./types"
 
-/** The exponential mean with weight `share` on the past, unbiased at the start: s_t = (share s_{t-1} + (1 - share) y_t) / (1 - share^t). */
+/** The mean of the exponential means from the left and from the right, which does not lag; `share` weighs the past. */
 export function smooth(y: Num[], share: number): Num[] {
+  const [forth, back] = [running(y, share), running([...y].reverse(), share).reverse()]
+  return y.map((value, i) => (value === null ? null : (forth[i] + back[i]) / 2))
+}
+
+/** The exponential mean: s_t = sum over k <= t of share^(t-k) y_k, over the sum of those weights. */
+function running(y: Num[], share: number): number[] {
   let [sum, weight] = [0, 0]
   return y.map((value) => {
-    if (value === null) return null
-    sum = share * sum + (1 - share) * value
-    weight = share * weight + (1 - share)
+    if (value === null) return sum / weight
+    sum = share * sum + value
+    weight = share * weight + 1
     return sum / weight
   })
 }

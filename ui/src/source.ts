@@ -1,8 +1,23 @@
 /** Where the documents come from: the server of this page, or the data inside a report. */
 import { useEffect, useState } from "preact/hooks"
 import type {
-  Batch, Curve, Curves, Findings, Head, Home, Job, Landscape, Layers, Packed, PackedStudy, Playground, RaceRequest,
-  RaceResult, Rates, ShiftView, Verdict,
+  Batch,
+  Curve,
+  Curves,
+  Findings,
+  Head,
+  Home,
+  Job,
+  Landscape,
+  Layers,
+  Packed,
+  PackedStudy,
+  Playground,
+  RaceRequest,
+  RaceResult,
+  Rates,
+  ShiftView,
+  Verdict,
 } from "./types"
 
 /** Why there is nothing to show, as the server says it. */
@@ -63,8 +78,8 @@ async function ask<T>(path: string, init?: RequestInit): Promise<T> {
     throw new Failure("offline", "The server does not answer.", "thalweg show")
   }
   const body: unknown = await answer.json().catch(() => null)
-  if (answer.ok && body !== null) return body as T
   const said = (body as { error?: { code: string; message: string; hint: string | null } } | null)?.error
+  if (answer.ok && body !== null && !said) return body as T
   if (said) throw new Failure(said.code, said.message, said.hint, answer.status)
   throw new Failure("unreadable", `The server answered ${answer.status} without a reason.`, null, answer.status)
 }
@@ -74,8 +89,10 @@ function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> 
   return ask<T>(path, { method: "POST", headers, body: JSON.stringify(body), signal })
 }
 
+const ABSENT = "absent=said" // a document that is not there is an answer, not a failed request that the console tells
 const of = (id: string): string => `study/${encodeURIComponent(id)}`
 
+const CALM = 2000 // milliseconds before the stream is opened for its news alone
 const AGAIN = 3000 // milliseconds before a refused stream is asked for again
 
 /** The stream of a study, for all who watch it. */
@@ -83,6 +100,7 @@ class Stream {
   private readonly watchers = new Set<Watcher>()
   private events: EventSource | null = null
   private asking = false
+  seen: number | null = null // the cursor of what was read last
   private at = Infinity // the cursor behind what has arrived
 
   constructor(readonly id: string) {}
@@ -107,14 +125,18 @@ class Stream {
   private async fromNow(): Promise<void> {
     if (this.asking) return
     this.asking = true
-    const now = await ask<Curves>(`${of(this.id)}/curves?columns=1`).catch(() => null)
+    await new Promise((done) => setTimeout(done, CALM)) // a view may come to read curves, which tell the cursor
+    if (this.watchers.size > 0 && !this.events) {
+      this.seen ??= (await ask<Curves>(`${of(this.id)}/curves?columns=1`).catch(() => null))?.cursor ?? null
+      if (this.seen !== null && this.watchers.size > 0 && !this.events) this.open(this.seen)
+    }
     this.asking = false
-    if (now && this.watchers.size > 0 && !this.events) this.open(now.cursor)
   }
 
   /** The stream was refused: the trace is another one, or the server has gone. */
   private refused(): void {
     this.close()
+    this.seen = null
     setTimeout(() => {
       if (this.watchers.size === 0 || this.events) return
       this.watchers.forEach((on) => on.documents?.())
@@ -145,21 +167,23 @@ export class LiveSource implements Source {
   private stream: Stream | null = null // one for all who watch: a browser has six connections to a server
   home = (): Promise<Home> => ask("home")
   head = (id: string): Promise<Head> => ask(of(id))
-  verdict = (id: string): Promise<Verdict> => ask(`${of(id)}/verdict`)
-  rates = (id: string): Promise<Rates> => ask(`${of(id)}/rates`)
-  layers = (id: string): Promise<Layers> => ask(`${of(id)}/layers`)
-  landscape = (id: string): Promise<Landscape> => ask(`${of(id)}/landscape`)
-  findings = (id: string): Promise<Findings> => ask(`${of(id)}/findings`)
-  shift = (id: string): Promise<ShiftView> => ask(`${of(id)}/shift`)
+  verdict = (id: string): Promise<Verdict> => ask(`${of(id)}/verdict?${ABSENT}`)
+  rates = (id: string): Promise<Rates> => ask(`${of(id)}/rates?${ABSENT}`)
+  layers = (id: string): Promise<Layers> => ask(`${of(id)}/layers?${ABSENT}`)
+  landscape = (id: string): Promise<Landscape> => ask(`${of(id)}/landscape?${ABSENT}`)
+  findings = (id: string): Promise<Findings> => ask(`${of(id)}/findings?${ABSENT}`)
+  shift = (id: string): Promise<ShiftView> => ask(`${of(id)}/shift?${ABSENT}`)
   playground = (): Promise<Playground> => ask("playground")
   race = (request: RaceRequest, signal?: AbortSignal): Promise<RaceResult> => post("playground/race", request, signal)
   tryRemedy = (id: string, finding: number): Promise<Job> => post(`${of(id)}/try`, { finding })
   resume = (id: string): Promise<Job> => post(`${of(id)}/resume`, {})
 
-  curves(id: string, query: CurvesQuery): Promise<Curves> {
+  async curves(id: string, query: CurvesQuery): Promise<Curves> {
     const params = new URLSearchParams()
     for (const [key, value] of Object.entries(query)) if (value != null) params.set(key, String(value))
-    return ask(`${of(id)}/curves?${params}`)
+    const found = await ask<Curves>(`${of(id)}/curves?${params}`)
+    if (this.stream?.id === id) this.stream.seen = found.cursor
+    return found
   }
 
   watch(id: string, cursor: number | null, on: Watcher): () => void {
@@ -218,10 +242,12 @@ export class FileSource implements Source {
       const some = wanted == null ? among : among.filter((curves) => curves[key] === wanted)
       return some.length > 0 ? some : among
     }
-    const [found] = fits("phase", query.phases, fits("x", query.x, fits("y", query.y, all)))
+    const [found] = fits("x", query.x, fits("phase", query.phases, fits("y", query.y, all)))
     if (found === undefined) throw new Failure("not-measured", "This report holds no curves.")
     const inside = (run: Curve): Curve => between(run, query.from ?? -Infinity, query.to ?? Infinity)
-    return { ...found, groups: found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) })) }
+    const held = <K extends "y" | "phase">(key: K): string[] => [...new Set(all.map((curves) => curves[key]))]
+    const groups = found.groups.map((group) => ({ ...group, runs: group.runs.map(inside) }))
+    return { ...found, ys: held("y"), phases: held("phase"), groups }
   }
 
   race(): Promise<RaceResult> {
@@ -267,7 +293,7 @@ export interface Loaded<T> {
   loading: boolean
 }
 
-/** A document, loaded again when a key changes; the old one stays until the new one is there, unless the first key changed. */
+/** A document, loaded again when a key changes; the old one stays until then, unless the first key changed. */
 export function useDocument<T>(load: () => Promise<T>, keys: unknown[]): Loaded<T> {
   const [seen, see] = useState(version)
   const [held, hold] = useState<Loaded<T> & { of: unknown }>({ value: null, error: null, loading: true, of: keys[0] })

@@ -8,11 +8,21 @@ export interface Place {
 }
 
 const NO_STUDY = "~" // stands for the study in the address of a view that has none
+const REST = 200 // milliseconds without a change before the address is written: browsers count how often that is done
 const listeners = new Set<() => void>()
+let unwritten: string | null = null
+let timer = 0
 
-/** The place that the address names. */
+/** Writes the address if it is behind. */
+function write(): void {
+  clearTimeout(timer)
+  if (unwritten !== null) history.replaceState(null, "", unwritten)
+  unwritten = null
+}
+
+/** The place that the address names, or will name in a moment. */
 export function place(): Place {
-  const [path, query] = location.hash.replace(/^#\/?/, "").split("?", 2)
+  const [path, query] = (unwritten ?? location.hash).replace(/^#\/?/, "").split("?", 2)
   const [study, view] = path.split("/").map(decodeURIComponent)
   const named = study && study !== NO_STUDY ? study : null
   return { study: named, view: view || (named ? "verdict" : "home"), params: new URLSearchParams(query ?? "") }
@@ -36,8 +46,14 @@ export function go(change: { study?: string | null; view?: string; params?: Reco
   }
   const study = change.study === undefined ? now.study : change.study
   const target = address(study, change.view ?? (change.study === undefined ? now.view : "verdict"), params)
-  if (moved) history.pushState(null, "", target)
-  else history.replaceState(null, "", target)
+  if (moved) {
+    write()
+    history.pushState(null, "", target)
+  } else {
+    clearTimeout(timer)
+    unwritten = target
+    timer = window.setTimeout(write, REST)
+  }
   listeners.forEach((told) => told())
 }
 
@@ -46,14 +62,18 @@ export function usePlace(): Place {
   const [current, set] = useState(place)
   useEffect(() => {
     const told = (): void => set(place())
+    const moved = (): void => {
+      unwritten = null
+      told()
+    }
     listeners.add(told)
-    addEventListener("hashchange", told)
-    addEventListener("popstate", told)
+    addEventListener("hashchange", moved)
+    addEventListener("popstate", moved)
     told()
     return () => {
       listeners.delete(told)
-      removeEventListener("hashchange", told)
-      removeEventListener("popstate", told)
+      removeEventListener("hashchange", moved)
+      removeEventListener("popstate", moved)
     }
   }, [])
   return current

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from thalweg.rules import Rule
 
 from . import racing
 from .measured import plane
-from .presets import PRESETS
+from .presets import PRESETS, Preset
 from .surfaces import SURFACES, Surface
 
 Folders = Mapping[str, Path] | Sequence[Path]
 SMALL = 81, 61
-KEPT = 300  # points of a path inside a report
+KEPT = 500  # about as many points of a path inside a report
 LABELS = {
     "lr": "rate lr",
     "momentum": "momentum ρ",
@@ -31,6 +32,7 @@ LABELS = {
 KEEPS = ("momentum", "beta1", "beta2", "beta3", "alpha", "rho")  # how much is kept of what was: 1 − it is what matters
 PLAIN_RATES = {"sgd": 0.01, "momentum": 0.01, "nesterov": 0.01, "asgd": 0.01, "schedulefreesgd": 0.01, "rmsprop": 0.01}
 RATES = PLAIN_RATES | {"adagrad": 0.5, "adadelta": 10.0, "lion": 0.02, "signum": 0.02}
+EIGHT = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam")
 LABEL = {"sgd": "Gradient descent", "rmsprop": "RMSProp", "adagrad": "AdaGrad"}
 
 
@@ -40,8 +42,8 @@ def playground(folders: Folders = (), live: bool = True) -> dict[str, Any]:
     Args:
         folders: of studies whose measured planes can be raced on, by the studies' ids; of a sequence the folders'
             names are the ids. What cannot be read is left out.
-        live: whether a server will race; else the presets come with their results, and surfaces that none of them
-            needs are left out.
+        live: whether a server will race; else the presets come with their results, each plane with a preset of its
+            own, and surfaces that none of them needs are left out.
 
     Example:
         >>> found = playground()
@@ -61,7 +63,8 @@ def playground(folders: Folders = (), live: bool = True) -> dict[str, Any]:
     else:
         used = dict.fromkeys(preset.surface for preset in PRESETS)
         surfaces = [surface.view(SMALL) for surface in (*(SURFACES[name] for name in used), *shown)]
-        presets = [preset.view(racing.raced(preset.request, SURFACES.__getitem__, KEPT)) for preset in PRESETS]
+        presets = [_raced(_card(one), one) for one in shown]
+        presets += [preset.view(result) for preset, result in zip(PRESETS, _results(), strict=True)]
     return {
         "surfaces": surfaces,
         "rules": [_view(rule) for rule in rules.TABLE.values()],
@@ -103,6 +106,30 @@ def race(request: Any, folders: Folders = ()) -> dict[str, Any]:
     return racing.raced(request, surface_of)
 
 
+def _card(surface: Surface) -> Preset:
+    """A race on a measured plane, for where the reader cannot start one."""
+    return Preset(
+        id=surface.id.replace(":", "-"),
+        title=surface.name,
+        see="Eight rules on the plane through this model's weights, each at a usual rate, from where a run began.",
+        not_="The plane is interpolated between measured points: what happens on it does not happen in all dimensions.",
+        surface=surface.id,
+        start=surface.start,
+        racers=tuple((name, {"lr": RATES.get(name, rules.get(name).rates[1])}) for name in EIGHT),
+        steps=300,
+    )
+
+
+def _raced(preset: Preset, surface: Surface) -> dict[str, Any]:
+    return preset.view(racing.raced(preset.request, lambda _: surface, KEPT))
+
+
+@cache
+def _results() -> list[dict[str, Any]]:
+    """The presets' races, which are the same every time."""
+    return [racing.raced(preset.request, SURFACES.__getitem__, KEPT) for preset in PRESETS]
+
+
 def _named(folders: Folders) -> dict[str, Path]:
     if isinstance(folders, Mapping):
         return {name: Path(folder) for name, folder in folders.items()}
@@ -114,7 +141,9 @@ def _view(rule: Rule) -> dict[str, Any]:
     places = racing.parts(rule)
     values = {name: rule.defaults[option][i] for name, (option, i) in places.items()} | dict(rule.defaults)
     values["lr"] = RATES.get(rule.name, rule.rates[1])
-    sliders = [_slider(name, float(values[name])) for name in LABELS if name in values]
+    shares = {option.name for option in rule.options if option.allowed is not errors.NOT_NEGATIVE}  # no share: ASGD's α
+    named = [name for name in LABELS if name in values and (name in shares or name in places or name not in KEEPS)]
+    sliders = [_slider(name, float(values[name])) for name in named]
     return {
         "name": rule.name,
         "label": LABEL.get(rule.name, rule.title),

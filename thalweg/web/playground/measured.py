@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -51,23 +52,37 @@ class Bicubic:
         padded = _padded(_padded(filled).T).T  # a point more on each side
         # cells[j, i] holds C with f = Σ C[b, a] vᵇ uᵃ.
         windows = np.lib.stride_tricks.sliding_window_view(padded, (4, 4))
-        self._cells = torch.from_numpy(np.ascontiguousarray(KEYS @ windows @ KEYS.T))
-        self._low = torch.tensor([x[0], y[0]], dtype=torch.float64)
-        self._high = torch.tensor([x[-1], y[-1]], dtype=torch.float64)
-        self._last = torch.tensor([len(x) - 1, len(y) - 1], dtype=torch.float64)
-        self._span = self._high - self._low
-        self._powers = torch.arange(4, dtype=torch.float64)
-        self._wall = float(finite.max() - finite.min() or 1.0) / float(self._span.min()) ** 2
+        self._cells = np.ascontiguousarray(KEYS @ windows @ KEYS.T)
+        self._low, self._high = np.array([x[0], y[0]]), np.array([x[-1], y[-1]])
+        self._last = np.array([len(x) - 1.0, len(y) - 1.0])
+        self._scale = self._last / (self._high - self._low)
+        self._wall = float(finite.max() - finite.min() or 1.0) / float((self._high - self._low).min()) ** 2
 
     def __call__(self, p: Tensor) -> Tensor:
         """The function at points (..., 2)."""
-        inside = torch.minimum(torch.maximum(p, self._low), self._high)
-        at = (inside - self._low) / self._span * self._last
-        cell = torch.minimum(at.detach().nan_to_num().floor(), self._last - 1)
+        low, high, scale, last = map(torch.from_numpy, (self._low, self._high, self._scale, self._last))
+        inside = torch.clamp(p, low, high)
+        at = (inside - low) * scale
+        cell = torch.minimum(at.detach().nan_to_num().floor(), last - 1)
         i, j = cell.long().unbind(-1)
-        u, v = (at - cell)[..., None].pow(self._powers).unbind(-2)
-        value = ((self._cells[j, i] @ u[..., None]).squeeze(-1) * v).sum(-1)
+        u, v = (at - cell)[..., None].pow(torch.arange(4)).unbind(-2)
+        value = ((torch.from_numpy(self._cells)[j, i] @ u[..., None]).squeeze(-1) * v).sum(-1)
         return value + self._wall * (p - inside).square().sum(-1)
+
+    def gradient(self, p: Floats) -> Floats:
+        """The gradient at points (n, 2), in a third of autograd's time."""
+        inside = np.clip(p, self._low, self._high)
+        at = (inside - self._low) * self._scale
+        cell = np.minimum(np.floor(at), self._last - 1)
+        i, j = cell.astype(np.int64).T
+        powers = (at - cell)[..., None] ** np.arange(4)
+        slopes = np.arange(1, 4) * powers[..., :3]  # of u, u², u³
+        cells, (u, v), (du, dv) = self._cells[j, i], powers.swapaxes(0, 1), slopes.swapaxes(0, 1)
+        along_x = ((cells[:, :, 1:] @ du[..., None])[..., 0] * v).sum(-1)
+        along_y = ((cells[:, 1:] @ u[..., None])[..., 0] * dv).sum(-1)
+        found = np.stack([along_x, along_y], -1) * self._scale * (inside == p)
+        whole: Floats = found + 2 * self._wall * (p - inside)
+        return whole
 
 
 def _padded(values: Floats) -> Floats:
@@ -101,13 +116,13 @@ def _plane(study: str, folder: Path, kind: str | None, stamp: int) -> Surface | 
     try:
         said = json.loads((folder / JSON).read_text(encoding="utf-8"))
         planes = {one["kind"]: one for one in said["planes"]}
-        kind = kind or (FIRST if FIRST in planes else next(iter(planes), None))
+        kind = kind or (FIRST if FIRST in planes else next(iter(planes), ""))
         if kind not in planes:
             return None
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+        with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             x, y, values = (np.asarray(arrays[f"{kind}|{name}"], dtype=np.float64) for name in ("x", "y", "losses"))
         return _surface(study, kind, planes[kind], str(said["task"]), x, y, values)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile) as error:
         raise BadStudy(
             f"{folder}: the plane of the loss surface cannot be read: {error}", "measure it again: thalweg landscape"
         ) from None
@@ -122,18 +137,20 @@ def _surface(
             raise ValueError("its coordinates are not an even grid")
     if values.shape != (len(y), len(x)) or not np.isfinite(values).any():
         raise ValueError("it has no losses")
+    surface = Bicubic(x, y, values)
     bounds = (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1]))
     row, column = np.unravel_index(np.nanargmin(np.where(np.isfinite(values), values, np.nan)), values.shape)
     lowest = ((float(x[column]), float(y[row])),)
     spacing = math.hypot(float(x[1] - x[0]), float(y[1] - y[0]))
     names = [str(name) for name in said["axes"]]
     missing = int((~np.isfinite(values)).sum())
-    holes = f" {missing} points were not finite and stand as high as the highest." if missing else ""
+    holes = f" Points that were not finite stand as high as the highest: {missing}." if missing else ""
     return Surface(
         id=f"{study}:{kind}",
         name=f"Your model: {task}",
         formula=f"loss over {names[0]} and {names[1]}, measured on {len(x)} × {len(y)} points",
-        fn=Bicubic(x, y, values),
+        fn=surface,
+        gradient=surface.gradient,
         bounds=bounds,
         start=_start(said, bounds),
         minima=lowest,

@@ -83,7 +83,7 @@ def _ravine(kappa: float) -> Racers:
 _SIX = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
 _BEALE: Racers = (
     *_with(0.01, "sgd", "momentum", "nesterov"),
-    ("rmsprop", {"lr": 0.01}),
+    ("rmsprop", {"lr": 0.01, "alpha": 0.9}),
     ("adam", {"lr": 0.1}),
     ("adagrad", {"lr": 0.5}),
 )
@@ -154,12 +154,12 @@ PRESETS = (
     Preset(
         id="d4",
         title="A flat inflection",
-        see="Momentum crosses in 36 steps, Nesterov in 47; the others are still before it after 5000.",
+        see="Momentum crosses in 36 steps, Nesterov in 47; the others are still before it after 2000.",
         not_="It is the opposite ranking of D1: no rule is the one for flat places.",
         surface="inflection",
         start=(-1.0, 1.0),
         racers=_with(0.02, *_SIX),
-        steps=5000,
+        steps=2000,
     ),
     Preset(
         id="d5",
@@ -221,7 +221,7 @@ PRESETS = (
             *(("sgd", {"lr": lr}) for lr in (0.0199, 0.0201)),
             *(("momentum", {"lr": lr}) for lr in (0.03781, 0.03819)),
         ),
-        steps=2000,
+        steps=700,
         goal=0.001,
     ),
     Preset(

@@ -9,12 +9,21 @@ import type { Entry } from "../types"
 export default function View(): JSX.Element {
   const { value, error } = useDocument(source.home, ["home"])
   if (error) return <Trouble failure={error} />
-  if (!value) return <p class="loading" role="status">Loading …</p>
+  if (!value)
+    return (
+      <p class="loading" role="status">
+        Loading …
+      </p>
+    )
   return (
     <section class="home" data-studies={value.studies.length}>
       <h1>{value.studies.length === 0 ? "No study yet" : "Studies"}</h1>
       {value.studies.length === 0 && <Empty />}
-      <ul class="cards">{value.studies.map((study) => <Card key={study.id} study={study} />)}</ul>
+      <ul class="cards">
+        {value.studies.map((study) => (
+          <Card key={study.id} study={study} />
+        ))}
+      </ul>
       <p class="soft">
         To see how optimizers walk, without a study: the <a href={address(null, "playground")}>playground</a>.
         <span class="version"> thalweg {value.version}</span>
@@ -33,14 +42,26 @@ function Empty(): JSX.Element {
 }
 
 function Card({ study }: { study: Entry }): JSX.Element {
-  const facts = [study.task === study.name ? null : study.task, counted(study.runs, "run"), study.metric, when(study.modified)]
+  const facts = [
+    study.task === study.name ? null : study.task,
+    counted(study.runs, "run"),
+    study.metric,
+    when(study.modified),
+  ]
   return (
     <li class="card" data-study={study.id} data-status={study.status}>
       <h2>
         <a href={address(study.id, study.has.verdict ? "verdict" : "curves")}>{study.name}</a>
         <span class={`status ${study.status}`}>{study.status}</span>
       </h2>
-      <p><Unbroken text={study.sentence ?? (study.status === "running" ? "It is running; the verdict comes at its end." : "It has no verdict yet.")} /></p>
+      <p>
+        <Unbroken
+          text={
+            study.sentence ??
+            (study.status === "running" ? "It is running; the verdict comes at its end." : "It has no verdict yet.")
+          }
+        />
+      </p>
       <p class="soft">{facts.filter(Boolean).join(" · ")}</p>
     </li>
   )

@@ -1,6 +1,150 @@
+/** What passes through the layers while the network learns: a heat map a quantity, all with one axis of time. */
 import type { JSX } from "preact"
-import type { Head } from "../types"
+import { useState } from "preact/hooks"
+import { count, number } from "../format"
+import { beyond, type Cell, Heat } from "../heat"
+import { Trouble } from "../parts"
+import { source, useDocument } from "../source"
+import type { Head, LayerQuantity, Layers } from "../types"
+import { known } from "../contours"
 
-export default function View(props: { head: Head | null }): JSX.Element {
-  return <p>Layers of {props.head?.name}</p>
+export default function View({ head }: { head: Head | null }): JSX.Element {
+  const id = head!.id
+  const { value, error, loading } = useDocument(() => source.layers(id), [id])
+  if (error) return <Trouble failure={error} />
+  if (!value)
+    return (
+      <p class="loading" role="status">
+        {loading ? "Loading …" : "Nothing measured."}
+      </p>
+    )
+  return <LayersOf layers={value} />
+}
+
+function LayersOf({ layers }: { layers: Layers }): JSX.Element {
+  const [cell, choose] = useState<Cell | null>(null)
+  const rows = layers.layers.map(({ name, kind, activation }) =>
+    name.length > 7 ? name : `${name} ${activation ?? kind}`,
+  )
+  const columns = layers.steps.map((step) => count(step))
+  return (
+    <section
+      class="layers"
+      data-quantities={layers.quantities.length}
+      data-layers={rows.length}
+      data-times={columns.length}
+    >
+      <h2 class="title">Layers</h2>
+      {rows.length > 0 && (
+        <>
+          <p class="lead">
+            {rows.length} layers of <b>{layers.recipe}</b> (seed {layers.seed}), looked at {layers.steps.length} times
+            on {count(layers.rows)} rows. {summary(layers)}
+          </p>
+          <p class="soft">
+            A row is a layer, from the input at the top; a column is a moment. A line at a cell's upper edge: above
+            the good range; at its lower edge: below. Point at a cell or use the arrow keys: every map says what it
+            has there.
+          </p>
+        </>
+      )}
+      <div class="heats">
+        {layers.quantities.map((quantity) => (
+          <section key={quantity.key} class="heat">
+            <h3>{quantity.label[0].toUpperCase() + quantity.label.slice(1)}</h3>
+            <Heat
+              title={quantity.label}
+              name={`layers-${quantity.key}`}
+              n={layers.rows}
+              rows={rows}
+              columns={columns}
+              across="step"
+              quiet
+              scale={quantity.scale}
+              good={quantity.good}
+              values={quantity.values}
+              cell={cell}
+              onCell={choose}
+              note={([row]) => (rows[row] === layers.layers[row].name ? kind(layers, row) : "")}
+              caption={`${layers.rows} rows of data${range(quantity)}`}
+            />
+          </section>
+        ))}
+      </div>
+      {layers.experiments && <Experiments of={layers.experiments} />}
+      {layers.notes.length > 0 && (
+        <ul class="notes">
+          {layers.notes.map((note) => (
+            <li key={note}>{note}</li>
+          ))}
+        </ul>
+      )}
+    </section>
+  )
+}
+
+function kind(layers: Layers, row: number): string {
+  const { kind, activation } = layers.layers[row]
+  return ` · ${kind}${activation ? `, ${activation}` : ""}`
+}
+
+function range({ good, scale }: LayerQuantity): string {
+  if (!good || (good[0] === null && good[1] === null)) return ""
+  const said = (value: number): string => (scale === "share" ? `${number(100 * value)} %` : number(value))
+  if (good[0] === null) return `; good: at most ${said(good[1]!)}`
+  return good[1] === null ? `; good: at least ${said(good[0])}` : `; good: ${said(good[0])} to ${said(good[1])}`
+}
+
+/** Which layers are out of the good range for most of the time. */
+function summary({ quantities, layers }: Layers): string {
+  const out = quantities.flatMap((quantity) => {
+    const often = quantity.values.flatMap((row, layer) => {
+      const there = row.filter(known)
+      return 2 * there.filter((value) => beyond(value, quantity.good) !== 0).length > there.length
+        ? [layers[layer].name]
+        : []
+    })
+    if (often.length === 0) return []
+    return [`${quantity.label} (${often.length > 3 ? `${often.length} layers` : often.join(", ")})`]
+  })
+  if (!quantities.some((quantity) => quantity.good)) return ""
+  return out.length === 0
+    ? "No layer is outside a good range for most of the time."
+    : `Mostly outside the good range: ${out.join("; ")}.`
+}
+
+function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.Element {
+  const [cell, choose] = useState<Cell | null>(null)
+  const counts = of.n.flat().filter((n) => n > 0)
+  const [least, most] = [Math.min(...counts), Math.max(0, ...counts)]
+  const seeds = least === most ? `${least}` : `${least} to ${most}`
+  const positive = of.values.flat().filter(known)
+  const wide = positive.length > 0 && Math.min(...positive) > 0 && Math.max(...positive) > 100 * Math.min(...positive)
+  return (
+    <section>
+      <h3>
+        {of.row} × {of.column}
+      </h3>
+      <p class="soft">
+        {of.metric[0].toUpperCase() + of.metric.slice(1)} at the end of training with each pair; a cell without a
+        number was not trained, or diverged.
+      </p>
+      <Heat
+        title={`${of.metric} by ${of.row} and ${of.column}`}
+        name="layers-experiments"
+        n={most}
+        rows={of.rows}
+        columns={of.columns}
+        across={of.column}
+        scale={wide ? "log" : "linear"}
+        good={null}
+        values={of.values}
+        cell={cell}
+        onCell={choose}
+        numbers
+        note={([row, column]) => ` · ${of.metric}, ${of.n[row][column]} seeds`}
+        caption={`${of.metric}, mean of ${seeds} seeds a cell`}
+      />
+    </section>
+  )
 }

@@ -1,9 +1,9 @@
 /** Final value against learning rate: where each optimizer is best, how far off it may be, and where it diverges. */
 import type { JSX } from "preact"
 import { useMemo } from "preact/hooks"
-import { roomy } from "../axis"
+import { extent, roomy } from "../axis"
 import { type ChartMark, type ChartSeries, LineChart } from "../chart"
-import { count, number, percent } from "../format"
+import { count, counted, number, percent } from "../format"
 import { Legend, Swatch, useHidden } from "../legend"
 import { look, useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
@@ -14,14 +14,19 @@ import type { Head, Rate, RateGroup, Rates } from "../types"
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const { value, error } = useDocument(() => source.rates(head!.id), [head!.id, head!.progress.runs])
   if (error) return <Trouble failure={error} />
-  if (!value) return <p class="loading" role="status">Loading …</p>
+  if (!value)
+    return (
+      <p class="loading" role="status">
+        Loading …
+      </p>
+    )
   return <Drawn rates={value} head={head!} />
 }
 
 function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
   const [log, setLog] = useParam("logy", "no")
   const [which, setWhich] = useParam("length", "full")
-  const [near, setNear] = useParam("near", "no")
+  const [near, setNear] = useParam("near", crowded(rates) ? "yes" : "no")
   const theme = useTheme()
   const [hidden, hide] = useHidden(head.entrants)
   const share = ["accuracy", "f1", "auc", "ece"].includes(rates.metric)
@@ -31,24 +36,68 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
   const { series, marks } = useMemo(() => drawn(shown, head.entrants, which === "all"), [rates, key, which, theme])
   const range = near === "yes" ? nearBest(shown, rates.direction) : null
   const points = shown.reduce((sum, group) => sum + chosen(group, which === "all").length, 0)
+  const borders = rates.groups.flatMap((group) => group.border ?? [])
+  const outside = range
+    ? shown
+        .flatMap((group) => chosen(group, which === "all"))
+        .filter((point) => point.value !== null && !within(point.value, range)).length
+    : 0
   const format = share ? (value: number): string => percent(value, 1).replace(".0 %", " %") : undefined
   return (
     <section class="rates" data-groups={rates.groups.length}>
-      <h1 class="title">{rates.metric} <span class="soft">against learning rate</span></h1>
+      <h1 class="title">
+        {rates.metric} <span class="soft">against learning rate</span>
+      </h1>
       <div class="controls">
         {lengths.size > 1 && (
-          <Choice label="runs" value={which} onChange={setWhich} options={[["full", "the longest of each"], ["all", "short ones too"]]} />
+          <Choice
+            label="runs"
+            value={which}
+            onChange={setWhich}
+            options={[
+              ["full", "the longest of each"],
+              ["all", "short ones too"],
+            ]}
+          />
         )}
-        <Toggle label="near the best" on={near === "yes"} onChange={(on) => setNear(on ? "yes" : "no")} hint="Leave out the worse half" />
+        <Toggle
+          label="near the best"
+          on={near === "yes"}
+          onChange={(on) => setNear(on ? "yes" : "no")}
+          hint="Leave out the worse half"
+        />
         <Toggle label="log y" on={log === "yes"} onChange={(on) => setLog(on ? "yes" : "no")} />
       </div>
-      <Legend names={rates.groups.map((group) => group.name)} entrants={head.entrants} hidden={hidden} onChange={hide} />
+      <Legend
+        names={rates.groups.map((group) => group.name)}
+        entrants={head.entrants}
+        hidden={hidden}
+        onChange={hide}
+      />
       <LineChart
-        title={`${rates.metric} of ${head.name} against learning rate`} name="rates" n={points} series={series} marks={marks}
-        x={{ label: "learning rate", log: true }} y={{ label: rates.metric, log: log === "yes", format, range }}
-        caption={<>n = {count(points)} runs. Ring: the best rate. Below, a row for each: bar: rates within the smallest difference that counts; cross: a run that diverged. Dotted: divergence begins.</>}
+        title={`${rates.metric} of ${head.name} against learning rate`}
+        name="rates"
+        n={points}
+        series={series}
+        marks={marks}
+        x={{ label: "learning rate", log: true }}
+        y={{ label: rates.metric, log: log === "yes", format, range }}
+        caption={
+          <>
+            n = {count(points)} runs. Ring: the best rate. Below, a row for each: bar: rates within the smallest
+            difference that counts; cross: a run that diverged. Dotted: divergence begins.
+            {outside > 0 && ` ${counted(outside, "run")} lie outside the panel; “near the best” off shows all.`}
+          </>
+        }
       />
       <Table rates={rates} entrants={head.entrants} share={share} />
+      {borders.length > 0 && (
+        <ul class="footnotes">
+          {borders.map((border) => (
+            <li key={border}>* {border}</li>
+          ))}
+        </ul>
+      )}
     </section>
   )
 }
@@ -72,31 +121,72 @@ function drawn(groups: RateGroup[], entrants: string[], all: boolean): { series:
       const [x, y] = [same.map((point) => point.lr), same.map((point) => point.value)]
       const name = at === 0 ? group.name : `${group.name}, ${steps} steps`
       series.push({ name: `${name}, runs`, colour, x, y, width: 0, dots: at === 0 ? 3.5 : 2, quiet: true })
-      series.push({ name, colour, dash: at === 0 ? dash : [1, 3], ...means(choosing(same)), width: at === 0 ? 2 : 1.2, quiet: at > 0 })
+      series.push({
+        name,
+        colour,
+        dash: at === 0 ? dash : [1, 3],
+        ...means(choosing(same)),
+        width: at === 0 ? 2 : 1.2,
+        quiet: at > 0,
+      })
     })
     for (const point of points) {
       if (point.value !== null) continue
-      marks.push({ kind: "cross", x: point.lr, y: null, row, colour, label: `${group.name}, lr ${number(point.lr)}: ${point.status}` })
+      marks.push({
+        kind: "cross",
+        x: point.lr,
+        y: null,
+        row,
+        colour,
+        label: `${group.name}, lr ${number(point.lr)}: ${point.status}`,
+      })
     }
-    if (group.edge !== null) marks.push({ kind: "vertical", x: group.edge, colour, label: `${group.name}: diverges from lr ${number(group.edge)}` })
-    if (group.best) marks.push({ kind: "ring", x: group.best.lr, y: group.best.value, colour, label: `${group.name}: best` })
+    if (group.edge !== null)
+      marks.push({
+        kind: "vertical",
+        x: group.edge,
+        colour,
+        label: `${group.name}: diverges from lr ${number(group.edge)}`,
+      })
+    if (group.best)
+      marks.push({ kind: "ring", x: group.best.lr, y: group.best.value, colour, label: `${group.name}: best` })
     if (group.within) {
       const [from, to] = group.within
-      marks.push({ kind: "span", from, to, row, colour, label: `${group.name}: within, lr ${number(from)} to ${number(to)}` })
+      marks.push({
+        kind: "span",
+        from,
+        to,
+        row,
+        colour,
+        label: `${group.name}: within, lr ${number(from)} to ${number(to)}`,
+      })
     }
   })
   return { series, marks }
 }
 
-/** The runs that a rate was chosen by; the fresh seeds of the finals are drawn, but the line does not lead through them. */
+/** The runs that a rate was chosen by; the line leads through them, not through the finals' fresh seeds. */
 function choosing(points: Rate[]): Rate[] {
   const before = points.filter((point) => point.phase !== "final")
   return before.length > 0 ? before : points
 }
 
+function within(value: number, [low, high]: [number, number]): boolean {
+  return value >= low && value <= high
+}
+
+/** Whether the better half of the runs would share a fifth of the axis, so that no difference could be seen. */
+function crowded({ groups, direction }: Rates): boolean {
+  const whole = extent(groups.flatMap((group) => chosen(group, false).map((point) => point.value)))
+  const near = nearBest(groups, direction)
+  return whole !== null && near !== null && near[1] - near[0] < 0.25 * (whole[1] - whole[0])
+}
+
 /** From the median of all runs to the best. */
 function nearBest(groups: RateGroup[], direction: Rates["direction"]): [number, number] | null {
-  const values = groups.flatMap((group) => chosen(group, false).flatMap((point) => point.value ?? [])).sort((a, b) => a - b)
+  const values = groups
+    .flatMap((group) => chosen(group, false).flatMap((point) => point.value ?? []))
+    .sort((a, b) => a - b)
   if (values.length < 3) return null
   const middle = values[values.length >> 1]
   return roomy(direction === "max" ? [middle, values[values.length - 1]] : [values[0], middle])
@@ -116,24 +206,42 @@ function Table({ rates, entrants, share }: { rates: Rates; entrants: string[]; s
         <thead>
           <tr>
             <th scope="col">optimizer</th>
-            <th scope="col" class="num">best lr</th>
-            <th scope="col" class="num">{rates.metric} there</th>
-            <th scope="col" class="num">may miss by <small>decades</small></th>
-            <th scope="col" class="num">good from – to</th>
-            <th scope="col" class="num">diverges from</th>
-            <th scope="col" class="num">runs</th>
+            <th scope="col" class="num">
+              best lr
+            </th>
+            <th scope="col" class="num">
+              {rates.metric} there
+            </th>
+            <th scope="col" class="num">
+              good rates span <small>decades</small>
+            </th>
+            <th scope="col" class="num">
+              good from – to
+            </th>
+            <th scope="col" class="num">
+              diverges from
+            </th>
+            <th scope="col" class="num">
+              runs
+            </th>
           </tr>
         </thead>
         <tbody>
           {rates.groups.map((group) => (
             <tr key={group.name} data-name={group.name} data-best={group.best?.lr ?? ""}>
-              <th scope="row"><Swatch name={group.name} entrants={entrants} /> {group.name}{group.border && <small>{group.border}</small>}</th>
+              <th scope="row">
+                <Swatch name={group.name} entrants={entrants} /> {group.name}
+                {group.border && <abbr title={group.border}>*</abbr>}
+              </th>
               <td class="num">{number(group.best?.lr)}</td>
               <td class="num">{share ? percent(group.best?.value, 2) : number(group.best?.value, 4)}</td>
               <td class="num">{number(group.width_decades, 2)}</td>
               <td class="num">{group.within ? `${number(group.within[0])} – ${number(group.within[1])}` : "–"}</td>
               <td class="num">{number(group.edge)}</td>
-              <td class="num">{group.points.length}{failed(group)}</td>
+              <td class="num">
+                {group.points.length}
+                {failed(group)}
+              </td>
             </tr>
           ))}
         </tbody>

@@ -1,6 +1,7 @@
 /** Who won, by how much, how sure that is, what it cost, what was not tried, and the code to paste. */
 import type { ComponentChildren, JSX } from "preact"
 import { useMemo, useState } from "preact/hooks"
+import { extent, roomy } from "../axis"
 import { LineChart } from "../chart"
 import { Export } from "../export"
 import { Painted, useWidth } from "../figure"
@@ -16,7 +17,12 @@ import type { BestSoFar, Finalist, Head, Verdict } from "../types"
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const { value, error } = useDocument(() => source.verdict(head!.id), [head!.id])
   if (error) return head!.status === "running" ? <Waiting head={head!} /> : <Trouble failure={error} />
-  if (!value) return <p class="loading" role="status">Loading …</p>
+  if (!value)
+    return (
+      <p class="loading" role="status">
+        Loading …
+      </p>
+    )
   return <Told verdict={value} head={head!} />
 }
 
@@ -32,11 +38,25 @@ function Waiting({ head }: { head: Head }): JSX.Element {
 function Told({ verdict, head }: { verdict: Verdict; head: Head }): JSX.Element {
   const [sentence, ...others] = verdict.sentences
   return (
-    <article class="verdict" data-winner={verdict.winner ?? ""} data-best={verdict.best ?? ""} data-finalists={verdict.finalists.length}>
-      <h1 class="sentence"><Unbroken text={sentence ?? ""} /></h1>
-      {others.map((one) => <p key={one} class="lead"><Unbroken text={one} /></p>)}
+    <article
+      class="verdict"
+      data-winner={verdict.winner ?? ""}
+      data-best={verdict.best ?? ""}
+      data-finalists={verdict.finalists.length}
+    >
+      <h1 class="sentence">
+        <Unbroken text={sentence ?? ""} />
+      </h1>
+      {others.map((one) => (
+        <p key={one} class="lead">
+          <Unbroken text={one} />
+        </p>
+      ))}
       {verdict.equivalent.length > 1 && (
-        <p class="lead">Equivalent within {signed(verdict.smallest_difference, verdict.unit).replace("+", "±")}: {verdict.equivalent.join(", ")}.</p>
+        <p class="lead">
+          Equivalent within {signed(verdict.smallest_difference, verdict.unit).replace("+", "±")}:{" "}
+          {verdict.equivalent.join(", ")}.
+        </p>
       )}
       <Facts verdict={verdict} />
       <Table verdict={verdict} entrants={head.entrants} />
@@ -61,20 +81,37 @@ function Facts({ verdict }: { verdict: Verdict }): JSX.Element {
   return (
     <dl class="facts">
       {test && (
-        <Fact name={`test ${test.metric}`} small={`${interval(test.interval, verdict.unit)}, ${counted(test.models, "model")}`}>
+        <Fact
+          name={`test ${test.metric}`}
+          small={`${interval(test.interval, verdict.unit)}, ${counted(test.models, "model")}`}
+        >
           {scored(test.mean, verdict.unit)}
         </Fact>
       )}
-      <Fact name="runs" small={`${counted(seeds, "seed")} a finalist`}>{count(cost.runs)}</Fact>
-      <Fact name="samples" small="in all">{count(cost.samples)}</Fact>
-      <Fact name="time" small="in all">{duration(cost.seconds)}</Fact>
-      <Fact name="counts as equal" small={verdict.metric}>{signed(verdict.smallest_difference, verdict.unit).replace("+", "±")}</Fact>
+      <Fact name="runs" small={`${counted(seeds, "seed")} a finalist`}>
+        {count(cost.runs)}
+      </Fact>
+      <Fact name="samples" small="in all">
+        {count(cost.samples)}
+      </Fact>
+      <Fact name="time" small="in all">
+        {duration(cost.seconds)}
+      </Fact>
+      <Fact name="counts as equal" small={verdict.metric}>
+        {signed(verdict.smallest_difference, verdict.unit).replace("+", "±")}
+      </Fact>
     </dl>
   )
 }
 
 function Fact({ name, small, children }: { name: string; small: string; children: ComponentChildren }): JSX.Element {
-  return <div><dt>{name}</dt><dd>{children}</dd><dd class="soft">{small}</dd></div>
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+      <dd class="soft">{small}</dd>
+    </div>
+  )
 }
 
 function interval([low, high]: [number | null, number | null], unit: Verdict["unit"], sign = false): string {
@@ -84,7 +121,12 @@ function interval([low, high]: [number | null, number | null], unit: Verdict["un
 }
 
 const DECISIONS: Record<string, string> = {
-  better: "better", worse: "worse", equivalent: "equivalent", undecided: "not decided", reference: "reference", diverged: "diverged",
+  better: "better",
+  worse: "worse",
+  equivalent: "equivalent",
+  undecided: "not decided",
+  reference: "reference",
+  diverged: "diverged",
 }
 
 function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }): JSX.Element {
@@ -105,40 +147,81 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
           <thead>
             <tr>
               <th scope="col">finalist</th>
-              <th scope="col" class="drawn">{axis && <Painted drawing={axis} />}</th>
-              <th scope="col" class="num">{verdict.metric} <small>95 %</small></th>
-              <th scope="col" class="num">against {base?.name ?? "the baseline"} <small>95 %</small></th>
+              <th scope="col" class="drawn">
+                {axis && <Painted drawing={axis} />}
+              </th>
+              <th scope="col" class="num">
+                {verdict.metric} <small>95 %</small>
+              </th>
+              <th scope="col" class="num">
+                against {base?.name ?? "the baseline"} <small>95 %</small>
+              </th>
               <th scope="col">decision</th>
-              <th scope="col" class="num">samples to target</th>
-              <th scope="col" class="num">good rates span <small>decades</small></th>
-              <th scope="col" class="num">diverges from lr</th>
-              {calibrated && <th scope="col" class="num">calibration <small>ECE</small></th>}
-              <th scope="col" class="num">time a run <small>memory</small></th>
+              <th scope="col" class="num">
+                samples to target
+              </th>
+              <th scope="col" class="num">
+                good rates span <small>decades</small>
+              </th>
+              <th scope="col" class="num">
+                diverges from lr
+              </th>
+              {calibrated && (
+                <th scope="col" class="num">
+                  calibration <small>ECE</small>
+                </th>
+              )}
+              <th scope="col" class="num">
+                time a run <small>memory</small>
+              </th>
             </tr>
           </thead>
           <tbody>
             {verdict.finalists.map((one, i) => (
-              <tr key={one.name} class={one.name === verdict.best ? "best" : ""} data-name={one.name} data-mean={one.mean ?? ""}>
+              <tr
+                key={one.name}
+                class={one.name === verdict.best ? "best" : ""}
+                data-name={one.name}
+                data-mean={one.mean ?? ""}
+              >
                 <th scope="row">
                   <Swatch name={one.name} entrants={entrants} /> {one.name}
                   <small>{recipe(one)}</small>
                 </th>
                 <td class="drawn">{drawn[i] && <Painted drawing={drawn[i]} label={words(one, verdict)} />}</td>
-                <td class="num">{scored(one.mean, verdict.unit)} <small>{interval(one.interval, verdict.unit)}</small></td>
-                <td class="num">{one.baseline ? "–" : <>{signed(one.difference.mean, verdict.unit)} <small>{interval(one.difference.interval, verdict.unit, true)}</small></>}</td>
-                <td><Decision one={one} /></td>
+                <td class="num">
+                  {scored(one.mean, verdict.unit)} <small>{interval(one.interval, verdict.unit)}</small>
+                </td>
+                <td class="num">
+                  {one.baseline ? (
+                    "–"
+                  ) : (
+                    <>
+                      {signed(one.difference.mean, verdict.unit)}{" "}
+                      <small>{interval(one.difference.interval, verdict.unit, true)}</small>
+                    </>
+                  )}
+                </td>
+                <td>
+                  <Decision one={one} />
+                </td>
                 <td class="num">{count(one.samples_to_target)}</td>
                 <td class="num">{number(one.lr_robustness_decades, 2)}</td>
                 <td class="num">{number(one.lr_edge)}</td>
                 {calibrated && <td class="num">{number(one.calibration?.ece, 2)}</td>}
-                <td class="num">{duration(one.seconds)} <small>{count(one.bytes_per_parameter)} B a weight</small></td>
+                <td class="num">
+                  {duration(one.seconds)} <small>{count(one.bytes_per_parameter)} B a weight</small>
+                </td>
               </tr>
             ))}
           </tbody>
         </table>
       </div>
       <figcaption>
-        <span>Dots: mean of n = {Math.max(0, ...verdict.finalists.map((one) => one.scores.length))} seeds; bars: 95 %; ticks: single runs; dotted: {base?.name ?? "baseline"}.</span>
+        <span>
+          Dots: mean of n = {Math.max(0, ...verdict.finalists.map((one) => one.scores.length))} seeds; bars: 95 %;
+          ticks: single runs; dotted: {base?.name ?? "baseline"}.
+        </span>
         <Export drawing={() => forest(verdict, entrants, theme)} name="finalists" />
       </figcaption>
     </figure>
@@ -148,7 +231,9 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
 function recipe(one: Finalist): string {
   const { optimizer, lr, ...rest } = one.recipe
   const first = typeof lr === "number" ? `lr ${number(lr)}` : ""
-  const others = Object.entries(rest).map(([key, value]) => `${key} ${typeof value === "number" ? number(value) : JSON.stringify(value)}`)
+  const others = Object.entries(rest).map(
+    ([key, value]) => `${key} ${typeof value === "number" ? number(value) : JSON.stringify(value)}`,
+  )
   return [optimizer === one.name ? null : String(optimizer), first, ...others].filter(Boolean).join(", ")
 }
 
@@ -172,17 +257,32 @@ function Best({ verdict }: { verdict: Verdict }): JSX.Element | null {
   const series = useMemo(() => (best ? [stairs(best, against, theme.accent)] : []), [best, against, theme])
   if (!best || best.runs.length === 0) return null
   const percent = verdict.unit === "share"
+  const needed = extent([...best.value, ...best.high, ...best.low.slice(1)]) // one run in random order may be anything
   return (
     <section>
       <h2>What the budget bought</h2>
       <Choice
-        label="against" value={by} onChange={setBy}
-        options={[["samples", "samples"], ["seconds", "seconds"], ["runs", "full runs"]]}
+        label="against"
+        value={by}
+        onChange={setBy}
+        options={[
+          ["samples", "samples"],
+          ["seconds", "seconds"],
+          ["runs", "full runs"],
+        ]}
       />
       <LineChart
-        title={`Best ${verdict.metric} so far`} name="best-so-far" n={best.runs.length} height={260} series={series}
+        title={`Best ${verdict.metric} so far`}
+        name="best-so-far"
+        n={best.runs.length}
+        height={260}
+        series={series}
         x={{ label: by === "runs" ? "full runs" : by }}
-        y={{ label: `best ${verdict.metric} so far`, format: percent ? (value) => scored(value, "share").replace(/\.?0+ %/, " %") : undefined }}
+        y={{
+          label: `best ${verdict.metric} so far`,
+          format: percent ? (value) => scored(value, "share").replace(/\.?0+ %/, " %") : undefined,
+          range: needed && roomy(needed),
+        }}
         caption={`Line: as it came; band: 10–90 % of random orders of the same n = ${best.runs.length} full runs.`}
       />
     </section>
@@ -194,7 +294,15 @@ function stairs(best: BestSoFar, by: "samples" | "seconds" | "runs", colour: str
   const double = <T,>(list: T[]): T[] => list.flatMap((one, i) => (i === 0 ? [one] : [list[i - 1], one]))
   const x = at.flatMap((one, i) => (i === 0 ? [one] : [one, one]))
   const one = best.runs.length === 1
-  return { name: "best so far", colour, x, y: double(best.value), low: double(best.low), high: double(best.high), dots: one ? 4 : undefined }
+  return {
+    name: "best so far",
+    colour,
+    x,
+    y: double(best.value),
+    low: double(best.low),
+    high: double(best.high),
+    dots: one ? 4 : undefined,
+  }
 }
 
 function Paste({ verdict }: { verdict: Verdict }): JSX.Element {
@@ -203,7 +311,12 @@ function Paste({ verdict }: { verdict: Verdict }): JSX.Element {
   return (
     <section class="paste">
       <h2>Take {verdict.best}</h2>
-      <Choice label="code for" value={shown.label} onChange={choose} options={verdict.code.map((one) => [one.label, one.label])} />
+      <Choice
+        label="code for"
+        value={shown.label}
+        onChange={choose}
+        options={verdict.code.map((one) => [one.label, one.label])}
+      />
       <Code text={shown.text} label={`code for ${shown.label}`} />
     </section>
   )
@@ -214,7 +327,11 @@ function List({ title, items }: { title: string; items: string[] }): JSX.Element
   return (
     <section class="list">
       <h2>{title}</h2>
-      <ul>{items.map((item) => <li key={item}>{item}</li>)}</ul>
+      <ul>
+        {items.map((item) => (
+          <li key={item}>{item}</li>
+        ))}
+      </ul>
     </section>
   )
 }

@@ -1,1 +1,0 @@
-import{t as e}from"./jsxRuntime-ChJ0TlTL.js";function t(t){return e(`p`,{children:[`Layers of `,t.head?.name]})}export{t as default};

@@ -1,0 +1,88 @@
+/** The curves as series of a chart: single runs faint, a band over seeds and its median for each optimizer. */
+import { number } from "./format"
+import { type ChartMark, type ChartSeries } from "./plot"
+import { look, type Theme } from "./palette"
+import { smooth } from "./smoothing"
+import type { Curve, CurveGroup, Num } from "./types"
+
+type Line = { x: number[]; y: Num[] }
+
+/** What stands for a group: its band's median, or its only run. */
+function middle({ band, runs }: CurveGroup): Line | null {
+  return band ? { x: band.x, y: band.mid } : runs.length === 1 ? runs[0] : null
+}
+
+/** The single runs, faint, and under smoothed lines the raw ones. */
+export function faint(groups: CurveGroup[], entrants: string[], smoothed: boolean, single: boolean): ChartSeries[] {
+  return groups.flatMap((group): ChartSeries[] => {
+    const { name, band, runs } = group
+    const { colour, dash } = look(name, entrants)
+    const main = middle(group)
+    const opacity = faded(runs.length, band !== null)
+    const each = runs
+      .filter((run) => run !== main && (single || !band))
+      .map((run): ChartSeries => ({
+        name: called(name, run),
+        colour,
+        dash: band || smoothed ? [] : dash,
+        x: run.x,
+        y: run.y,
+        width: 1,
+        opacity,
+        quiet: true,
+        loose: run.status === "diverged",
+      }))
+    return main && smoothed ? [...each, { name, colour, ...main, width: 1, opacity: 0.3, quiet: true }] : each
+  })
+}
+
+/** The bands and their medians; smoothed ones lie over the raw ones. */
+export function firm(groups: CurveGroup[], entrants: string[], share: number): ChartSeries[] {
+  return groups.flatMap((group): ChartSeries[] => {
+    const { name, band, runs } = group
+    const { colour, dash } = look(name, entrants)
+    const main = middle(group)
+    if (main === null && share === 0) return []
+    if (main === null) {
+      return runs.map((run, i) => ({
+        name: i === 0 ? name : called(name, run),
+        colour,
+        dash,
+        x: run.x,
+        y: smooth(run.y, share),
+        width: 1.6,
+        quiet: i > 0,
+        loose: run.status === "diverged",
+      }))
+    }
+    const dots = main.x.length === 1 ? 3.5 : undefined
+    return [
+      {
+        name,
+        colour,
+        dash,
+        x: main.x,
+        y: share > 0 ? smooth(main.y, share) : main.y,
+        low: band?.low,
+        high: band?.high,
+        width: 2,
+        dots,
+      },
+    ]
+  })
+}
+
+function called(name: string, run: Curve): string {
+  return `${name}${run.lr === null ? "" : `, lr ${number(run.lr)}`}, seed ${run.seed}`
+}
+
+/** The more runs, the fainter each. */
+function faded(runs: number, band: boolean): number {
+  return Math.max(Math.min(band ? 0.22 : 0.5, 2 / runs), 0.04)
+}
+
+export function crossed(name: string, run: Curve, theme: Theme): ChartMark {
+  const last = run.y.findLastIndex((value) => value !== null)
+  const label = `${called(name, run)}: diverged`
+  return { kind: "cross", x: run.x[run.x.length - 1] ?? 0, y: last < 0 ? null : run.y[last], colour: theme.bad, label }
+}
