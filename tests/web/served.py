@@ -80,7 +80,7 @@ def serving(*folders, static=None, patience=10.0):
         yield server
     finally:
         server.end()
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -93,7 +93,7 @@ def ask(server, path, method="GET", body=None, headers=None, known=True):
     own = cookie(server) if known else {}
     if known and method == "POST":
         own |= {"Origin": f"http://127.0.0.1:{server.port}", "Content-Type": "application/json"}
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     try:
         chunked = "Transfer-Encoding" in (headers or {})
         connection.request(method, path, body, own | (headers or {}), encode_chunked=chunked)
@@ -118,7 +118,7 @@ class Reader:
     """A reader of a stream of events."""
 
     def __init__(self, server, path, last=None):
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
         self.connection.request("GET", path, headers=cookie(server) | ({"Last-Event-ID": last} if last else {}))
         self.answer = self.connection.getresponse()
         assert self.answer.status == 200, self.answer.read()

@@ -58,7 +58,7 @@ def readings(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     Example:
         >>> one = {"field": [["adamw at 1e-3", {}], ["sgd", {"optimizer": "sgd"}]], "axes": {}, "budget": "6 runs"}
         >>> [reading["field"] for reading in readings(one)]
-        [['sgd'], [Recipe('sgd', lr=None)]]
+        [['sgd'], [Recipe('sgd')]]
     """
     entrants = [(name, recipe) for name, recipe in asked["field"][1:]]
     names = list(dict.fromkeys(name.partition(" ")[0] for name, _ in entrants))
@@ -69,7 +69,7 @@ def readings(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     ]
     limit = asked["budget"]
     for chosen in itertools.product(*axes):
-        for field in (_named(own), _given(own), *itertools.product(*own)):
+        for field in dict.fromkeys((_named(own), _given(own), *itertools.islice(itertools.product(*own), MOST))):
             yield {
                 "baseline": Recipe(**asked["baseline"]) if asked.get("baseline") else None,
                 "field": list(field),
@@ -85,12 +85,12 @@ def _firsts(names: Sequence[str], entrants: Sequence[tuple[str, Any]]) -> list[t
     return [(name, next(recipe for own, recipe in entrants if own.partition(" ")[0] == name)) for name in names]
 
 
-def _named(own: Sequence[Sequence[Any]]) -> list[Any]:
-    return [options[0] for options in own]
+def _named(own: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(options[0] for options in own)
 
 
-def _given(own: Sequence[Sequence[Any]]) -> list[Any]:
-    return [options[-1] for options in own]
+def _given(own: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(options[-1] for options in own)
 
 
 def main(words: Sequence[str]) -> int:

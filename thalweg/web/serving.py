@@ -124,6 +124,7 @@ def listen(port: int = 0) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen(128)  # who comes before the server has started waits
     except OSError as error:
         listener.close()
         raise BadOption(f"show: cannot listen on port {port}: {error.strerror}", "leave --port out") from None

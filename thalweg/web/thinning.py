@@ -108,5 +108,6 @@ def rounded(values: Floats, digits: int = 6) -> list[float | None]:
     out: list[float | None] = near.tolist()
     for k in np.flatnonzero(~usual):
         value = float(values[k])
-        out[k] = float(f"{value:.{digits}g}") if math.isfinite(value) else None
+        near_it = float(f"{value:.{digits}g}") if math.isfinite(value) else None
+        out[k] = value if near_it == math.copysign(math.inf, value) else near_it
     return out
