@@ -78,7 +78,7 @@ def test_an_opening_leaves_a_trace(tmp_path, monkeypatch):
 def test_the_third_set_is_made(name):
     made = next(c for c in THIRD if c.name == name).setting(0)
     model, batch = made.task.build(0), next(made.task.prepare().train.batches(16))
-    assert math.isfinite(float(made.task.loss(model(batch.inputs), batch.targets)))
+    assert math.isfinite(made.task.loss(model(batch.inputs), batch.targets).item())
 
 
 def test_injections_change_what_they_say():

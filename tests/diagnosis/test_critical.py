@@ -11,6 +11,7 @@ from torch import nn
 import thalweg as tw
 from thalweg.curvature import batches_of
 from thalweg.diagnosis import locate
+from thalweg.diagnosis.critical import flat
 
 
 def place_of(function, at, **options):
@@ -87,6 +88,28 @@ def test_a_two_layer_linear_net_at_zero_is_at_a_saddle_and_leaves_it():
     assert found.code == "saddle-point" and found.escape.after < found.escape.before, str(found)
     assert found.ends[0] == pytest.approx(-found.ends[1], rel=0.02)
     assert all((p == 0).all() for p in model.parameters())
+
+
+def test_near_a_saddle_the_slope_gains_nothing_and_the_budget_is_kept():
+    task = tw.Task.load("digits")
+    assert not flat(task, task.build(0))
+    small = task.build(0)
+    with torch.no_grad():
+        for p in small.parameters():
+            p.mul_(1e-6)
+    assert not flat(task, small)  # the last layer's biases have a slope of their own
+    x = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, 1, bias=False))
+    task = tw.Task(
+        model=lambda: net, train=(x, x[:, :1] - x[:, 1:2]), loss=nn.functional.mse_loss, batch_size=40, epochs=1
+    )
+    assert not flat(task, net)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(1e-6)
+    assert flat(task, net)
+    found = locate(task, net, lr=0.02, batches=2, products=8, most=120)
+    assert found.code == "saddle-point" and found.evaluations <= 120, str(found)
 
 
 def test_a_fresh_network_is_still_descending_and_a_fitted_one_is_not():

@@ -55,6 +55,10 @@ def shuffled(t):
     return t[torch.randperm(len(t), generator=torch.Generator().manual_seed(0))]
 
 
+def mostly_shuffled(t):
+    return torch.cat([shuffled(t[:1000]), t[1000:]])
+
+
 def with_nan():
     inputs = x().clone()
     inputs[7] = float("nan")
@@ -104,6 +108,10 @@ FAULTS = {
     "NaN": ({"input-non-finite"}, lambda: (task(train=with_nan()), ADAM)),
     "label range": ({"label-range"}, lambda: (task(train=(x(), y() + 3)), ADAM)),
     "shuffled labels": ({"labels-shuffled"}, lambda: (task(train=(x(), shuffled(y()))), ADAM)),
+    "most labels": (
+        {"labels-shuffled"},
+        lambda: (task(train=(x(), mostly_shuffled(y())), valid=(x() + 1e-3, y())), SGD),
+    ),
     "sorted": ({"not-shuffled"}, lambda: (task(train=by_class(), valid=(x() + 1e-3, y()), shuffle=False), SGD)),
     "leakage": ({"leakage"}, lambda: (task(valid=(x()[:300], y()[:300])), ADAM)),
     "batch of two": ({"batchnorm-small-batch"}, lambda: (task(with_norm(), batch_size=2), ADAM)),

@@ -94,15 +94,16 @@ def agreement(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> tuple[float, float,
         >>> abs(share - 0.2) < 3 * error < 0.2, z > 5, agreement(x, x, u, u)[2] < 0
         (True, True, True)
     """
-    mean, scale = u.double().mean(0), u.double().std(0).clamp(min=1e-12)
+    mean, scale = u.double().mean(0), u.double().std(0)
+    scale[scale <= 1e-6 * scale.max()] = math.inf  # a number that is the same everywhere tells no row from another
     x, u = ((part.double() - mean) / scale for part in (x, u))
     centre, spread = v.double().mean(0), v.double().std(0).clamp(min=1e-12)
     y, v = ((part.double() - centre) / spread for part in (y, v))
-    among = torch.cdist(u, u)
+    among, apart = (torch.cdist(part, u, compute_mode="donot_use_mm_for_euclid_dist") for part in (u, x))
     among[among == 0] = math.inf  # itself, and its doubles
     own, theirs = (
-        (labels * v[apart.topk(NEIGHBOURS, largest=False).indices].mean(1)).sum(1)
-        for labels, apart in ((v, among), (y, torch.cdist(x, u)))
+        (labels * v[distance.topk(NEIGHBOURS, largest=False).indices].mean(1)).sum(1)
+        for labels, distance in ((v, among), (y, apart))
     )
     a, b = float(theirs.mean()), float(own.mean())
     noise_a, noise_b = (float(part.var()) / len(part) for part in (theirs, own))
