@@ -107,6 +107,7 @@ def filled(page: str, data: str, name: str) -> str:
     head = f'<meta http-equiv="Content-Security-Policy" content="{policy}" />'
     page = re.sub(r"<title>.*?</title>\s*", "", page, count=1, flags=re.S)  # the script has titles too
     before, after = page.split(PLACE, 1)
+    before = re.sub(r"<title>.*?</title>\s*", "", before, flags=re.S)  # a script may write titles of its own
     start = re.search(r"<head[^>]*>", before)
     place = start.end() if start else 0
     data = f'<title>{html.escape(name)}</title>\n<script type="application/json" id="thalweg-data">{data}</script>'

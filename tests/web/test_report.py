@@ -165,6 +165,14 @@ def test_what_is_refused(study, tmp_path, monkeypatch):
         report(study.folder, tmp_path / "r.html")
 
 
+def test_a_script_that_writes_elements_stays_as_it_was_hashed():
+    script = "const svg = `<title>${name}</title><style>p</style>`"
+    page = f'<head><title>x</title>{reporting.PLACE}</head><script type="module">{script}</script>'
+    done = reporting.filled(page, "{}", "name")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f">{script}</script>" in done and f"script-src 'sha256-{digest}'; style-src 'none'" in done
+
+
 def test_a_title_is_escaped():
     done = reporting.filled(f"<head><title>x</title>{reporting.PLACE}</head>", "{}", EVIL)
     assert f"<title>{html.escape(EVIL)}</title>" in done and "<title>x" not in done
