@@ -1,10 +1,11 @@
 """The playground in a browser: eight optimizers race from a click, on classic surfaces and on a model's own plane."""
 
 import json
+import time
 
 import pytest
 
-from tests.web.browser.conftest import go, studies, until, watched
+from tests.web.browser.conftest import WAIT, go, studies, until, watched
 
 CHOSEN = "main[data-view=playground] select"
 
@@ -27,7 +28,9 @@ def last(seen):
 
 
 def settled(seen, count: int) -> None:
+    end = time.monotonic() + WAIT / 1000
     while len(seen.races) < count:
+        assert time.monotonic() < end, f"{len(seen.races)} races were asked for, not {count}"
         seen.page.wait_for_timeout(50)
 
 
