@@ -146,9 +146,9 @@ export function share({ low, high, scale }: Pick<Option, "low" | "high" | "scale
   return (inside - low) / (high - low)
 }
 
-/** The value at a share of the slider's length, with few digits. */
+/** The value at a share of the slider's length: of three digits, so that every step of a slider is another value. */
 export function valueAt({ low, high, scale }: Pick<Option, "low" | "high" | "scale">, at: number): number {
-  if (scale === "log") return Number((low * (high / low) ** at).toPrecision(2))
-  if (scale === "one-minus-log") return Number((1 - Number(((1 - low) * ((1 - high) / (1 - low)) ** at).toPrecision(2))).toPrecision(5))
-  return Number((low + at * (high - low)).toPrecision(2))
+  if (scale === "log") return Number((low * (high / low) ** at).toPrecision(3))
+  if (scale === "one-minus-log") return Number((1 - Number(((1 - low) * ((1 - high) / (1 - low)) ** at).toPrecision(3))).toPrecision(6))
+  return Number((low + at * (high - low)).toPrecision(3))
 }
