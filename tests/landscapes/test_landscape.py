@@ -50,6 +50,27 @@ def test_a_trajectory_is_the_run_itself():
         assert torch.equal(found.states[-1][name], x)
 
 
+def test_runs_of_processes_are_trained_again_on_one_thread_as_they_were(tmp_path, monkeypatch):
+    from thalweg.landscapes import subject
+
+    study = tw.compare(toy(), field=["sgd"], budget="14 runs", executor="processes", quiet=True, folder=tmp_path / "s")
+    seen = []
+
+    def counted(*args, **options):
+        seen.append(torch.get_num_threads())
+        return replay(*args, **options)
+
+    monkeypatch.setattr(subject, "replay", counted)
+    torch.set_num_threads(2)
+    try:
+        found = small(study, slices=["line"], runs=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert seen == [1]
+    assert not [note for note in found.notes if "trained again" in note]
+
+
 def test_averaged_weights_are_those_that_were_evaluated():
     task, recipe = toy(normed), tw.Recipe("adam", lr=1e-2, average=0.9)
     run = tw.train(task, recipe, quiet=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,19 @@ def of_study(study: Study, task: Task | None, count: int, progress: Progress) ->
     for seed in standings[0].seeds[1:2]:  # the nearest other solution: the same recipe from other weights
         state, _ = _kept(study, recorded.get((standings[0].name, seed)))
         others += [state] if state is not None else []
-    return _subject(task, shown[:count], others, notes, study.folder, progress)
+    with _threads(1 if study.executor.get("name") == "processes" else None):  # sums over other threads round otherwise
+        return _subject(task, shown[:count], others, notes, study.folder, progress)
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Inside, so many threads; None: as many as there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def of_run(run: Run, task: Task | None, progress: Progress) -> Subject:

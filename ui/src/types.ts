@@ -57,7 +57,7 @@ export interface Finalist {
   lr_robustness_decades: Num
   lr_edge: Num
   diverged: number
-  seconds: number
+  seconds: Num
   border: string | null
   calibration: Record<string, number> | null
   gradient_evaluations: number

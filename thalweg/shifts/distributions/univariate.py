@@ -160,7 +160,7 @@ def adjust(p_d: npt.ArrayLike, method: str = "holm") -> Floats:
     else:
         raised = np.minimum.accumulate((p[order] * len(p) / (rank + 1))[::-1])[::-1]
     adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(raised, 1.0)
+    adjusted[order] = np.clip(raised, 0.0, 1.0)  # a p-value from a difference may be -1e-17
     return adjusted
 
 
