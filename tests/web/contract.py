@@ -1,11 +1,12 @@
-"""The types of ``ui/src/types.ts``, read, and documents held against them: exactly these keys, values of these types."""
+"""The types of the page's documents in ``ui/src``, read, and documents held against them: these keys, values of these types."""
 
 import math
 import re
 from functools import cache
 from pathlib import Path
 
-TYPES = Path(__file__).resolve().parents[2] / "ui" / "src" / "types.ts"
+SOURCES = Path(__file__).resolve().parents[2] / "ui" / "src"
+TYPES = [SOURCES / f"{name}.ts" for name in ("types", "measured", "races")]
 
 
 class Reader:
@@ -99,7 +100,7 @@ class Reader:
 
 @cache
 def declared():
-    return Reader(TYPES.read_text(encoding="utf-8")).declarations()
+    return Reader("\n".join(file.read_text(encoding="utf-8") for file in TYPES)).declarations()
 
 
 def fields_of(kind):

@@ -285,7 +285,10 @@ def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_
     opener.chmod(0o755)
     master, slave = pty.openpty()
     where = {k: v for k, v in os.environ.items() if k != "CI"} | {"BROWSER": f"{opener} %s", "TERM": "xterm"}
-    process = subprocess.Popen(command(*COMPARE, "--show"), stdout=slave, stderr=slave, env=where)
+    process = subprocess.Popen(
+        command(*COMPARE, "--show"), stdout=slave, stderr=slave, env=where,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     os.close(slave)
     text = b""
     while b"until Ctrl-C" not in text:

@@ -331,8 +331,7 @@ class Examination:
             return False
         if not np.isfinite(than.scores).all():
             return other.end < float(self.first.mean())
-        gain = than.scores - other.scores
-        start = float(self.first.mean())
+        gain, start = than.scores - other.scores, float(self.first.mean())
         top = max(than.end, max(start, self._null) if self.trained else min(start, self._null or start))
         return float(gain.mean()) > SURE * error(gain) and float(gain.mean()) > MATERIAL * (top - other.end)
 

@@ -152,9 +152,7 @@ class Stepper:
         return self._root(section.squares() for section in self.sections)
 
     def _root(self, squares: Iterable[Any]) -> float:
-        total = reference.sum_of_squares(self._lone)
-        for part in squares:
-            total += float(part.sum())
+        total = sum((float(part.sum()) for part in squares), reference.sum_of_squares(self._lone))
         return math.sqrt(total)
 
     def step(self, scalars: Mapping[str, float], norm: bool = False) -> float | None:

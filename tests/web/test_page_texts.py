@@ -1,4 +1,4 @@
-"""The text of ``docs/findings`` that the package brings along; ``python tests/web/test_pages.py`` writes it anew."""
+"""The text of ``docs/findings`` that the package brings along; ``python tests/web/test_page_texts.py`` writes it anew."""
 
 import json
 import re
