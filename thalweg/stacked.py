@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from .engine.joint import Joint
 from .errors import BadOption
 from .modes import evaluating
 from .seeds import Stream
+from .stacks import changed_buffers, equal, linear_weights, stacked
 
 if TYPE_CHECKING:
     from .data import Feed
@@ -154,10 +154,11 @@ class Stacked(Many):
         buffers = [dict(solo.model.named_buffers()) for solo in self.solos]
         if len({tuple((name, p.shape, p.dtype) for name, p in each.items()) for each in named}) > 1:
             raise Unbatchable("the members' models differ in structure")
-        changed = _changed_buffers(self.task, self.solos[0].model, batch)
-        own = [n for n in buffers[0] if n in changed or any(not _equal(b[n], buffers[0][n]) for b in buffers[1:])]
-        self._weights = {name: _stack([each[name] for each in named]) for name in named[0]}
-        self._buffers = {name: _stack([each[name] for each in buffers]) for name in own}
+        changed = changed_buffers(self.task, self.solos[0].model, batch)
+        own = [n for n in buffers[0] if n in changed or any(not equal(b[n], buffers[0][n]) for b in buffers[1:])]
+        turned = linear_weights(self.solos[0].model)
+        self._weights = {name: stacked([each[name] for each in named], name in turned) for name in named[0]}
+        self._buffers = {name: stacked([each[name] for each in buffers]) for name in own}
         params = [[each[name] for name in self._weights] for each in named]
         self._joint = Joint([solo.optimizer for solo in self.solos], params, list(self._weights.values()))
 
@@ -268,28 +269,6 @@ def make(task: Task, entries: Sequence[Entry]) -> tuple[Cohort, str | None]:
         raise
     except Unbatchable as reason:
         return Looped(task, entries), str(reason)
-
-
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """A tensor (K, ...) of the tensors' values; their memory is its slices from now on."""
-    with torch.no_grad():
-        stack = torch.stack([t.detach() for t in tensors])
-        for tensor, place in zip(tensors, stack.unbind(), strict=True):
-            tensor.data = place
-    return stack.requires_grad_(any(t.requires_grad for t in tensors))
-
-
-def _changed_buffers(task: Task, model: nn.Module, batch: Batch) -> set[str]:
-    """The names of the buffers that a forward pass in training mode writes to."""
-    twin = copy.deepcopy(model)
-    with torch.no_grad():
-        task.loss_of(twin, batch)
-    after = dict(twin.named_buffers())
-    return {name for name, buffer in model.named_buffers() if not _equal(buffer, after[name])}
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(torch.equal(a, b))
 
 
 def _factors(solos: Sequence[Solo], entries: Sequence[Entry]) -> Floats:

@@ -83,7 +83,7 @@ class Joint:
         present = [j for j, grad in enumerate(grads) if grad is not None]
         if present != self._present:
             self._plan(present)
-        held = [None if grad is None else grad.contiguous() for grad in grads]
+        held = [None if grad is None else _as(stack, grad) for stack, grad in zip(self.stacks, grads, strict=True)]
         base = np.array([0 if grad is None else grad.data_ptr() for grad in held], dtype=np.int64)
         squares = np.zeros(len(self.optimizers))
         for part in self._parts:
@@ -127,3 +127,8 @@ class Joint:
             section.stop(self._stopped[owner])
             self._parts.append(_Part(section, stack, owner * sizes, owner))
         self._present = present
+
+
+def _as(stack: Tensor, grad: Tensor) -> Tensor:
+    """A gradient in the memory layout of its stack: itself, or a copy."""
+    return grad if grad.stride() == stack.stride() else torch.empty_like(stack).copy_(grad)
