@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .batch import Batch, Several, make_batch
+from .batched_losses import Batched
 from .capacity import out_of_memory
 from .cohort import Cohort, Floats, Solo
 from .engine.joint import Joint
@@ -172,7 +173,7 @@ class Stacked(Many):
         def one(state: dict[str, Tensor], raw: Any) -> Any:
             return torch.func.functional_call(self._program, state, (raw,))
 
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), Batched():
             return torch.vmap(one, (0, 0 if orders else None), randomness="different")(state, raw)
 
     def forward(self, batch: Batch | Several) -> Tensor:

@@ -1,0 +1,63 @@
+"""The cross-entropy of many members at once is torch's: value, gradient, rows that are left out, what is refused."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from thalweg.batched_losses import Batched
+
+ROWS, CLASSES, MEMBERS = 17, 10, 5
+
+
+def both(logits, classes, **options):
+    """Value and gradient of each member's loss, batched and one by one."""
+    found = []
+    for batched in (True, False):
+        z = logits.clone().requires_grad_()
+        if batched:
+            with Batched():
+                losses = torch.vmap(lambda one: F.cross_entropy(one, classes, **options))(z)
+        else:
+            losses = torch.stack([F.cross_entropy(one, classes, **options) for one in z])
+        losses.sum().backward()
+        found.append((losses.detach(), z.grad))
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1e4])
+def test_value_and_gradient(dtype, scale):
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(MEMBERS, ROWS, CLASSES, generator=generator, dtype=dtype)
+    classes = torch.randint(CLASSES, (ROWS,), generator=generator)
+    (value, gradient), (wanted, wanted_gradient) = both(logits, classes)
+    tolerance = 1e-6 if dtype is torch.float32 else 1e-14
+    assert torch.allclose(value, wanted, rtol=tolerance, atol=0)
+    assert torch.allclose(gradient, wanted_gradient, rtol=10 * tolerance, atol=tolerance / ROWS)
+
+
+def test_rows_that_are_left_out_and_a_sure_prediction():
+    classes = torch.tensor([0, -100, 2, -100])
+    logits = torch.zeros(MEMBERS, 4, 3)
+    logits[:, 0, 0] = 20.0
+    (value, gradient), (wanted, wanted_gradient) = both(logits, classes)
+    assert torch.allclose(value, wanted) and torch.allclose(gradient, wanted_gradient)
+    assert not gradient[:, [1, 3]].any()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"reduction": "sum"}, {"label_smoothing": 0.1}, {"weight": torch.arange(1.0, CLASSES + 1)}, {"ignore_index": 3}],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_is_asked_for_otherwise_is_torchs_own(options):
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(MEMBERS, ROWS, CLASSES, generator=generator)
+    classes = torch.randint(CLASSES, (ROWS,), generator=generator)
+    (value, gradient), (wanted, wanted_gradient) = both(logits, classes, **options)
+    assert torch.allclose(value, wanted) and torch.allclose(gradient, wanted_gradient)
+
+
+def test_a_class_that_does_not_exist_is_an_error():
+    with Batched(), pytest.raises((IndexError, RuntimeError)):
+        F.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 3]))
