@@ -302,6 +302,28 @@ def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_
     os.close(master)
 
 
+def test_a_program_gets_its_document_at_once_and_need_not_press_ctrl_c(tmp_path, monkeypatch, capsys):
+    from thalweg.web.beside import Beside
+
+    Path("small.py").write_text(SMALL)
+    code = "import sys, time\nfrom thalweg.web import closing\nclosing.look = lambda *a, **k: time.sleep(3600)\n"
+    code += "from thalweg.cli import main\nsys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, *COMPARE, "--folder", "s", "--show", "--json"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    document = ""
+    while not document.endswith("\n}\n"):
+        document += process.stdout.readline()
+    assert json.loads(document)["study"] == "s" and process.poll() is None  # while it still looks
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Beside(tmp_path / "s", browser=False) as page:
+        page.stay(tmp_path / "s", wait=False)
+    assert capsys.readouterr().err == f"look    thalweg show {tmp_path / 's'}\n"
+
+
 def test_the_page_costs_nothing_until_it_is_asked_for():
     code = "import sys, thalweg, thalweg.cli\nassert not {'starlette', 'uvicorn', 'torch', 'numba'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

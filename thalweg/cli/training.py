@@ -99,7 +99,7 @@ def compare(
             print(study, flush=True)
         if page is not None:
             page.look(study.studies if isinstance(study, Studies) else [study], quiet)
-            page.stay(study.folder)
+            page.stay(study.folder, wait=not json_)
     return 0
 
 

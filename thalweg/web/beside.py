@@ -70,13 +70,14 @@ class Beside:
                 if study.best is not None and Store(study.folder).head().get("complete"):
                     closing.look(study.folder, study.best.task, quiet=quiet)
 
-    def stay(self, folder: str | Path) -> None:
+    def stay(self, folder: str | Path, wait: bool = True) -> None:
         """Until Ctrl-C, where somebody sits at a terminal; else say how to look again.
 
         Args:
             folder: of what is shown.
+            wait: False: do not stay, as a program waits for this one to end.
         """
-        if self._process is None or not sys.stderr.isatty() or "CI" in os.environ:
+        if not wait or self._process is None or not sys.stderr.isatty() or "CI" in os.environ:
             print(f"look    thalweg show {shlex.quote(str(folder))}", file=sys.stderr)
             return
         print(
