@@ -60,6 +60,28 @@ def test_ctrl_c_in_a_look_at_layers_keeps_its_part(bare, monkeypatch):
     assert look(bare, quiet=True).made == ()
     own = json.loads((bare / "layers.json").read_text())
     assert len(own["steps"]) == 3 and not own["complete"] and "interrupted" in own["notes"][0]
+    assert own["status"] == "stopped"
+    monkeypatch.setattr(layering, "look", whole)
+    assert "layers" in look(bare, quiet=True).made  # a part of it does not count as done
+    own = json.loads((bare / "layers.json").read_text())
+    assert own["complete"] and own["status"] == "finished"
+
+
+def test_a_best_run_that_diverges_when_it_is_looked_at_ends_nothing(bare, monkeypatch):
+    from thalweg import layering
+
+    whole = layering.follow
+    wild = tw.Recipe("sgd", lr=1e30, schedule="constant")
+    monkeypatch.setattr(layering, "follow", lambda task, recipe, *rest: whole(task, wild, *rest))
+    assert look(bare, quiet=True).made == ("layers", "landscape", "findings")
+    own = json.loads((bare / "layers.json").read_text())
+    assert own["status"] == "diverged" and not own["complete"] and "ended at step" in own["notes"][0]
+    assert look(bare, quiet=True).made == ()
+
+
+def test_a_document_that_cannot_be_read_is_made_anew(bare):
+    (bare / "layers.json").write_text("{")
+    assert "layers" in look(bare, quiet=True).made
 
 
 def test_a_study_without_a_best_recipe_has_no_look(tmp_path, toy):

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -310,9 +311,12 @@ def test_a_program_gets_its_document_at_once_and_need_not_press_ctrl_c(tmp_path,
     code += "from thalweg.cli import main\nsys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", code, *COMPARE, "--folder", "s", "--show", "--json"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    guard = threading.Timer(120, process.kill)
+    guard.start()
     document = ""
-    while not document.endswith("\n}\n"):
-        document += process.stdout.readline()
+    while not document.endswith("\n}\n") and (line := process.stdout.readline()):
+        document += line
+    guard.cancel()
     assert json.loads(document)["study"] == "s" and process.poll() is None  # while it still looks
     process.kill()
     process.wait()

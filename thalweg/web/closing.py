@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..building import ROWS
 from ..console import Progress, duration
-from ..errors import ThalwegError
+from ..errors import BadStudy, ThalwegError
+from ..store import Store
 from ..study import Study
 
 if TYPE_CHECKING:
@@ -112,9 +113,15 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
 
 
 def _there(folder: Path, part: str) -> bool:
-    """Whether a document is there that is not older than the verdict."""
+    """Whether a document is there that is not older than the verdict, and that no Ctrl-C cut short."""
     file, verdict = folder / FILES[part], folder / "verdict.json"
-    return file.exists() and file.stat().st_mtime >= verdict.stat().st_mtime
+    if not file.exists() or file.stat().st_mtime < verdict.stat().st_mtime:
+        return False
+    try:
+        document = Store(folder).read(FILES[part]) or {}
+    except BadStudy:  # a document that cannot be read is made anew
+        return False
+    return bool(document.get("complete", True)) or document.get("status") == "diverged"
 
 
 def _cost(study: Study) -> Cost:
@@ -154,7 +161,7 @@ def _layers(study: Study, task: Task | None, cost: Cost, seconds: float) -> str 
     looks = cost.looks(seconds)
     if looks < FEWEST_LOOKS:
         return _too_long(seconds)
-    if not layers(study, task=task, looks=looks, quiet=True).complete:
+    if layers(study, task=task, looks=looks, quiet=True).status == "stopped":  # one that diverged is told up to there
         raise KeyboardInterrupt
     return None
 
