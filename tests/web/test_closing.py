@@ -14,6 +14,7 @@ from thalweg.cli import main
 from thalweg.diagnosis import Diagnosis
 from thalweg.errors import BadOption, BadStudy
 from thalweg.web import closing
+from thalweg.web.beside import Beside
 from thalweg.web.closing import Cost, look
 from thalweg.web.documents import findings
 
@@ -41,8 +42,21 @@ def test_ctrl_c_keeps_what_is_done(bare, monkeypatch):
 
     monkeypatch.setattr("thalweg.diagnosis.keeping.diagnose", stopped)
     found = look(bare, quiet=True)
-    assert found.made == ("layers", "landscape") and (bare / "landscape.json").exists()
+    assert found.made == ("layers", "landscape") and (bare / "landscape.json").exists() and found.interrupted
     assert not (bare / "findings.json").exists()
+
+
+def test_ctrl_c_ends_the_looks_at_all_studies(bare, tmp_path, monkeypatch):
+    other, begun = tmp_path / "other", []
+    shutil.copytree(bare, other)
+
+    def stopped(what, **_options):
+        begun.append(what.folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thalweg.layering.layers", stopped)
+    Beside(tmp_path).look([tw.Study.load(bare), tw.Study.load(other)], quiet=True)
+    assert begun == [bare]
 
 
 def test_ctrl_c_in_a_look_at_layers_keeps_its_part(bare, monkeypatch):

@@ -67,8 +67,10 @@ class Beside:
 
         with contextlib.suppress(KeyboardInterrupt):
             for study in studies:
-                if study.best is not None and Store(study.folder).head().get("complete"):
-                    closing.look(study.folder, study.best.task, quiet=quiet)
+                if study.best is None or not Store(study.folder).head().get("complete"):
+                    continue
+                if closing.look(study.folder, study.best.task, quiet=quiet).interrupted:
+                    break
 
     def stay(self, folder: str | Path, wait: bool = True) -> None:
         """Until Ctrl-C, where somebody sits at a terminal; else say how to look again.

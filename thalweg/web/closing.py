@@ -33,11 +33,12 @@ FORWARD = 1 / 3  # of a step's time: the forward pass
 
 @dataclass(frozen=True)
 class Looked:
-    """What a closing look made, and what it left out and why."""
+    """What a closing look made, what it left out and why, and whether Ctrl-C ended it."""
 
     made: tuple[str, ...]
     left: tuple[tuple[str, str], ...]
     seconds: float
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
     begun, folder = time.perf_counter(), Path(folder)
     made: list[str] = []
     left: list[tuple[str, str]] = []
+    interrupted = False
     with Progress(quiet) as progress:
         try:
             study = Study.load(folder, task)
@@ -105,11 +107,12 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
                 left.append((part, why))
                 progress.say(f"{part.capitalize()} left out: {why}; thalweg {COMMANDS[part]} {folder}")
         except KeyboardInterrupt:
+            interrupted = True
             progress.say("Interrupted: the page shows what is done.")
         except ThalwegError as error:
             left.append(("study", error.message))
             progress.say(f"No closing look: {error.message}.")
-    return Looked(tuple(made), tuple(left), time.perf_counter() - begun)
+    return Looked(tuple(made), tuple(left), time.perf_counter() - begun, interrupted)
 
 
 def _there(folder: Path, part: str) -> bool:
