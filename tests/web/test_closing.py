@@ -106,6 +106,18 @@ def test_a_study_without_a_best_recipe_has_no_look(tmp_path, toy):
     assert look(interrupted(tmp_path / "i"), quiet=True).left[0][0] == "study"
 
 
+def test_an_error_of_the_users_model_ends_no_comparison(bare, monkeypatch, capsys):
+    def broken(*_args, **_options):
+        raise KeyError("a buffer of mine")
+
+    monkeypatch.setattr("thalweg.layering.layers", broken)
+    found = look(bare)
+    assert found.made == ("landscape", "findings") and found.left == (("layers", "KeyError: 'a buffer of mine'"),)
+    assert f"Layers left out: KeyError: 'a buffer of mine'; thalweg layers {bare}" in capsys.readouterr().err
+    monkeypatch.setattr(closing.Study, "load", broken)
+    assert look(bare, quiet=True).left == (("study", "KeyError: 'a buffer of mine'"),)
+
+
 def test_a_look_is_bounded():
     slow, fast = Cost(run=60.0, step=0.05, rows=64), Cost(run=0.1, step=0.0003, rows=64)
     assert fast.looks(4.0) == closing.LOOKS and fast.surface(7.5)[0] >= 17 and fast.evaluations(4.0) == 200

@@ -109,9 +109,9 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
         except KeyboardInterrupt:
             interrupted = True
             progress.say("Interrupted: the page shows what is done.")
-        except ThalwegError as error:
-            left.append(("study", error.message))
-            progress.say(f"No closing look: {error.message}.")
+        except Exception as error:  # the comparison is done, whatever the user's task does now
+            left.append(("study", _why(error)))
+            progress.say(f"No closing look: {_why(error)}.")
     return Looked(tuple(made), tuple(left), time.perf_counter() - begun, interrupted)
 
 
@@ -148,10 +148,14 @@ def _measure(part: str, study: Study, task: Task | None, cost: Cost, seconds: fl
     measures: dict[str, Callable[..., str | None]] = {"layers": _layers, "landscape": _landscape, "findings": _findings}
     try:
         return measures[part](study, task, cost, seconds)
-    except ThalwegError as error:
-        return error.message
-    except (RuntimeError, ValueError) as error:  # an operator that cannot be looked at, or numbers that are not finite
-        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # what the user's own model raises when it is looked at ends no comparison
+        return _why(error)
+
+
+def _why(error: Exception) -> str:
+    """An error in a line."""
+    said = error.message if isinstance(error, ThalwegError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())
 
 
 def _too_long(seconds: float) -> str:
