@@ -131,6 +131,27 @@ def test_a_look_is_bounded():
     assert last > 0
 
 
+def test_what_a_part_took_too_long_the_others_do_not_get(bare, monkeypatch):
+    clock, given = [0.0], {}
+    monkeypatch.setattr(closing.time, "perf_counter", lambda: clock[0])
+
+    def measure(part, study, task, cost, seconds):
+        given[part] = seconds
+        clock[0] += takes[part]
+
+    monkeypatch.setattr(closing, "_measure", measure)
+    takes = {"layers": 11.0, "landscape": 6.0, "findings": 1.0}
+    assert look(bare, quiet=True).seconds == 18.0
+    assert given == pytest.approx({"layers": 3.75, "landscape": 8 / 3, "findings": 0.0})
+    assert closing._findings(None, None, Cost(1.0, 0.01, 64), given["findings"]).startswith("it would take more than")
+
+
+def test_the_help_says_what_a_look_may_take(capsys):
+    assert main(["compare", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"{closing.SHARE:.0%}".replace("%", " %") in said and f"{closing.LEAST:.0f} s" in said
+
+
 def test_what_would_take_too_long_is_named_with_its_command(bare, monkeypatch, capsys):
     monkeypatch.setattr(closing, "_cost", lambda study: Cost(1e4, 10.0, 64))
     found = look(bare, quiet=False)

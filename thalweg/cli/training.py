@@ -48,7 +48,8 @@ def compare(
         delta: the smallest interesting difference of the metric.
         proxy: steps=.1,data=.2: compare on these shares of a large task, and on half of them.
         plot: also draw the figure to this file (.png, .svg, .pdf).
-        show_: open a page on which the curves grow; at the end it also holds layers, landscape and findings, until Ctrl-C.
+        show_: open a page on which the curves grow; at the end it also holds layers, landscape and findings, whose closing look
+            takes up to 30 % more time, or up to 15 s. It stays until Ctrl-C.
         dry_run: show the plan and its cost, and run nothing; of several tasks, each with its share of the budget.
         json_: one JSON document on standard output.
         quiet: no progress on standard error.

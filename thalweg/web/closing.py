@@ -72,7 +72,9 @@ class Cost:
 def look(folder: str | Path, task: Task | None = None, quiet: bool = False, share: float = SHARE) -> Looked:
     """Measure layers, landscape and findings of a study's best recipe, and write them into its folder.
 
-    What is there already and not older than the verdict is left as it is. Ctrl-C ends it and keeps what is done.
+    What is there already and not older than the verdict is left as it is. Ctrl-C ends it and keeps what is done. How large
+    each part is made goes by what steps took in the study, and by what is left until the deadline: where a part takes
+    longer than that, the ones after it get smaller, or are left out.
 
     Args:
         folder: of a study that has its verdict.
@@ -93,13 +95,13 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
     with Progress(quiet) as progress:
         try:
             study = Study.load(folder, task)
-            seconds = max(LEAST, share * float(study.cost["seconds"]))
-            cost = _cost(study)
-            for part, portion in PARTS.items():
-                if _there(folder, part):
-                    continue
+            deadline = begun + max(LEAST, share * float(study.cost["seconds"]))
+            cost, missing = _cost(study), [part for part in PARTS if not _there(folder, part)]
+            for k, part in enumerate(missing):
+                portion = PARTS[part] / sum(PARTS[p] for p in missing[k:])
+                seconds = portion * max(0.0, deadline - time.perf_counter())
                 progress.at(f"{folder.name} · a look at its {part}")
-                why = _measure(part, study, task, cost, portion * seconds)
+                why = _measure(part, study, task, cost, seconds)
                 if why is None:
                     made.append(part)
                     progress.say(f"{part.capitalize()}: {folder / FILES[part]}")
@@ -159,7 +161,7 @@ def _why(error: Exception) -> str:
 
 
 def _too_long(seconds: float) -> str:
-    return f"it would take more than {duration(seconds)}"
+    return f"it would take more than the {duration(seconds)} that are left for it"
 
 
 def _layers(study: Study, task: Task | None, cost: Cost, seconds: float) -> str | None:
