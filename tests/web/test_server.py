@@ -6,12 +6,11 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
-from served import Reader, ask, document, end, ids, serving, start, steps, study, token_of
+from served import COMPARE, SMALL, Reader, ask, command, document, end, ids, serving, start, steps, study, token_of
 
 import thalweg as tw
 from thalweg.cli import main
@@ -19,28 +18,6 @@ from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
 from thalweg.web.app import STATIC, encoded
 from thalweg.web.serving import can_open, listen, serve
-
-SMALL = """
-import torch
-from torch import nn
-import thalweg as tw
-
-g = torch.Generator().manual_seed(0)
-x = torch.randn(400, 4, generator=g)
-y = (x[:, 0] + 0.3 * torch.randn(400, generator=g) > 0).long()
-
-
-def net():
-    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
-
-
-task = tw.Task(model=net, train=(x, y), batch_size=8, epochs=2, name="small")
-"""
-COMPARE = ["compare", "small.py:task", "--field", "sgd", "--budget", "16 runs", "--executor", "sequential", "--quiet"]
-
-
-def command(*words):
-    return [sys.executable, "-m", "thalweg", *words]
 
 
 @pytest.fixture
@@ -301,31 +278,6 @@ def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0
     os.close(master)
-
-
-def test_a_program_gets_its_document_at_once_and_need_not_press_ctrl_c(tmp_path, monkeypatch, capsys):
-    from thalweg.web.beside import Beside
-
-    Path("small.py").write_text(SMALL)
-    code = "import sys, time\nfrom thalweg.web import closing\nclosing.look = lambda *a, **k: time.sleep(3600)\n"
-    code += "from thalweg.cli import main\nsys.exit(main(sys.argv[1:]))"
-    words = [sys.executable, "-c", code, *COMPARE, "--folder", "s", "--show", "--json"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    guard = threading.Timer(120, process.kill)
-    guard.start()
-    document = ""
-    while not document.endswith("\n}\n") and (line := process.stdout.readline()):
-        document += line
-    guard.cancel()
-    assert json.loads(document)["study"] == "s" and process.poll() is None  # while it still looks
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with Beside(tmp_path / "s", browser=False) as page:
-        page.stay(tmp_path / "s", wait=False)
-    assert capsys.readouterr().err == f"look    thalweg show {tmp_path / 's'}\n"
 
 
 def test_the_page_costs_nothing_until_it_is_asked_for():

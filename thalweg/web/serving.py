@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,12 +20,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BadOption, BadStudy, ThalwegError
-from ..store import HOME
+from ..store import HOME, Store
 from .app import Page, guarded
 from .security import HEAD, PATIENCE, new_token
 
 HOST = "127.0.0.1"
 CONNECTIONS = 512
+SEVERAL = "studies.json"  # in the folder of a comparison of several tasks
 LOOK = 0.3  # seconds between two looks for a study that begins
 
 
@@ -188,21 +189,31 @@ async def _beside(*works: Any) -> AsyncIterator[None]:
 
 
 async def _opened(server: Server, since: float | None) -> None:
-    """Open the browser: at once, or on a study that begins."""
+    """Open the browser: at once, on a study that begins, or on one that is asked for and complete."""
     while not server.started:
         await asyncio.sleep(0.02)
     address = server.address
     while since is not None:
         with contextlib.suppress(ThalwegError, OSError):
-            begun = {
-                id: at for id, folder in (await server.page.refresh()).items() if (at := _written(folder)) >= since
-            }
-            if begun:
-                address += f"#/{max(begun, key=lambda id: begun[id])}/curves"
+            shown = await asyncio.to_thread(_shown, server.page, await server.page.refresh(), since)
+            if shown is not None:
+                address += f"#/{shown}/curves"
                 break
         await asyncio.sleep(LOOK)
     if can_open():
         await asyncio.to_thread(webbrowser.open, address)
+
+
+def _shown(page: Page, studies: Mapping[str, Path], since: float) -> str | None:
+    """The study to open: the last one that was written to after a time; else the first of those asked for, once complete."""
+    begun = {id: at for id, folder in studies.items() if (at := _written(folder)) >= since}
+    if begun:
+        return max(begun, key=lambda id: begun[id])
+    several = [folder for folder in page.folders if (folder / SEVERAL).is_file()]
+    own = {id: folder for id, folder in studies.items() if folder in page.folders or folder.parent in several}
+    if all(Store(folder).head().get("complete") for folder in own.values()):  # who holds it is not asked: it begins
+        return next(iter(own), None)
+    return None
 
 
 def _written(folder: Path) -> float:
