@@ -259,7 +259,10 @@ def test_a_comparison_with_its_page_says_where_and_ends_without_a_terminal(tmp_p
 def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_study(tmp_path):
     Path("small.py").write_text(SMALL)
     opener = tmp_path / "open.sh"
-    opener.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    facts = f"nice > {tmp_path}/nice\nexec 3>&1\nreadlink /proc/$$/fd/3 > {tmp_path}/output\n"
+    opener.write_text(
+        f'#!/bin/sh\n{facts}echo "$1" > {tmp_path}/opened.part\nmv {tmp_path}/opened.part {tmp_path}/opened\n'
+    )
     opener.chmod(0o755)
     master, slave = pty.openpty()
     where = {k: v for k, v in os.environ.items() if k != "CI"} | {"BROWSER": f"{opener} %s", "TERM": "xterm"}
@@ -272,6 +275,10 @@ def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_
     while b"until Ctrl-C" not in text:
         text += os.read(master, 4096)
     assert process.poll() is None
+    while not (tmp_path / "opened").exists():
+        time.sleep(0.01)
+    assert int((tmp_path / "nice").read_text()) == os.nice(0)  # as the user's own; the server comes after training
+    assert (tmp_path / "output").read_text().strip() in ("/dev/null", "")  # no /proc: nothing is known
     address = (tmp_path / "opened").read_text().strip()
     port, _, view = address.partition("/?token=")
     assert port.startswith("http://127.0.0.1:") and view.endswith("/curves") and "#/small-001-" in view

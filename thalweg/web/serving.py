@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -140,6 +140,7 @@ def serve(
     as_json: bool = False,
     since: float | None = None,
     parent: bool = False,
+    opener: Callable[[str], None] | None = None,
 ) -> int:
     """Serve the page until Ctrl-C; its address, token included, is printed on one line.
 
@@ -151,6 +152,7 @@ def serve(
         since: open the browser when a study is there that was written to after this time, as of `time.time`; the folders
             need not be there yet.
         parent: end when standard input does.
+        opener: what opens an address, where that is not to be this process.
 
     Returns:
         The exit code.
@@ -167,14 +169,16 @@ def serve(
     told = json.dumps({"address": server.address, "port": server.port}) if as_json else server.address
     print(told, flush=True)
     try:
-        asyncio.run(_until_the_end(server, browser, since, parent))
+        asyncio.run(_until_the_end(server, (opener or browse) if browser else None, since, parent))
     except KeyboardInterrupt:
         pass
     return 0
 
 
-async def _until_the_end(server: Server, browser: bool, since: float | None, parent: bool) -> None:
-    async with _beside(_orphaned(server) if parent else None, _opened(server, since) if browser else None):
+async def _until_the_end(
+    server: Server, opener: Callable[[str], None] | None, since: float | None, parent: bool
+) -> None:
+    async with _beside(_orphaned(server) if parent else None, _opened(server, since, opener) if opener else None):
         await server.serve()
 
 
@@ -188,7 +192,12 @@ async def _beside(*works: Any) -> AsyncIterator[None]:
             task.cancel()
 
 
-async def _opened(server: Server, since: float | None) -> None:
+def browse(address: str) -> None:
+    """Open the browser on an address."""
+    webbrowser.open(address)
+
+
+async def _opened(server: Server, since: float | None, opener: Callable[[str], None]) -> None:
     """Open the browser: at once, on a study that begins, or on one that is asked for and complete."""
     while not server.started:
         await asyncio.sleep(0.02)
@@ -201,7 +210,7 @@ async def _opened(server: Server, since: float | None) -> None:
                 break
         await asyncio.sleep(LOOK)
     if can_open():
-        await asyncio.to_thread(webbrowser.open, address)
+        await asyncio.to_thread(opener, address)
 
 
 def _shown(page: Page, studies: Mapping[str, Path], since: float) -> str | None:
