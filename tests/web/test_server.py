@@ -197,6 +197,19 @@ def test_show_prints_its_address_on_one_line_and_ends_with_ctrl_c(tmp_path):
         process.stdout.close()
 
 
+def test_show_without_a_study_has_the_playground_and_finds_single_runs(tmp_path):
+    process, line = shown()
+    port, token = token_of(line.strip())
+    server, headers = type("Known", (), {"port": port}), {"Cookie": f"thalweg-{port}={token}"}
+    assert document(server, "/api/home", headers=headers, known=False)[1]["studies"] == []
+    assert document(server, "/api/playground", headers=headers, known=False)[1]["presets"]
+    study(tmp_path / "thalweg-runs" / "r", start("a"), steps("a", 1, 2), end("a"))
+    assert document(server, "/api/home", headers=headers, known=False)[1]["studies"][0]["name"] == "r"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 0
+    process.stdout.close()
+
+
 def test_show_as_json_takes_a_port_and_ends_though_somebody_reads(tmp_path):
     study(tmp_path / "s", start("a"), steps("a", 1, 2))
     with listen() as free:
@@ -223,8 +236,6 @@ def test_show_as_json_takes_a_port_and_ends_though_somebody_reads(tmp_path):
 def test_show_of_nothing_is_wrong_use(tmp_path):
     with pytest.raises(BadStudy, match="nowhere"):
         serve(["nowhere"])
-    with pytest.raises(BadStudy, match="thalweg-studies"):
-        serve()
     with listen() as taken, pytest.raises(BadOption, match="cannot listen"):
         serve([tmp_path], port=taken.getsockname()[1])
     with pytest.raises(BadOption, match="65535"):

@@ -124,13 +124,14 @@ def train(
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
     """
+    from ..store import RUNS
     from ..task import Task
     from ..training import train as run
 
     loaded = Task.load(task)
     if folder is None:
         number = 1
-        while (folder := Path("thalweg-runs") / f"{loaded.name}-{number:03d}").exists():
+        while (folder := RUNS / f"{loaded.name}-{number:03d}").exists():
             number += 1
     done = run(loaded, recipe_of(recipe), seed=seed, folder=folder, quiet=quiet)
     if json_:

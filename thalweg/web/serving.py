@@ -20,7 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BadOption, BadStudy, ThalwegError
-from ..store import HOME, Store
+from ..store import HOME, RUNS, Store
 from .app import Page, guarded
 from .security import HEAD, PATIENCE, new_token
 
@@ -145,7 +145,7 @@ def serve(
     """Serve the page until Ctrl-C; its address, token included, is printed on one line.
 
     Args:
-        folders: of studies, or what holds some; none: `HOME` in the current folder.
+        folders: of studies, or what holds some; none: `HOME` and `RUNS` in the current folder.
         port: where it listens; 0: a free one.
         browser: whether it is opened.
         as_json: print the address as a JSON document.
@@ -161,8 +161,9 @@ def serve(
         BadStudy: there is no such folder.
         BadOption: the port is taken.
     """
-    places = [Path(folder) for folder in folders] or [HOME]
-    for place in places:
+    given = [Path(folder) for folder in folders]
+    places = given or [HOME, RUNS]
+    for place in given:  # without a study there is still the playground
         if since is None and not place.is_dir():
             raise BadStudy(f"there is no folder {place}", "give the folder that thalweg compare printed")
     server = Server(Page(places), new_token(), listen(port))
