@@ -77,6 +77,7 @@ class Layers:
         complete: whether the run was followed to its end.
         seconds: that it took.
         folder: where ``layers.json`` lies, or None.
+        status: how the run ended: ``finished``, ``diverged``, or ``stopped`` by Ctrl-C.
 
     Example:
         >>> import thalweg
@@ -98,10 +99,11 @@ class Layers:
     complete: bool
     seconds: float
     folder: Path | None = None
+    status: str = "finished"
 
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read; quantities that no layer has are left out."""
-        own = ("task", "recipe", "seed", "rows", "complete", "seconds")
+        own = ("task", "recipe", "seed", "rows", "complete", "status", "seconds")
         return {key: getattr(self, key) for key in own} | {
             "steps": list(self.steps),
             "layers": [dict(layer) for layer in self.layers],
@@ -216,7 +218,7 @@ def layers(
         subject.task.name, str(subject.recipe), subject.seed, followed.seen[0].rows, tuple(followed.steps),
         tuple({"name": s.name, "kind": s.kind, "activation": s.activation} for s in followed.seen[0].layers),
         {q.key: _table(followed.seen, names, q.key) for q in QUANTITIES},
-        tuple(notes), followed.complete, time.perf_counter() - begun, place,
+        tuple(notes), followed.complete, time.perf_counter() - begun, place, followed.status,
     )  # fmt: skip
     if place is not None:
         found.save(place)
@@ -244,12 +246,13 @@ def spaced(steps: int, looks: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Followed:
-    """What `follow` saw: the looks at their steps, the run's trace and how it ended, and the trained model."""
+    """What `follow` saw: the looks at their steps, the run's trace and how and why it ended, and the trained model."""
 
     steps: list[int]
     seen: list[Signal]
     trace: Trace
     complete: bool
+    status: str
     ended: str
     model: nn.Module
 
@@ -308,7 +311,7 @@ def follow(
         feed = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed)
         [(trace, outcome)] = loop.train(solo, feed, [loop.Course(steps, marks)], observe=observe)
     complete = outcome.status == "finished"
-    return Followed(looked, seen, trace, complete, outcome.reason or outcome.status, solo.model)
+    return Followed(looked, seen, trace, complete, outcome.status, outcome.reason or outcome.status, solo.model)
 
 
 def _length(x: Tensor) -> float:

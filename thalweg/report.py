@@ -105,7 +105,6 @@ def filled(page: str, data: str, name: str) -> str:
     allowed |= {f"{kind}-src": digests for kind, digests in own.items()}
     policy = "; ".join(f"{name} {' '.join(values or [NOTHING])}" for name, values in allowed.items())
     head = f'<meta http-equiv="Content-Security-Policy" content="{policy}" />'
-    page = re.sub(r"<title>.*?</title>\s*", "", page, count=1, flags=re.S)  # the script has titles too
     before, after = page.split(PLACE, 1)
     before = re.sub(r"<title>.*?</title>\s*", "", before, flags=re.S)  # a script may write titles of its own
     start = re.search(r"<head[^>]*>", before)

@@ -28,6 +28,7 @@ except ImportError:  # where there are none, nothing says that a study is being 
 
 FORMAT = 1
 HOME = Path("thalweg-studies")  # where studies go whose folder is not named
+RUNS = Path("thalweg-runs")  # where single runs go
 LOCK = "writing.lock"
 _HELD: set[IO[bytes]] = set()  # open files whose locks are ours
 

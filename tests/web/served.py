@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import sys
 import threading
 import time
 from urllib.parse import urlsplit
@@ -13,6 +14,23 @@ from thalweg.web.serving import Server, listen
 
 RECIPE = {"optimizer": "sgd", "lr": 0.1}
 TOKEN = "a-token-of-the-tests"
+SMALL = """
+import torch
+from torch import nn
+import thalweg as tw
+
+g = torch.Generator().manual_seed(0)
+x = torch.randn(400, 4, generator=g)
+y = (x[:, 0] + 0.3 * torch.randn(400, generator=g) > 0).long()
+
+
+def net():
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+
+
+task = tw.Task(model=net, train=(x, y), batch_size=8, epochs=2, name="small")
+"""
+COMPARE = ["compare", "small.py:task", "--field", "sgd", "--budget", "16 runs", "--executor", "sequential", "--quiet"]
 
 
 def head(name="toy", **more):
@@ -139,6 +157,10 @@ class Reader:
         with contextlib.suppress(OSError):
             self.answer.close()
             self.connection.close()
+
+
+def command(*words):
+    return [sys.executable, "-m", "thalweg", *words]
 
 
 def token_of(address):

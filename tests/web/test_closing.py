@@ -14,6 +14,7 @@ from thalweg.cli import main
 from thalweg.diagnosis import Diagnosis
 from thalweg.errors import BadOption, BadStudy
 from thalweg.web import closing
+from thalweg.web.beside import Beside
 from thalweg.web.closing import Cost, look
 from thalweg.web.documents import findings
 
@@ -41,8 +42,21 @@ def test_ctrl_c_keeps_what_is_done(bare, monkeypatch):
 
     monkeypatch.setattr("thalweg.diagnosis.keeping.diagnose", stopped)
     found = look(bare, quiet=True)
-    assert found.made == ("layers", "landscape") and (bare / "landscape.json").exists()
+    assert found.made == ("layers", "landscape") and (bare / "landscape.json").exists() and found.interrupted
     assert not (bare / "findings.json").exists()
+
+
+def test_ctrl_c_ends_the_looks_at_all_studies(bare, tmp_path, monkeypatch):
+    other, begun = tmp_path / "other", []
+    shutil.copytree(bare, other)
+
+    def stopped(what, **_options):
+        begun.append(what.folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thalweg.layering.layers", stopped)
+    Beside(tmp_path).look([tw.Study.load(bare), tw.Study.load(other)], quiet=True)
+    assert begun == [bare]
 
 
 def test_ctrl_c_in_a_look_at_layers_keeps_its_part(bare, monkeypatch):
@@ -60,6 +74,28 @@ def test_ctrl_c_in_a_look_at_layers_keeps_its_part(bare, monkeypatch):
     assert look(bare, quiet=True).made == ()
     own = json.loads((bare / "layers.json").read_text())
     assert len(own["steps"]) == 3 and not own["complete"] and "interrupted" in own["notes"][0]
+    assert own["status"] == "stopped"
+    monkeypatch.setattr(layering, "look", whole)
+    assert "layers" in look(bare, quiet=True).made  # a part of it does not count as done
+    own = json.loads((bare / "layers.json").read_text())
+    assert own["complete"] and own["status"] == "finished"
+
+
+def test_a_best_run_that_diverges_when_it_is_looked_at_ends_nothing(bare, monkeypatch):
+    from thalweg import layering
+
+    whole = layering.follow
+    wild = tw.Recipe("sgd", lr=1e30, schedule="constant")
+    monkeypatch.setattr(layering, "follow", lambda task, recipe, *rest: whole(task, wild, *rest))
+    assert look(bare, quiet=True).made == ("layers", "landscape", "findings")
+    own = json.loads((bare / "layers.json").read_text())
+    assert own["status"] == "diverged" and not own["complete"] and "ended at step" in own["notes"][0]
+    assert look(bare, quiet=True).made == ()
+
+
+def test_a_document_that_cannot_be_read_is_made_anew(bare):
+    (bare / "layers.json").write_text("{")
+    assert "layers" in look(bare, quiet=True).made
 
 
 def test_a_study_without_a_best_recipe_has_no_look(tmp_path, toy):
@@ -68,6 +104,18 @@ def test_a_study_without_a_best_recipe_has_no_look(tmp_path, toy):
     found = look(study.folder, toy, quiet=True)
     assert found.made == () and {part for part, _ in found.left} == {"layers", "landscape", "findings"}
     assert look(interrupted(tmp_path / "i"), quiet=True).left[0][0] == "study"
+
+
+def test_an_error_of_the_users_model_ends_no_comparison(bare, monkeypatch, capsys):
+    def broken(*_args, **_options):
+        raise KeyError("a buffer of mine")
+
+    monkeypatch.setattr("thalweg.layering.layers", broken)
+    found = look(bare)
+    assert found.made == ("landscape", "findings") and found.left == (("layers", "KeyError: 'a buffer of mine'"),)
+    assert f"Layers left out: KeyError: 'a buffer of mine'; thalweg layers {bare}" in capsys.readouterr().err
+    monkeypatch.setattr(closing.Study, "load", broken)
+    assert look(bare, quiet=True).left == (("study", "KeyError: 'a buffer of mine'"),)
 
 
 def test_a_look_is_bounded():
@@ -81,6 +129,27 @@ def test_a_look_is_bounded():
         assert points >= last
         last = points
     assert last > 0
+
+
+def test_what_a_part_took_too_long_the_others_do_not_get(bare, monkeypatch):
+    clock, given = [0.0], {}
+    monkeypatch.setattr(closing.time, "perf_counter", lambda: clock[0])
+
+    def measure(part, study, task, cost, seconds):
+        given[part] = seconds
+        clock[0] += takes[part]
+
+    monkeypatch.setattr(closing, "_measure", measure)
+    takes = {"layers": 11.0, "landscape": 6.0, "findings": 1.0}
+    assert look(bare, quiet=True).seconds == 18.0
+    assert given == pytest.approx({"layers": 3.75, "landscape": 8 / 3, "findings": 0.0})
+    assert closing._findings(None, None, Cost(1.0, 0.01, 64), given["findings"]).startswith("it would take more than")
+
+
+def test_the_help_says_what_a_look_may_take(capsys):
+    assert main(["compare", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"{closing.SHARE:.0%}".replace("%", " %") in said and f"{closing.LEAST:.0f} s" in said
 
 
 def test_what_would_take_too_long_is_named_with_its_command(bare, monkeypatch, capsys):

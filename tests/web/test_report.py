@@ -6,6 +6,7 @@ import html
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,20 @@ def test_the_command_says_what_it_wrote(study, tmp_path, capsys):
     assert opened(tmp_path / "again.html")[2]["studies"] == opened(tmp_path / "r.html")[2]["studies"]
 
 
+def test_the_guide_lists_the_keys_that_programs_read(study, tmp_path, capsys):
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "page.md"
+    rows = re.findall(r"^\| `thalweg (\w+)` \| (.*) \|$", guide.read_text(encoding="utf-8"), re.M)
+    listed = {command: set(re.findall(r"`([a-z_]+)`", keys)) for command, keys in rows}
+    assert main(["report", str(study.folder), "--output", str(tmp_path / "r.html"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert listed["report"] == {*said, *said["studies"][0], "complete", "running", "interrupted"}
+    assert main(["layers", str(study.folder), "--looks", "3", "--quiet", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    inner = {*said["layers"][0], *said["quantities"][0]}
+    assert listed["layers"] == {*said, *inner, "finished", "diverged", "stopped"}
+    assert listed["show"] == {"address", "port"}  # as test_show_as_json_takes_a_port reads it
+
+
 def test_what_is_refused(study, tmp_path, monkeypatch):
     with pytest.raises(BadStudy, match="holds no study"):
         report(tmp_path)
@@ -171,6 +186,14 @@ def test_a_script_that_writes_elements_stays_as_it_was_hashed():
     done = reporting.filled(page, "{}", "name")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f">{script}</script>" in done and f"script-src 'sha256-{digest}'; style-src 'none'" in done
+
+
+def test_titles_before_the_data_are_replaced_and_those_after_it_stay():
+    page = f"<head><title>x</title>{reporting.PLACE}</head><script>`<title>y</title>`</script>"
+    done = reporting.filled(page, "{}", "name")
+    assert re.findall("<title>.*?</title>", done) == ["<title>name</title>", "<title>y</title>"]
+    done = reporting.filled(page.replace("<title>x</title>", ""), "{}", "name")  # as the script was hashed
+    assert re.findall("<title>.*?</title>", done) == ["<title>name</title>", "<title>y</title>"]
 
 
 def test_a_title_is_escaped():

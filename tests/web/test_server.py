@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from served import Reader, ask, document, end, ids, serving, start, steps, study, token_of
+from served import COMPARE, SMALL, Reader, ask, command, document, end, ids, serving, start, steps, study, token_of
 
 import thalweg as tw
 from thalweg.cli import main
@@ -18,28 +18,6 @@ from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
 from thalweg.web.app import STATIC, encoded
 from thalweg.web.serving import can_open, listen, serve
-
-SMALL = """
-import torch
-from torch import nn
-import thalweg as tw
-
-g = torch.Generator().manual_seed(0)
-x = torch.randn(400, 4, generator=g)
-y = (x[:, 0] + 0.3 * torch.randn(400, generator=g) > 0).long()
-
-
-def net():
-    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
-
-
-task = tw.Task(model=net, train=(x, y), batch_size=8, epochs=2, name="small")
-"""
-COMPARE = ["compare", "small.py:task", "--field", "sgd", "--budget", "16 runs", "--executor", "sequential", "--quiet"]
-
-
-def command(*words):
-    return [sys.executable, "-m", "thalweg", *words]
 
 
 @pytest.fixture
@@ -219,6 +197,19 @@ def test_show_prints_its_address_on_one_line_and_ends_with_ctrl_c(tmp_path):
         process.stdout.close()
 
 
+def test_show_without_a_study_has_the_playground_and_finds_single_runs(tmp_path):
+    process, line = shown()
+    port, token = token_of(line.strip())
+    server, headers = type("Known", (), {"port": port}), {"Cookie": f"thalweg-{port}={token}"}
+    assert document(server, "/api/home", headers=headers, known=False)[1]["studies"] == []
+    assert document(server, "/api/playground", headers=headers, known=False)[1]["presets"]
+    study(tmp_path / "thalweg-runs" / "r", start("a"), steps("a", 1, 2), end("a"))
+    assert document(server, "/api/home", headers=headers, known=False)[1]["studies"][0]["name"] == "r"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 0
+    process.stdout.close()
+
+
 def test_show_as_json_takes_a_port_and_ends_though_somebody_reads(tmp_path):
     study(tmp_path / "s", start("a"), steps("a", 1, 2))
     with listen() as free:
@@ -245,8 +236,6 @@ def test_show_as_json_takes_a_port_and_ends_though_somebody_reads(tmp_path):
 def test_show_of_nothing_is_wrong_use(tmp_path):
     with pytest.raises(BadStudy, match="nowhere"):
         serve(["nowhere"])
-    with pytest.raises(BadStudy, match="thalweg-studies"):
-        serve()
     with listen() as taken, pytest.raises(BadOption, match="cannot listen"):
         serve([tmp_path], port=taken.getsockname()[1])
     with pytest.raises(BadOption, match="65535"):
@@ -281,7 +270,10 @@ def test_a_comparison_with_its_page_says_where_and_ends_without_a_terminal(tmp_p
 def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_study(tmp_path):
     Path("small.py").write_text(SMALL)
     opener = tmp_path / "open.sh"
-    opener.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    facts = f"nice > {tmp_path}/nice\nexec 3>&1\nreadlink /proc/$$/fd/3 > {tmp_path}/output\n"
+    opener.write_text(
+        f'#!/bin/sh\n{facts}echo "$1" > {tmp_path}/opened.part\nmv {tmp_path}/opened.part {tmp_path}/opened\n'
+    )
     opener.chmod(0o755)
     master, slave = pty.openpty()
     where = {k: v for k, v in os.environ.items() if k != "CI"} | {"BROWSER": f"{opener} %s", "TERM": "xterm"}
@@ -294,6 +286,10 @@ def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_
     while b"until Ctrl-C" not in text:
         text += os.read(master, 4096)
     assert process.poll() is None
+    while not (tmp_path / "opened").exists():
+        time.sleep(0.01)
+    assert int((tmp_path / "nice").read_text()) == os.nice(0)  # as the user's own; the server comes after training
+    assert (tmp_path / "output").read_text().strip() in ("/dev/null", "")  # no /proc: nothing is known
     address = (tmp_path / "opened").read_text().strip()
     port, _, view = address.partition("/?token=")
     assert port.startswith("http://127.0.0.1:") and view.endswith("/curves") and "#/small-001-" in view

@@ -23,4 +23,4 @@ Quiet = Annotated[bool, Parameter(negative="")]
 
 def show(document: dict[str, Any]) -> None:
     """Print a document as JSON."""
-    print(json.dumps(plain(document), indent=1, allow_nan=False))
+    print(json.dumps(plain(document), indent=1, allow_nan=False), flush=True)

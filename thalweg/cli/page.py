@@ -20,7 +20,8 @@ def page(
     """Show studies on a local page, live while they run, until Ctrl-C.
 
     Args:
-        folder: of a study or of many: what thalweg compare or thalweg train printed; none: thalweg-studies here.
+        folder: of a study or of many: what thalweg compare or thalweg train printed; none: thalweg-studies and
+            thalweg-runs here; where there is no study yet, the page holds the playground.
         browser: open it in a browser.
         port: where the page is served on this machine; 0: a free port.
         json_: one JSON document on standard output, with the address.

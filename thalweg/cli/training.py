@@ -48,7 +48,8 @@ def compare(
         delta: the smallest interesting difference of the metric.
         proxy: steps=.1,data=.2: compare on these shares of a large task, and on half of them.
         plot: also draw the figure to this file (.png, .svg, .pdf).
-        show_: open a page on which the curves grow; at the end it also holds layers, landscape and findings, until Ctrl-C.
+        show_: open a page on which the curves grow; at the end it also holds layers, landscape and findings, whose closing look
+            takes up to 30 % more time, or up to 15 s. It stays until Ctrl-C.
         dry_run: show the plan and its cost, and run nothing; of several tasks, each with its share of the budget.
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
@@ -99,7 +100,7 @@ def compare(
             print(study, flush=True)
         if page is not None:
             page.look(study.studies if isinstance(study, Studies) else [study], quiet)
-            page.stay(study.folder)
+            page.stay(study.folder, wait=not json_)
     return 0
 
 
@@ -123,13 +124,14 @@ def train(
         json_: one JSON document on standard output.
         quiet: no progress on standard error.
     """
+    from ..store import RUNS
     from ..task import Task
     from ..training import train as run
 
     loaded = Task.load(task)
     if folder is None:
         number = 1
-        while (folder := Path("thalweg-runs") / f"{loaded.name}-{number:03d}").exists():
+        while (folder := RUNS / f"{loaded.name}-{number:03d}").exists():
             number += 1
     done = run(loaded, recipe_of(recipe), seed=seed, folder=folder, quiet=quiet)
     if json_:

@@ -8,10 +8,11 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadStudy, ThalwegError
 from ..store import HOME, Store
@@ -39,6 +40,7 @@ class Beside:
     def __init__(self, folder: str | Path | None = None, browser: bool = True) -> None:
         self.folder, self.browser, self.address = Path(folder or HOME), browser, ""
         self._process: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread | None = None
 
     def __enter__(self) -> Beside:
         command = [sys.executable, "-m", "thalweg.web.beside", str(self.folder.absolute()), str(int(self.browser))]
@@ -51,6 +53,8 @@ class Beside:
         except ValueError:
             self.close()
             raise BadStudy("the page's server did not start", "thalweg show says why") from None
+        self._listener = threading.Thread(target=_listen, args=(self._process.stdout,), daemon=True)
+        self._listener.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -67,16 +71,19 @@ class Beside:
 
         with contextlib.suppress(KeyboardInterrupt):
             for study in studies:
-                if study.best is not None and Store(study.folder).head().get("complete"):
-                    closing.look(study.folder, study.best.task, quiet=quiet)
+                if study.best is None or not Store(study.folder).head().get("complete"):
+                    continue
+                if closing.look(study.folder, study.best.task, quiet=quiet).interrupted:
+                    break
 
-    def stay(self, folder: str | Path) -> None:
+    def stay(self, folder: str | Path, wait: bool = True) -> None:
         """Until Ctrl-C, where somebody sits at a terminal; else say how to look again.
 
         Args:
             folder: of what is shown.
+            wait: False: do not stay, as a program waits for this one to end.
         """
-        if self._process is None or not sys.stderr.isatty() or "CI" in os.environ:
+        if not wait or self._process is None or not sys.stderr.isatty() or "CI" in os.environ:
             print(f"look    thalweg show {shlex.quote(str(folder))}", file=sys.stderr)
             return
         print(
@@ -98,27 +105,47 @@ class Beside:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if self._listener is not None:
+            self._listener.join(WAIT)
         process.stdout.close()
 
 
+def _listen(told: Iterable[str]) -> None:
+    """Open the browser when the server says so, from here: what a nice process starts is nice, and holds what it holds."""
+    for line in told:
+        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            address, words = json.loads(line)["open"], [sys.executable, "-m", "thalweg.web.beside"]
+            subprocess.run(words, input=address, text=True, check=False, start_new_session=True, **quiet)
+
+
 def main(words: Sequence[str]) -> int:
-    """Serve until standard input ends.
+    """Serve until standard input ends; or open the browser on the address that standard input gives.
 
     Args:
-        words: the folder, and 1 or 0: whether a browser is opened.
+        words: the folder, and 1 or 0: whether a browser is opened; none: open one.
 
     Returns:
         The exit code.
     """
-    from .serving import now, serve
+    from .serving import browse, now, serve
 
+    if not words:
+        browse(sys.stdin.read())
+        return 0
     if hasattr(os, "nice"):
         os.nice(NICE)
     try:
-        return serve([words[0]], browser=words[1] == "1", as_json=True, since=now(), parent=True)
+        return serve([words[0]], browser=words[1] == "1", as_json=True, since=now(), parent=True, opener=_tell)
     except ThalwegError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         return 2
+
+
+def _tell(address: str) -> None:
+    """Say what is to be opened."""
+    with contextlib.suppress(OSError):  # who started this has gone
+        print(json.dumps({"open": address}), flush=True)
 
 
 if __name__ == "__main__":

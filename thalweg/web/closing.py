@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..building import ROWS
 from ..console import Progress, duration
-from ..errors import ThalwegError
+from ..errors import BadStudy, ThalwegError
+from ..store import Store
 from ..study import Study
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ FORWARD = 1 / 3  # of a step's time: the forward pass
 
 @dataclass(frozen=True)
 class Looked:
-    """What a closing look made, and what it left out and why."""
+    """What a closing look made, what it left out and why, and whether Ctrl-C ended it."""
 
     made: tuple[str, ...]
     left: tuple[tuple[str, str], ...]
     seconds: float
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Cost:
 def look(folder: str | Path, task: Task | None = None, quiet: bool = False, share: float = SHARE) -> Looked:
     """Measure layers, landscape and findings of a study's best recipe, and write them into its folder.
 
-    What is there already and not older than the verdict is left as it is. Ctrl-C ends it and keeps what is done.
+    What is there already and not older than the verdict is left as it is. Ctrl-C ends it and keeps what is done. How large
+    each part is made goes by what steps took in the study, and by what is left until the deadline: where a part takes
+    longer than that, the ones after it get smaller, or are left out.
 
     Args:
         folder: of a study that has its verdict.
@@ -87,16 +91,17 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
     begun, folder = time.perf_counter(), Path(folder)
     made: list[str] = []
     left: list[tuple[str, str]] = []
+    interrupted = False
     with Progress(quiet) as progress:
         try:
             study = Study.load(folder, task)
-            seconds = max(LEAST, share * float(study.cost["seconds"]))
-            cost = _cost(study)
-            for part, portion in PARTS.items():
-                if _there(folder, part):
-                    continue
+            deadline = begun + max(LEAST, share * float(study.cost["seconds"]))
+            cost, missing = _cost(study), [part for part in PARTS if not _there(folder, part)]
+            for k, part in enumerate(missing):
+                portion = PARTS[part] / sum(PARTS[p] for p in missing[k:])
+                seconds = portion * max(0.0, deadline - time.perf_counter())
                 progress.at(f"{folder.name} · a look at its {part}")
-                why = _measure(part, study, task, cost, portion * seconds)
+                why = _measure(part, study, task, cost, seconds)
                 if why is None:
                     made.append(part)
                     progress.say(f"{part.capitalize()}: {folder / FILES[part]}")
@@ -104,17 +109,24 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
                 left.append((part, why))
                 progress.say(f"{part.capitalize()} left out: {why}; thalweg {COMMANDS[part]} {folder}")
         except KeyboardInterrupt:
+            interrupted = True
             progress.say("Interrupted: the page shows what is done.")
-        except ThalwegError as error:
-            left.append(("study", error.message))
-            progress.say(f"No closing look: {error.message}.")
-    return Looked(tuple(made), tuple(left), time.perf_counter() - begun)
+        except Exception as error:  # the comparison is done, whatever the user's task does now
+            left.append(("study", _why(error)))
+            progress.say(f"No closing look: {_why(error)}.")
+    return Looked(tuple(made), tuple(left), time.perf_counter() - begun, interrupted)
 
 
 def _there(folder: Path, part: str) -> bool:
-    """Whether a document is there that is not older than the verdict."""
+    """Whether a document is there that is not older than the verdict, and that no Ctrl-C cut short."""
     file, verdict = folder / FILES[part], folder / "verdict.json"
-    return file.exists() and file.stat().st_mtime >= verdict.stat().st_mtime
+    if not file.exists() or file.stat().st_mtime < verdict.stat().st_mtime:
+        return False
+    try:
+        document = Store(folder).read(FILES[part]) or {}
+    except BadStudy:  # a document that cannot be read is made anew
+        return False
+    return bool(document.get("complete", True)) or document.get("status") == "diverged"
 
 
 def _cost(study: Study) -> Cost:
@@ -138,14 +150,18 @@ def _measure(part: str, study: Study, task: Task | None, cost: Cost, seconds: fl
     measures: dict[str, Callable[..., str | None]] = {"layers": _layers, "landscape": _landscape, "findings": _findings}
     try:
         return measures[part](study, task, cost, seconds)
-    except ThalwegError as error:
-        return error.message
-    except (RuntimeError, ValueError) as error:  # an operator that cannot be looked at, or numbers that are not finite
-        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # what the user's own model raises when it is looked at ends no comparison
+        return _why(error)
+
+
+def _why(error: Exception) -> str:
+    """An error in a line."""
+    said = error.message if isinstance(error, ThalwegError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())
 
 
 def _too_long(seconds: float) -> str:
-    return f"it would take more than {duration(seconds)}"
+    return f"it would take more than the {duration(seconds)} that are left for it"
 
 
 def _layers(study: Study, task: Task | None, cost: Cost, seconds: float) -> str | None:
@@ -154,7 +170,7 @@ def _layers(study: Study, task: Task | None, cost: Cost, seconds: float) -> str 
     looks = cost.looks(seconds)
     if looks < FEWEST_LOOKS:
         return _too_long(seconds)
-    if not layers(study, task=task, looks=looks, quiet=True).complete:
+    if layers(study, task=task, looks=looks, quiet=True).status == "stopped":  # one that diverged is told up to there
         raise KeyboardInterrupt
     return None
 

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,12 +20,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BadOption, BadStudy, ThalwegError
-from ..store import HOME
+from ..store import HOME, RUNS, Store
 from .app import Page, guarded
 from .security import HEAD, PATIENCE, new_token
 
 HOST = "127.0.0.1"
 CONNECTIONS = 512
+SEVERAL = "studies.json"  # in the folder of a comparison of several tasks
 LOOK = 0.3  # seconds between two looks for a study that begins
 
 
@@ -139,17 +140,19 @@ def serve(
     as_json: bool = False,
     since: float | None = None,
     parent: bool = False,
+    opener: Callable[[str], None] | None = None,
 ) -> int:
     """Serve the page until Ctrl-C; its address, token included, is printed on one line.
 
     Args:
-        folders: of studies, or what holds some; none: `HOME` in the current folder.
+        folders: of studies, or what holds some; none: `HOME` and `RUNS` in the current folder.
         port: where it listens; 0: a free one.
         browser: whether it is opened.
         as_json: print the address as a JSON document.
         since: open the browser when a study is there that was written to after this time, as of `time.time`; the folders
             need not be there yet.
         parent: end when standard input does.
+        opener: what opens an address, where that is not to be this process.
 
     Returns:
         The exit code.
@@ -158,22 +161,25 @@ def serve(
         BadStudy: there is no such folder.
         BadOption: the port is taken.
     """
-    places = [Path(folder) for folder in folders] or [HOME]
-    for place in places:
+    given = [Path(folder) for folder in folders]
+    places = given or [HOME, RUNS]
+    for place in given:  # without a study there is still the playground
         if since is None and not place.is_dir():
             raise BadStudy(f"there is no folder {place}", "give the folder that thalweg compare printed")
     server = Server(Page(places), new_token(), listen(port))
     told = json.dumps({"address": server.address, "port": server.port}) if as_json else server.address
     print(told, flush=True)
     try:
-        asyncio.run(_until_the_end(server, browser, since, parent))
+        asyncio.run(_until_the_end(server, (opener or browse) if browser else None, since, parent))
     except KeyboardInterrupt:
         pass
     return 0
 
 
-async def _until_the_end(server: Server, browser: bool, since: float | None, parent: bool) -> None:
-    async with _beside(_orphaned(server) if parent else None, _opened(server, since) if browser else None):
+async def _until_the_end(
+    server: Server, opener: Callable[[str], None] | None, since: float | None, parent: bool
+) -> None:
+    async with _beside(_orphaned(server) if parent else None, _opened(server, since, opener) if opener else None):
         await server.serve()
 
 
@@ -187,22 +193,37 @@ async def _beside(*works: Any) -> AsyncIterator[None]:
             task.cancel()
 
 
-async def _opened(server: Server, since: float | None) -> None:
-    """Open the browser: at once, or on a study that begins."""
+def browse(address: str) -> None:
+    """Open the browser on an address."""
+    webbrowser.open(address)
+
+
+async def _opened(server: Server, since: float | None, opener: Callable[[str], None]) -> None:
+    """Open the browser: at once, on a study that begins, or on one that is asked for and complete."""
     while not server.started:
         await asyncio.sleep(0.02)
     address = server.address
     while since is not None:
         with contextlib.suppress(ThalwegError, OSError):
-            begun = {
-                id: at for id, folder in (await server.page.refresh()).items() if (at := _written(folder)) >= since
-            }
-            if begun:
-                address += f"#/{max(begun, key=lambda id: begun[id])}/curves"
+            shown = await asyncio.to_thread(_shown, server.page, await server.page.refresh(), since)
+            if shown is not None:
+                address += f"#/{shown}/curves"
                 break
         await asyncio.sleep(LOOK)
     if can_open():
-        await asyncio.to_thread(webbrowser.open, address)
+        await asyncio.to_thread(opener, address)
+
+
+def _shown(page: Page, studies: Mapping[str, Path], since: float) -> str | None:
+    """The study to open: the last one that was written to after a time; else the first of those asked for, once complete."""
+    begun = {id: at for id, folder in studies.items() if (at := _written(folder)) >= since}
+    if begun:
+        return max(begun, key=lambda id: begun[id])
+    several = [folder for folder in page.folders if (folder / SEVERAL).is_file()]
+    own = {id: folder for id, folder in studies.items() if folder in page.folders or folder.parent in several}
+    if all(Store(folder).head().get("complete") for folder in own.values()):  # who holds it is not asked: it begins
+        return next(iter(own), None)
+    return None
 
 
 def _written(folder: Path) -> float:

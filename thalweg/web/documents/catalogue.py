@@ -26,7 +26,7 @@ FILES = {
     "shift": "shift.json",
 }
 STRANGE = re.compile(r"[^a-z0-9]+")
-DROPPED = {"--show": 0, "--json": 0, "--dry-run": 0, "--folder": 1, "--plot": 1, "--no-browser": 0}
+DROPPED = {"--show": 0, "--json": 0, "--dry-run": 0, "--folder": 1, "--plot": 1}
 
 
 def home(folders: Sequence[str | Path], live: bool = True) -> dict[str, Any]:
