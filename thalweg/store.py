@@ -155,7 +155,7 @@ class Store:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise BadStudy(f"cannot read {path}: {error}", "give another folder, or remove this one") from None
         if not isinstance(document, dict):
             raise BadStudy(f"{path} is no study document", "give the folder of a study")

@@ -107,20 +107,6 @@ def test_a_study_that_appears_is_found_by_its_link(tmp_path):
         assert document(server, f"/api/study/{id}")[1]["name"] == "late"
 
 
-def test_one_study_that_cannot_be_read_hides_no_other(tmp_path):
-    study(tmp_path / "good", start("a"))
-    for name, text in (
-        ("odd", "{"),
-        ("later", '{"format": 99}'),
-        ("list", "[]"),
-        ("strange", '{"format": 1, "asked": 3}'),
-    ):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "study.json").write_text(text)
-    with serving(tmp_path) as server:
-        assert "good" in ids(server) and "odd" not in ids(server)
-
-
 def test_numbers_that_are_none_are_null():
     assert encoded({"a": [float("nan"), {"b": float("-inf")}, 1]}) == b'{"a":[null,{"b":null},1]}'
 

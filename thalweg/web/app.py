@@ -146,13 +146,8 @@ class Page:
         """Curves, thinned to columns of pixels."""
         id, folder = await self._folder(request)
         asked = _curves_asked(request.query_params)
-        channel = self._channel(id, folder)
-
-        def made() -> Document:
-            channel.follower.refresh()
-            return self.source.curves(channel.follower, **asked)
-
-        return await asyncio.to_thread(made)
+        follower = self._channel(id, folder).follower
+        return await asyncio.to_thread(lambda: self.source.curves(follower, **asked))
 
     def _channel(self, id: str, folder: Path) -> Channel:
         channel = self.channels.pop(id, None)

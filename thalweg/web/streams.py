@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOption, ThalwegError
 from ..run import COLUMNS
+from .documents.reading import intact
 from .following import Followed, Follower
 from .lines import ALONE, Other, Steps, scan
 
@@ -170,7 +171,8 @@ class Channel:
         self.changed.set()
 
     def _look(self) -> bool:
-        grown = self.follower.refresh()
+        with intact(self.folder):
+            grown = self.follower.refresh()
         stamps = {}
         for name in DOCUMENTS:
             try:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadStudy
 from ...store import Store
 from ...version import __version__
-from .reading import RUN, TRACE, VERDICT, head_of, number, read, runs_of
+from .reading import RUN, TRACE, VERDICT, head_of, intact, number, read, runs_of
 
 DEPTH = 3  # folders below those given in which studies are looked for
 MOST = 500
@@ -25,6 +26,7 @@ FILES = {
     "findings": "findings.json",
     "shift": "shift.json",
 }
+_PLAIN = (str, int, float)
 STRANGE = re.compile(r"[^a-z0-9]+")
 DROPPED = {"--show": 0, "--json": 0, "--dry-run": 0, "--folder": 1, "--plot": 1, "--no-browser": 0}
 
@@ -45,9 +47,18 @@ def home(folders: Sequence[str | Path], live: bool = True) -> dict[str, Any]:
 
 def entries(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
     """The ``Entry`` of every study in some folders, the newest first; what cannot be read is left out."""
+    return listed(found(folders))
+
+
+def listed(studies: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """The ``Entry`` of each study, the newest first; one that cannot be read hides no other.
+
+    Args:
+        studies: their folders by their ids.
+    """
     listed = []
-    for id, folder in found(folders).items():
-        with contextlib.suppress(BadStudy):
+    for id, folder in studies.items():
+        with contextlib.suppress(BadStudy), intact(folder):
             listed.append(entry(folder, id))
     return sorted(listed, key=lambda one: -one["modified"])
 
@@ -68,9 +79,9 @@ def found(folders: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _below(folder: Path, depth: int) -> list[Path]:
-    if (folder / "study.json").is_file():
-        return [folder]
     try:
+        if (folder / "study.json").is_file():
+            return [folder]
         inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
     except OSError:
         return []
@@ -85,7 +96,7 @@ def slug(folder: Path) -> str:
         'digits-001'
     """
     words = STRANGE.sub("-", folder.name.lower()).strip("-")[:40]
-    return f"{words or 'study'}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    return f"{words or 'study'}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
 
 
 def status_of(folder: Path, head: dict[str, Any] | None = None) -> str:
@@ -114,8 +125,8 @@ def entry(folder: Path, id: str | None = None) -> dict[str, Any]:
         "task": _task(head),
         "status": status_of(folder, head),
         "runs": len(runs.ends),
-        "metric": judged.get("metric") or head.get("metric"),
-        "sentence": judged.get("sentence") or _said(folder),
+        "metric": _words(judged.get("metric") or head.get("metric")),
+        "sentence": _words(judged.get("sentence") or _said(folder)),
         "modified": max(int(file.stat().st_mtime) for file in files if file.exists()),
         "has": has,
     }
@@ -128,6 +139,10 @@ def has_experiments(head: dict[str, Any], verdict: dict[str, Any] | None) -> boo
 
 def _task(head: dict[str, Any]) -> str:
     return str(head["asked"]["task"] if "asked" in head else head.get("task", ""))
+
+
+def _words(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _said(folder: Path) -> str | None:
@@ -156,7 +171,7 @@ def head(folder: Path, id: str | None = None) -> dict[str, Any]:
         "steps": (verdict or {}).get("steps") or own.get("steps") or longest,
         "budget": asked.get("budget"),
         "effort": asked.get("effort", ""),
-        "environment": {str(k): v for k, v in own.get("environment", {}).items()},
+        "environment": {str(k): v for k, v in own.get("environment", {}).items() if isinstance(v, _PLAIN)},
         "executor": own.get("executor"),
         "entrants": entrants_of(own, runs.starts.values()),
         "progress": {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadStudy
+from ...errors import BadStudy, ThalwegError
 from ...store import Store
 from ..lines import ALONE
 from ..thinning import rounded
@@ -21,6 +22,35 @@ from ..thinning import rounded
 DIGITS = 6
 MOST = 256_000_000  # bytes that a document or the unpacked arrays of a study may have
 TRACE, VERDICT, RUN = "trace.jsonl", "verdict.json", "run.json"
+DAMAGE = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError, MemoryError,
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def intact(folder: Path) -> Iterator[None]:
+    """What reads a study of which anything may have been written: no damage is more than an error of this study.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        BadStudy: it does not hold what it should.
+
+    Example:
+        >>> with intact(tmp / "s"):
+        ...     {"cost": {}}["cost"]["seconds"]
+        Traceback (most recent call last):
+        thalweg.errors.BadStudy: s is damaged: KeyError 'seconds'
+        hint: run it again in another folder
+    """
+    try:
+        yield
+    except ThalwegError:
+        raise
+    except DAMAGE as error:
+        what = f"{type(error).__name__} {error}"[:200].strip()
+        raise BadStudy(f"{folder.name} is damaged: {what}", "run it again in another folder") from error
 
 
 def number(value: Any) -> float | int | None:
@@ -172,7 +202,7 @@ def _runs(folder: Path, size: int, modified: int) -> Runs:
 def _record(line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
