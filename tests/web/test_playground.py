@@ -349,3 +349,16 @@ def test_refused_as_a_whole():
         race([1])
     with pytest.raises(errors.BadOption, match="no minimum that stands still"):
         race({"surface": "slope", "goal": 0.1, "racers": [{"rule": "sgd"}]})
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "field", [{"start": [HUGE, 0]}, {"noise": HUGE}, {"clip": HUGE}, {"goal": HUGE}, {"steps": HUGE}, {"seed": HUGE},
+              {"racers": [{"rule": "sgd", "options": {"lr": HUGE}}]}, {"racers": [{"rule": "sgd", "options": {"fall": HUGE}}]},
+              {"racers": [{"rule": "sgd", "options": {"counted": HUGE}}]}]
+)  # fmt: skip
+def test_numbers_that_no_float_can_hold_are_refused(field):
+    with pytest.raises(errors.BadOption):
+        race({"surface": "beale", "racers": [{"rule": "sgd"}]} | field)
