@@ -43,6 +43,16 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(server):
     assert new_token() != new_token() and len(new_token()) >= 32
 
 
+FOREIGN = ['a={"x": "y"}', "foo[bar]=1", "é=é", "a=\"b", "=", "thalweg-1=x", "a=1,b=2", "expires=Thu, 01 Jan"]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_the_cookies_of_others_do_not_hide_ours(server, foreign):
+    own = f"thalweg-{server.port}={TOKEN}"
+    for line in (f"{foreign}; {own}", f"{own}; {foreign}", f"thalweg-{server.port}=old; {foreign};{own}"):
+        assert ask(server, "/api/home", headers={"Cookie": line.encode()}, known=False)[0] == 200
+
+
 @pytest.mark.parametrize("path", ["/", *GETS])
 def test_without_the_token_nothing_is_answered(server, path):
     path = path.replace("{id}", ids(server)["s"])
