@@ -38,7 +38,7 @@ def server(tmp_path):
 def test_the_token_becomes_a_cookie_and_leaves_the_address(server):
     status, headers, _ = ask(server, f"/?token={TOKEN}", known=False)
     assert (status, headers["location"]) == (303, "/")
-    assert headers["set-cookie"] == f"thalweg-{server.port}={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
+    assert headers["set-cookie"] == f"thalweg-{server.port}={TOKEN}; HttpOnly; SameSite=Lax; Path=/"
     assert ask(server, "/")[0] == 200 and ask(server, "/api/home")[0] == 200
     assert new_token() != new_token() and len(new_token()) >= 32
 

@@ -118,7 +118,8 @@ class Guard:
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         if method == "GET" and scope["path"] == "/" and asked:
             if len(asked) == 1 and self._is_token(asked[0]):
-                return f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+                # Lax: strict cookies are not sent on where another page's link led here; no GET changes anything.
+                return f"{self.cookie}={self.token}; HttpOnly; SameSite=Lax; Path=/"
         elif any(map(self._is_token, _cookies(headers.get(b"cookie", []), self.cookie))):
             return None
         raise Refused(401, "no-token", "The token is missing or wrong.", "open the address that thalweg printed")
