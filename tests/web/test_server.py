@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -105,6 +106,15 @@ def test_a_study_that_appears_is_found_by_its_link(tmp_path):
     study(tmp_path / "other", start("a"))
     with serving(tmp_path) as server:  # the link of a page that was open before
         assert document(server, f"/api/study/{id}")[1]["name"] == "late"
+
+
+def test_the_commands_of_what_is_missing_can_be_pasted(tmp_path):
+    study(tmp_path / "a b; c", start("a"))
+    with serving(tmp_path) as server:
+        place = f"/api/study/{ids(server)['a b; c']}"
+        for view in ("layers", "landscape", "findings", "shift"):
+            words = shlex.split(document(server, f"{place}/{view}")[1]["error"]["hint"])
+            assert words[0] == "thalweg" and words[2] == str(tmp_path / "a b; c")
 
 
 def test_numbers_that_are_none_are_null():

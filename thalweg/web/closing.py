@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from ..building import ROWS
@@ -102,7 +103,7 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
                     progress.say(f"{part.capitalize()}: {folder / FILES[part]}")
                     continue
                 left.append((part, why))
-                progress.say(f"{part.capitalize()} left out: {why}; thalweg {COMMANDS[part]} {folder}")
+                progress.say(f"{part.capitalize()} left out: {why}; thalweg {COMMANDS[part]} {quote(str(folder))}")
         except KeyboardInterrupt:
             progress.say("Interrupted: the page shows what is done.")
         except ThalwegError as error:

@@ -6,6 +6,7 @@ import functools
 import json
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from .catalogue import missing
@@ -22,7 +23,7 @@ def document(folder: Path) -> dict[str, Any]:
     """
     own = read(folder, FILE)
     if own is None:
-        raise missing(folder, "findings", f"diagnose {folder}")
+        raise missing(folder, "findings", f"diagnose {quote(str(folder))}")
     cost = own["cost"]
     return {
         "title": own["title"],

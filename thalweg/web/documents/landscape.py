@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def document(folder: Path) -> dict[str, Any]:
     """
     whole = read(folder, JSON)
     if whole is None:
-        raise missing(folder, "landscape", f"landscape {folder}")
+        raise missing(folder, "landscape", f"landscape {quote(str(folder))}")
     arrays = _arrays(folder)
     said = [whole[part]["sentence"] for part in ("matched", "convexity", "escapes") if whole.get(part)]
     return {
@@ -71,7 +72,7 @@ def _arrays(folder: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadStudy(f"cannot read {path}: {error}", f"thalweg landscape {folder}") from None
+        raise BadStudy(f"cannot read {path}: {error}", f"thalweg landscape {quote(str(folder))}") from None
 
 
 def _plane(one: dict[str, Any], arrays: dict[str, Any], data: str) -> dict[str, Any]:
