@@ -1,5 +1,6 @@
 """The server on real studies: its documents, its jobs, the commands that start it, and how it ends."""
 
+import asyncio
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ from thalweg.cli import main
 from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
 from thalweg.web.app import STATIC, encoded
+from thalweg.web.jobs import Jobs
 from thalweg.web.serving import can_open, listen, serve
 
 SMALL = """
@@ -176,6 +178,21 @@ def test_a_job_that_fails_says_why(tmp_path):
         job = document(server, f"/api/study/{ids(server)['s']}/resume", "POST", "{}")[1]
         last = follow(server, job)[-1]
         assert last["status"] == "failed" and last["said"].startswith("error: ") and last["outcome"] is None
+
+
+def test_a_job_that_cannot_be_started_has_failed_and_is_in_nobodys_way(monkeypatch):
+    jobs = Jobs()
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    failed = asyncio.run(jobs.start("resume", "s", ["platform"]))
+    assert failed.status == "failed" and "/nowhere/python" in failed.said
+    monkeypatch.undo()
+
+    async def next_one():
+        job = await jobs.start("try", "s", ["platform"])
+        await job.task
+        return job
+
+    assert asyncio.run(next_one()).status == "done"
 
 
 def test_the_end_of_the_server_ends_its_jobs(small, tmp_path):
