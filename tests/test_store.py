@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import threading
 
 import pytest
 import torch
@@ -64,6 +66,37 @@ def test_documents_are_replaced_whole(store):
         store.read("verdict.json")
 
 
+def test_two_who_write_a_document_do_not_write_into_one_another(store, monkeypatch):
+    inner = json.dump
+
+    def interrupted(document, file, **options):
+        if document == {"a": 1}:
+            monkeypatch.setattr(json, "dump", inner)
+            monkeypatch.setattr(os, "getpid", lambda: -1)  # another process writes in between
+            store.write("findings.json", {"b": 2, "long": "x" * 100})
+        inner(document, file, **options)
+
+    monkeypatch.setattr(json, "dump", interrupted)
+    store.write("findings.json", {"a": 1})
+    assert store.read("findings.json") == {"a": 1} and not list(store.folder.glob("*.part"))
+
+
+def test_who_changes_a_document_waits_for_who_does(store):
+    store.write("n.json", {"n": 0})
+
+    def add():
+        for _ in range(50):
+            with store.changing():
+                store.write("n.json", {"n": store.read("n.json")["n"] + 1})
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read("n.json") == {"n": 200}
+
+
 def test_folders_that_cannot_be_used(tmp_path, store):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
@@ -82,6 +115,7 @@ def test_folders_that_cannot_be_used(tmp_path, store):
 
 def test_a_folder_whose_making_was_killed_is_no_obstacle(tmp_path):
     (tmp_path / "s" / "models").mkdir(parents=True)
+    (tmp_path / "s" / "study.12-34.part").write_text('{"format": ')
     (tmp_path / "s" / "study.part").write_text('{"format": ')
     store = Store(tmp_path / "s")
     store.create({"asked": {}})

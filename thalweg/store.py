@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import platform
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ except ImportError:  # where there are none, nothing says that a study is being 
 
 FORMAT = 1
 HOME = Path("thalweg-studies")  # where studies go whose folder is not named
-LOCK = "writing.lock"
+LOCK, CHANGING = "writing.lock", "changing.lock"
 _HELD: set[IO[bytes]] = set()  # open files whose locks are ours
 
 
@@ -81,8 +83,8 @@ class Store:
         try:
             if self.folder.exists() and not self.folder.is_dir():
                 raise NotADirectoryError(20, "it is a file")
-            begun = {self.models, self.folder / "study.part"}  # what a kill while the folder was made leaves
-            if self.folder.exists() and not begun.issuperset(self.folder.iterdir()):
+            begun = [self.models, *self.folder.glob("study.*part")]  # what a kill while the folder was made leaves
+            if self.folder.exists() and not set(begun).issuperset(self.folder.iterdir()):
                 raise BadStudy(f"{self.folder} is not empty and holds no study", "give a new folder")
             self.models.mkdir(parents=True, exist_ok=True)
             self.write("study.json", {"format": FORMAT} | head)
@@ -128,14 +130,30 @@ class Store:
             pass
         return False
 
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """For who reads a document, changes it and writes it again: others who do wait meanwhile, where there are locks.
+
+        Example:
+            >>> store = Store(tmp)
+            >>> with store.changing():
+            ...     store.write("notes.json", {"n": 1 + (store.read("notes.json") or {"n": 0})["n"]}).name
+            'notes.json'
+        """
+        with (self.folder / CHANGING).open("ab") as file:
+            if locks is not None:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    locks.flock(file, locks.LOCK_EX)
+            yield
+
     def discard(self) -> None:
         """Remove the folder, with what `create` made in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, name: str, document: dict[str, Any]) -> Path:
-        """Replace a JSON document in one go: a reader sees the old one or the new one."""
+        """Replace a JSON document in one go: a reader sees the old one or the new one, whoever else writes it too."""
         path = self.folder / name
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         with part.open("w", encoding="utf-8") as file:
             json.dump(plain(document), file, indent=1, allow_nan=False)
             file.write("\n")

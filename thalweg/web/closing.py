@@ -180,5 +180,5 @@ def _findings(study: Study, task: Task | None, cost: Cost, seconds: float) -> st
     if budget < FEWEST:
         return _too_long(seconds)
     found, run = of_study(study.folder, task, budget=budget)
-    keep(found, study.folder, seed=run.seed, budget=budget)
+    keep(found, study.folder, run, budget=budget)
     return None

@@ -31,6 +31,7 @@ def document(folder: Path) -> dict[str, Any]:
         "findings": [_finding(entry) for entry in own["findings"]],
         "measured": list(own["measured"]),
         "not_measured": [{"what": one["what"], "why": one["why"]} for one in own["not_measured"]],
+        "notes": [str(note) for note in own.get("notes", ())],
         "cost": {key: number(cost[key]) for key in ("gradient_evaluations", "seconds")},
     }
 

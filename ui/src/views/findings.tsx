@@ -55,6 +55,13 @@ function Of({ findings, study }: { findings: Findings; study: string }): JSX.Ele
           {count(findings.cost.gradient_evaluations)} gradients, {duration(findings.cost.seconds)}.
         </span>
       </p>
+      {findings.notes.length > 0 && (
+        <ul class="notes">
+          {findings.notes.map((note) => (
+            <li key={note}>{note}</li>
+          ))}
+        </ul>
+      )}
       {ranked.length === 0 && (
         <p class="quiet">Nothing was found among {counted(findings.measured.length, "thing")} that were measured.</p>
       )}
