@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thalweg import store as storing
 from thalweg.errors import BadStudy
 from thalweg.run import Trace
 from thalweg.store import Store, environment, load_weights, plain
@@ -79,6 +80,29 @@ def test_two_who_write_a_document_do_not_write_into_one_another(store, monkeypat
     monkeypatch.setattr(json, "dump", interrupted)
     store.write("findings.json", {"a": 1})
     assert store.read("findings.json") == {"a": 1} and not list(store.folder.glob("*.part"))
+
+
+@pytest.mark.skipif(storing.locks is None, reason="no locks on this system")
+def test_who_asks_whether_a_study_is_written_is_in_nobodys_way(store):
+    with (store.folder / storing.LOCK).open("ab") as asking:
+        storing.locks.flock(asking, storing.locks.LOCK_SH)
+        threading.Timer(0.1, lambda: storing.locks.flock(asking, storing.locks.LOCK_UN)).start()
+        release = store.hold()
+    assert store.held()
+    with pytest.raises(BadStudy, match="another process"):
+        store.hold()
+    release()
+    assert not store.held()
+
+
+def test_without_locks_a_study_runs_while_it_grows(store, monkeypatch):
+    monkeypatch.setattr(storing, "locks", None)
+    assert not store.held()
+    store.append({"run": "a"})
+    assert store.held()
+    path = store.folder / "trace.jsonl"
+    os.utime(path, (path.stat().st_mtime - 61,) * 2)
+    assert not store.held()
 
 
 def test_who_changes_a_document_waits_for_who_does(store):

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ except ImportError:  # where there are none, nothing says that a study is being 
 FORMAT = 1
 HOME = Path("thalweg-studies")  # where studies go whose folder is not named
 LOCK, CHANGING = "writing.lock", "changing.lock"
+PATIENCE = 1.0  # seconds that a lock is waited for
+RECENT = 60.0  # seconds for which a study without locks is running after its last record
 _HELD: set[IO[bytes]] = set()  # open files whose locks are ours
 
 
@@ -101,14 +104,19 @@ class Store:
         """
         if locks is None:
             return lambda: None
-        file = (self.folder / LOCK).open("ab")
-        try:
-            locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise BadStudy(f"{self.folder} is being written by another process", "wait for it, or end it") from None
-        except OSError:  # a file system without locks
-            pass
+        file, until = (self.folder / LOCK).open("ab"), time.monotonic() + PATIENCE
+        while True:
+            try:
+                locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < until:  # who asks whether it is held holds it, too, for a moment
+                    time.sleep(PATIENCE / 50)
+                    continue
+                file.close()
+                raise BadStudy(f"{self.folder} is being written by another process", "wait for it, or end it") from None
+            except OSError:  # a file system without locks
+                pass
+            break
         _HELD.add(file)
 
         def release() -> None:
@@ -118,17 +126,25 @@ class Store:
         return release
 
     def held(self) -> bool:
-        """Whether a process writes runs here now."""
+        """Whether a process writes runs here now; where there are no locks, whether something was written just now."""
         if locks is None:
-            return False
+            return self._fresh()
         try:
             with (self.folder / LOCK).open("rb") as file:
                 locks.flock(file, locks.LOCK_SH | locks.LOCK_NB)
         except BlockingIOError:
             return True
+        except FileNotFoundError:
+            return False
         except OSError:
-            pass
+            return self._fresh()
         return False
+
+    def _fresh(self) -> bool:
+        try:
+            return time.time() - (self.folder / "trace.jsonl").stat().st_mtime < RECENT
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
