@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -379,6 +380,38 @@ def test_only_a_command_of_thalweg_is_offered_to_go_on(tmp_path):
         head["environment"]["command"] = command
         found = catalogue.resume_words(folder, head)
         assert found == (None if kept is None else [*kept, "--folder", str(folder)])
+        shown = shlex.split(catalogue.head(folder)["resume"])
+        assert shown == ([] if kept is None else ["thalweg", *found])  # no command of another is shown
+
+
+def test_a_study_that_is_one_of_several_goes_on_with_the_others(tmp_path):
+    folder = interrupted(tmp_path / "both" / "digits")
+    command = {"environment": {"command": "/bin/thalweg compare digits a.py:t --budget 5m"}}
+    (tmp_path / "both" / "studies.json").write_text("{}")
+    assert catalogue.resume_words(folder, command)[-2:] == ["--folder", str(tmp_path / "both")]
+    small = interrupted(tmp_path / "proxy" / "smaller")
+    for given in ("--proxy steps=0.1", "--proxy=steps=0.1"):
+        command = {"environment": {"command": f"/bin/thalweg compare digits {given}"}}
+        assert catalogue.resume_words(small, command)[-1] == str(tmp_path / "proxy")
+    command = {"environment": {"command": "/bin/thalweg compare digits"}}
+    assert catalogue.resume_words(small, command)[-1] == str(small)
+
+
+def test_what_does_not_say_where_its_task_is_cannot_go_on_from_here(tmp_path, study):
+    folder = interrupted(tmp_path / "s")
+    own = catalogue.head(folder)
+    assert own["goes_on"] is False and own["code"] is None
+    assert catalogue.head(study.folder)["goes_on"] is True
+    entry = {"code": "lr-too-high", "severity": "error", "where": None, "sentence": "", "confidence": 1, "outcome": None,
+             "evidence": {}, "can_try": True, "remedy": None}  # fmt: skip
+    kept = {"title": "", "recipe": "", "findings": [entry], "measured": [], "not_measured": [],
+            "cost": {"gradient_evaluations": 0, "seconds": 0}}  # fmt: skip
+    (folder / "findings.json").write_text(json.dumps(kept))
+    assert not findings.document(folder)["findings"][0]["can_try"]
+    head = json.loads((folder / "study.json").read_text()) | {"source": "digits"}
+    (folder / "study.json").write_text(json.dumps(head))
+    assert findings.document(folder)["findings"][0]["can_try"]
+    assert catalogue.head(folder)["goes_on"] and catalogue.head(folder)["code"] is None
 
 
 def test_drawing_needs_no_torch(study):

@@ -141,9 +141,15 @@ def test_an_interrupted_study_is_resumed_to_the_same_verdict(small, tmp_path):
     with serving(tmp_path / "cut") as server:
         id = ids(server)["cut"]
         assert document(server, f"/api/study/{id}")[1]["status"] == "interrupted"
-        status, job = document(server, f"/api/study/{id}/resume", "POST", "{}")
+        code = document(server, f"/api/study/{id}")[1]["code"]
+        assert code == f"{tmp_path / 'small.py'}:task"
+        for wrong in ("{}", '{"code": null}', '{"code": "small.py:task"}'):  # it runs a file: only one that was agreed to
+            status, said = document(server, f"/api/study/{id}/resume", "POST", wrong)
+            assert status == 400 and code in said["error"]["message"]
+        agreed = json.dumps({"code": code})
+        status, job = document(server, f"/api/study/{id}/resume", "POST", agreed)
         assert status == 200 and job["kind"] == "resume" and job["status"] == "running"
-        assert document(server, f"/api/study/{id}/resume", "POST", "{}")[1]["id"] == job["id"]  # asked for twice
+        assert document(server, f"/api/study/{id}/resume", "POST", agreed)[1]["id"] == job["id"]  # asked for twice
         said = document(server, f"/api/study/{id}/try", "POST", '{"finding": 0}')
         assert said[0] in (400, 404)
         last = follow(server, job)[-1]
@@ -165,7 +171,9 @@ def test_a_remedy_is_tried_and_its_outcome_shown(tmp_path):
         k = next(k for k, f in enumerate(findings) if f["can_try"])
         for wrong in ("-1", "99", "true", '"0"', "null", "0.5", "[0]"):
             assert document(server, f"{place}/try", "POST", f'{{"finding": {wrong}}}')[0] == 400
-        job = document(server, f"{place}/try", "POST", json.dumps({"finding": k}))[1]
+        assert document(server, f"{place}/try", "POST", json.dumps({"finding": k}))[0] == 400
+        code = document(server, place)[1]["code"]
+        job = document(server, f"{place}/try", "POST", json.dumps({"finding": k, "code": code}))[1]
         last = follow(server, job)[-1]
         assert last["status"] == "done" and last["outcome"]["seeds"] >= 3
         assert last["outcome"]["helps"] == (last["outcome"]["interval"][1] < 0)
@@ -175,7 +183,8 @@ def test_a_remedy_is_tried_and_its_outcome_shown(tmp_path):
 def test_a_job_that_fails_says_why(tmp_path):
     study(tmp_path / "s", start("a"), source="nowhere.py:task")
     with serving(tmp_path / "s") as server:
-        job = document(server, f"/api/study/{ids(server)['s']}/resume", "POST", "{}")[1]
+        agreed = '{"code": "nowhere.py:task"}'
+        job = document(server, f"/api/study/{ids(server)['s']}/resume", "POST", agreed)[1]
         last = follow(server, job)[-1]
         assert last["status"] == "failed" and last["said"].startswith("error: ") and last["outcome"] is None
 
@@ -206,7 +215,8 @@ def test_the_end_of_the_server_ends_its_jobs(small, tmp_path):
     process.wait()
     with serving(tmp_path / "slow") as server:
         id = ids(server)["slow"]
-        document(server, f"/api/study/{id}/resume", "POST", "{}")
+        code = document(server, f"/api/study/{id}")[1]["code"]
+        document(server, f"/api/study/{id}/resume", "POST", json.dumps({"code": code}))
         while not Store(tmp_path / "slow").held():
             time.sleep(0.01)
         [job] = server.page.jobs.known.values()

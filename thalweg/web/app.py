@@ -173,12 +173,15 @@ class Page:
     async def attempt(self, request: Request) -> Document:
         """Try a finding's remedy."""
         id, folder = await self._folder(request)
-        k = (await document_of(request, self.patience)).get("finding")
+        asked = await document_of(request, self.patience)
+        k = asked.get("finding")
         if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise BadOption("finding is the number of one", "give 0 for the first")
         findings = (await asyncio.to_thread(self.source.view, "findings", folder))["findings"]
         if k >= len(findings) or not findings[k]["can_try"]:
             raise BadOption("there is no remedy of this finding that can be tried from here", "choose another finding")
+
+        await self._agreed(asked, folder)
 
         def outcome() -> Document | None:
             found: Document | None = self.source.view("findings", folder)["findings"][k]["outcome"]
@@ -189,11 +192,18 @@ class Page:
     async def resume(self, request: Request) -> Document:
         """Go on with a study that was interrupted."""
         id, folder = await self._folder(request)
-        await document_of(request, self.patience)
+        asked = await document_of(request, self.patience)
         same = [j for j in self.jobs.known.values() if (j.study, j.kind, j.status) == (id, "resume", "running")]
         if not same and (status := await asyncio.to_thread(self.source.status, folder)) != "interrupted":
             raise BadOption(f"this study is {status}", "only one that was interrupted goes on")
+        await self._agreed(asked, folder)
         return (await self.jobs.start("resume", id, resume_words(folder))).as_dict()
+
+    async def _agreed(self, asked: Document, folder: Path) -> None:
+        """Raise `BadOption` unless the file that a study says to run is the one that was agreed to."""
+        code = (await asyncio.to_thread(self.source.head, folder, ""))["code"]
+        if code is not None and asked.get("code") != code:
+            raise BadOption(f"this runs {code}", "say that it may: run only files that you trust")
 
     def _job(self, request: Request) -> Any:
         job = self.jobs.known.get(request.path_params["id"])

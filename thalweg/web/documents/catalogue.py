@@ -27,6 +27,7 @@ FILES = {
     "shift": "shift.json",
 }
 _PLAIN = (str, int, float)
+SEVERAL, PROXIES = "studies.json", ("smaller", "larger")  # what a study's parent holds
 STRANGE = re.compile(r"[^a-z0-9]+")
 DROPPED = {"--show": 0, "--json": 0, "--dry-run": 0, "--folder": 1, "--plot": 1, "--no-browser": 0}
 
@@ -182,6 +183,8 @@ def head(folder: Path, id: str | None = None) -> dict[str, Any]:
             "seconds": number(float(seconds)),
         },
         "resume": resume(folder, own),
+        "goes_on": goes_on(own) and "asked" in own,
+        "code": code_of(own),
     }
 
 
@@ -215,17 +218,30 @@ def resume_words(folder: Path, head: dict[str, Any] | None = None) -> list[str] 
             skip = 0 if value else DROPPED[option]
         else:
             kept.append(word)
-    return [*kept, "--folder", str(folder)]
+    return [*kept, "--folder", str(_asked_for(folder, kept))]
+
+
+def _asked_for(folder: Path, words: Sequence[str]) -> Path:
+    """The folder that a command is to name: of several tasks, or of a proxy, that which holds this study and others."""
+    small = any(word.partition("=")[0] == "--proxy" for word in words) and folder.name in PROXIES
+    return folder.parent if small or (folder.parent / SEVERAL).is_file() else folder
+
+
+def code_of(head: dict[str, Any]) -> str | None:
+    """The file that runs when a study is trained on, as the study names it; None for a built-in task."""
+    source = head.get("source")
+    return source if isinstance(source, str) and ".py" in source else None
+
+
+def goes_on(head: dict[str, Any]) -> bool:
+    """Whether a study can be trained on from its folder: it says where its task is."""
+    return isinstance(head.get("source"), str)
 
 
 def resume(folder: Path, head: dict[str, Any]) -> str:
-    """The command that goes on with a study."""
-    if "asked" not in head:
-        return ""
-    words = resume_words(folder, head)
-    if words is not None:
-        return shlex.join(["thalweg", *words])
-    return str(head.get("environment", {}).get("command", ""))
+    """The command that goes on with a study; "" where that is no command of thalweg's."""
+    words = resume_words(folder, head) if "asked" in head else None
+    return "" if words is None else shlex.join(["thalweg", *words])
 
 
 def missing(folder: Path, what: str, command: str) -> BadStudy:
