@@ -380,7 +380,7 @@ def test_only_a_command_of_thalweg_is_offered_to_go_on(tmp_path):
         head["environment"]["command"] = command
         found = catalogue.resume_words(folder, head)
         assert found == (None if kept is None else [*kept, "--folder", str(folder)])
-        shown = shlex.split(catalogue.head(folder)["resume"])
+        shown = shlex.split(catalogue.resume(folder, head))
         assert shown == ([] if kept is None else ["thalweg", *found])  # no command of another is shown
 
 
