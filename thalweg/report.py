@@ -62,7 +62,7 @@ def report(studies: str | Path | Sequence[str | Path], path: str | Path = "repor
     heads: dict[str, Any] = {}
     for id, folder in known.items():
         with _no_obstacle(len(known)), intact(folder):
-            heads[id] = catalogue.head(folder, id)
+            heads[id] = _public(catalogue.head(folder, id))
     if not heads:
         raise BadStudy("none of these studies can be read", "give one to the report by itself: it says why")
     known = {id: known[id] for id in heads}
@@ -78,6 +78,12 @@ def title(entries: Sequence[dict[str, Any]]) -> str:
     """The title of a report; it says what is not finished."""
     said = [e["name"] + ("" if e["status"] == "complete" else f" ({e['status']})") for e in entries]
     return f"thalweg: {', '.join(said[:3])}" + (f" and {len(said) - 3} more" if len(said) > 3 else "")
+
+
+def _public(head: dict[str, Any]) -> dict[str, Any]:
+    """The head of a study without what tells of the machine: its folders and the command that was typed there."""
+    environment = {name: value for name, value in head["environment"].items() if name != "command"}
+    return head | {"environment": environment, "resume": "", "code": None, "goes_on": False}
 
 
 def _no_obstacle(among: int) -> contextlib.AbstractContextManager[None]:

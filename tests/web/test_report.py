@@ -72,6 +72,14 @@ def test_the_report_holds_every_document(written, study):
     assert {"samples|loss|finals", "seconds|select accuracy|finals", "step|loss|all"} <= set(mine["curves"])
 
 
+def test_nothing_in_it_tells_of_the_machines_folders(written, study, alone):
+    page, _, data = opened(written)
+    assert str(study.folder) not in page and str(alone) not in page and str(study.folder.parent) not in page
+    heads = [own["head"] for own in data["studies"].values()]
+    assert all(head["environment"]["torch"] and "command" not in head["environment"] for head in heads)
+    assert not any(head["resume"] or head["code"] for head in heads)
+
+
 def test_the_presets_come_with_their_races(written):
     _, _, data = opened(written)
     presets = data["playground"]["presets"]
