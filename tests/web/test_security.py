@@ -43,7 +43,16 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(server):
     assert new_token() != new_token() and len(new_token()) >= 32
 
 
-FOREIGN = ['a={"x": "y"}', "foo[bar]=1", "é=é", "a=\"b", "=", "thalweg-1=x", "a=1,b=2", "expires=Thu, 01 Jan"]
+def test_the_browsers_address_opens_the_page_once(server):
+    path = server.passing().partition(str(server.port))[2]
+    assert TOKEN not in path and ask(server, path, known=False)[0] == 303
+    assert ask(server, path, known=False)[0] == 401
+    first, second = (server.passing().partition(str(server.port))[2] for _ in range(2))
+    assert ask(server, first, known=False)[0] == 401 and ask(server, second, known=False)[0] == 303
+    assert ask(server, "/?token=None", known=False)[0] == 401
+
+
+FOREIGN = ['a={"x": "y"}', "foo[bar]=1", "é=é", 'a="b', "=", "thalweg-1=x", "a=1,b=2", "expires=Thu, 01 Jan"]
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)

@@ -143,7 +143,11 @@ def test_an_interrupted_study_is_resumed_to_the_same_verdict(small, tmp_path):
         assert document(server, f"/api/study/{id}")[1]["status"] == "interrupted"
         code = document(server, f"/api/study/{id}")[1]["code"]
         assert code == f"{tmp_path / 'small.py'}:task"
-        for wrong in ("{}", '{"code": null}', '{"code": "small.py:task"}'):  # it runs a file: only one that was agreed to
+        for wrong in (
+            "{}",
+            '{"code": null}',
+            '{"code": "small.py:task"}',
+        ):  # it runs a file: only one that was agreed to
             status, said = document(server, f"/api/study/{id}/resume", "POST", wrong)
             assert status == 400 and code in said["error"]["message"]
         agreed = json.dumps({"code": code})
@@ -319,6 +323,7 @@ def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_
     assert process.poll() is None
     address = (tmp_path / "opened").read_text().strip()
     port, _, view = address.partition("/?token=")
+    assert f"{port}/?token=".encode() in text and address.partition("#")[0].encode() not in text  # a token of its own
     assert port.startswith("http://127.0.0.1:") and view.endswith("/curves") and "#/small-001-" in view
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0

@@ -76,8 +76,9 @@ class Server(uvicorn.Server):
         self.page, self.token, self.listener = page, token, listener
         self.port = int(listener.getsockname()[1])
         self.address = f"http://{HOST}:{self.port}/?token={token}"
+        self.guard = guarded(page, token, self.port)
         config = uvicorn.Config(
-            guarded(page, token, self.port),
+            self.guard,
             http=type("Timed", (Patient,), {"patience": page.patience}),
             ws="none",
             lifespan="on",
@@ -93,6 +94,10 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def passing(self) -> str:
+        """An address that opens the page a single time: who lists the processes of the machine sees the browser's words."""
+        return f"http://{HOST}:{self.port}/?token={self.guard.new_once()}"
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer until told to end."""
@@ -191,18 +196,18 @@ async def _opened(server: Server, since: float | None) -> None:
     """Open the browser: at once, or on a study that begins."""
     while not server.started:
         await asyncio.sleep(0.02)
-    address = server.address
+    place = ""
     while since is not None:
         with contextlib.suppress(ThalwegError, OSError):
             begun = {
                 id: at for id, folder in (await server.page.refresh()).items() if (at := _written(folder)) >= since
             }
             if begun:
-                address += f"#/{max(begun, key=lambda id: begun[id])}/curves"
+                place = f"#/{max(begun, key=lambda id: begun[id])}/curves"
                 break
         await asyncio.sleep(LOOK)
     if can_open():
-        await asyncio.to_thread(webbrowser.open, address)
+        await asyncio.to_thread(webbrowser.open, server.passing() + place)
 
 
 def _written(folder: Path) -> float:
