@@ -72,7 +72,9 @@ def _parse(value: Any) -> Budget | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Budget("seconds", float(value)) if 0 < value < math.inf else None
     match = (
-        re.fullmatch(r"\s*([0-9.]+(?:e[+]?[0-9]+)?)\s*([a-z]*)\s*", str(value).lower()) if isinstance(value, str) else None
+        re.fullmatch(r"\s*([0-9.]+(?:e[+]?[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
+        if isinstance(value, str)
+        else None
     )
     if not match:
         return None

@@ -33,7 +33,7 @@ AXES = ("step", "samples", "seconds")
 COLUMNS = 4000  # of pixels, at most
 CHANNELS = 16  # studies whose columns are kept while nobody reads them
 _ID = re.compile(r"[\w-]{1,100}", re.ASCII)
-_CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
+_CURSOR = re.compile(r"(?:([0-9]{1,9})\.)?([0-9]{1,18})", re.ASCII)  # an epoch, and a byte
 
 
 class Page:
@@ -164,11 +164,12 @@ class Page:
         """The stream of a study."""
         id, folder = await self._folder(request)
         said = request.headers.get("last-event-id") or request.query_params.get("cursor") or "0"
-        if not _CURSOR.fullmatch(said):
+        if not (found := _CURSOR.fullmatch(said)):
             raise BadOption("a cursor is a whole number", "load the page again")
         channel = self._channel(id, folder)
-        await asyncio.to_thread(channel.check, int(said))
-        return Stream(channel.events(int(said)), channel.join, channel.leave)
+        cursor, epoch = int(found[2]), None if found[1] is None else int(found[1])
+        await asyncio.to_thread(channel.check, cursor, epoch)
+        return Stream(channel.events(cursor), channel.join, channel.leave)
 
     async def attempt(self, request: Request) -> Document:
         """Try a finding's remedy."""
