@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import html
 import json
+import os
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -157,7 +158,7 @@ def _packed(known: dict[str, Path], heads: dict[str, Any], room: int) -> str:
     Raises:
         BadStudy: there is no room even for the coarsest.
     """
-    studies = {id: {"head": heads[id]} | _views(folder) for id, folder in known.items()}
+    studies = {id: _moved({"head": heads[id]} | _views(folder), _places(folder)) for id, folder in known.items()}
     document = {"home": catalogue.home([*known.values()], live=False), "playground": playground(known, live=False)}
     followers = {id: Follower(folder) for id, folder in known.items()}
     for folder, follower in zip(known.values(), followers.values(), strict=True):
@@ -172,6 +173,30 @@ def _packed(known: dict[str, Path], heads: dict[str, Any], room: int) -> str:
             return text
         columns = min(int(0.9 * columns * room / size), columns - 1)
     raise BadStudy(f"these studies need {size / 1e6:.3g} MB even with coarse curves", "give fewer studies to a report")
+
+
+def _places(folder: Path) -> list[str]:
+    """The folders in which a study and the file of its task lie, the longest first."""
+    code = catalogue.code_of(catalogue.head_of(folder))
+    paths = [folder.parent, *([] if code is None else [Path(code).parent])]
+    known = [path for path in paths if path.is_absolute() and path != path.parent]
+    return sorted((f"{path}{os.sep}" for path in known), key=len, reverse=True)
+
+
+def _moved(value: Any, places: list[str]) -> Any:
+    """A document in which files are named by their names alone."""
+    if isinstance(value, dict):
+        return {_moved(key, places): _moved(inner, places) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, places) for inner in value] if any(map(_may_name, value)) else value
+    if isinstance(value, str):
+        for place in places:
+            value = value.replace(place, "")
+    return value
+
+
+def _may_name(value: Any) -> bool:
+    return isinstance(value, dict | list | str)
 
 
 def _views(folder: Path) -> dict[str, Any]:
