@@ -151,7 +151,7 @@ def test_a_killed_writer_no_longer_writes(tmp_path):
     code = (
         "import os, sys, time; from thalweg.store import Store; release = Store(sys.argv[1]).hold()\n"
         "child = os.fork()\n"
-        "if child: print(child, flush=True)\n"
+        "if not child: print(os.getpid(), flush=True)\n"
         "time.sleep(600)"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -351,6 +351,30 @@ def test_initialization_against_normalization(crossed):
     for (init, norm), mean in best.items():
         i, j = table["rows"].index(init), table["columns"].index(norm)
         assert table["values"][i][j] == rounded(mean) and table["n"][i][j] == 2
+
+
+def test_a_trace_is_read_on_and_not_again(tmp_path, monkeypatch):
+    folder = interrupted(tmp_path / "s", runs=2)
+    read = []
+    inner = reading._record
+    monkeypatch.setattr(reading, "_record", lambda line: read.append(line) or inner(line))
+    first = reading.runs_of(folder)
+    assert len(first.ends) == 2 and len(first.starts) == 3
+    read.clear()
+    assert reading.runs_of(folder) == first
+    assert sum(b'"kind":"start"' in line or b'"kind":"end"' in line for line in read) == 0
+    trace = folder / "trace.jsonl"
+    last = [line for line in trace.read_bytes().splitlines() if b'"kind":"end"' in line][-1]
+    with trace.open("ab") as file:
+        file.write(last.replace(b"-1", b"-2")[:40])
+    assert reading.runs_of(folder) == first  # half a line
+    with trace.open("ab") as file:
+        file.write(last.replace(b"-1", b"-2")[40:] + b"\n")
+    assert len(reading.runs_of(folder).ends) == 3 and len(first.ends) == 2
+    assert sum(b'"kind":"end"' in line for line in read) == 1
+    whole = trace.read_bytes()
+    trace.write_bytes(whole.replace(b"final-", b"probe-"))  # another trace in the same file
+    assert all(run.startswith("probe-") for run in reading.runs_of(folder).starts)
 
 
 def test_numbers_have_six_digits_and_no_infinities():
