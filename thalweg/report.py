@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import BadOption, BadStudy, Missing, ThalwegError
 from .web.documents import catalogue, curves, findings, landscape, layers, rates, shift, verdict
-from .web.documents.reading import intact
+from .web.documents.reading import head_of, intact
 from .web.following import Follower
 from .web.playground import playground
 
@@ -177,7 +177,7 @@ def _packed(known: dict[str, Path], heads: dict[str, Any], room: int) -> str:
 
 def _places(folder: Path) -> list[str]:
     """The folders in which a study and the file of its task lie, the longest first."""
-    code = catalogue.code_of(catalogue.head_of(folder))
+    code = catalogue.code_of(head_of(folder))
     paths = [folder.parent, *([] if code is None else [Path(code).parent])]
     known = [path for path in paths if path.is_absolute() and path != path.parent]
     return sorted((f"{path}{os.sep}" for path in known), key=len, reverse=True)
