@@ -1,11 +1,14 @@
 import json
 import math
+import os
+import threading
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thalweg import store as storing
 from thalweg.errors import BadStudy
 from thalweg.run import Trace
 from thalweg.store import Store, environment, load_weights, plain
@@ -64,6 +67,60 @@ def test_documents_are_replaced_whole(store):
         store.read("verdict.json")
 
 
+def test_two_who_write_a_document_do_not_write_into_one_another(store, monkeypatch):
+    inner = json.dump
+
+    def interrupted(document, file, **options):
+        if document == {"a": 1}:
+            monkeypatch.setattr(json, "dump", inner)
+            monkeypatch.setattr(os, "getpid", lambda: -1)  # another process writes in between
+            store.write("findings.json", {"b": 2, "long": "x" * 100})
+        inner(document, file, **options)
+
+    monkeypatch.setattr(json, "dump", interrupted)
+    store.write("findings.json", {"a": 1})
+    assert store.read("findings.json") == {"a": 1} and not list(store.folder.glob("*.part"))
+
+
+@pytest.mark.skipif(storing.locks is None, reason="no locks on this system")
+def test_who_asks_whether_a_study_is_written_is_in_nobodys_way(store):
+    with (store.folder / storing.LOCK).open("ab") as asking:
+        storing.locks.flock(asking, storing.locks.LOCK_SH)
+        threading.Timer(0.1, lambda: storing.locks.flock(asking, storing.locks.LOCK_UN)).start()
+        release = store.hold()
+    assert store.held()
+    with pytest.raises(BadStudy, match="another process"):
+        store.hold()
+    release()
+    assert not store.held()
+
+
+def test_without_locks_a_study_runs_while_it_grows(store, monkeypatch):
+    monkeypatch.setattr(storing, "locks", None)
+    assert not store.held()
+    store.append({"run": "a"})
+    assert store.held()
+    path = store.folder / "trace.jsonl"
+    os.utime(path, (path.stat().st_mtime - 61,) * 2)
+    assert not store.held()
+
+
+def test_who_changes_a_document_waits_for_who_does(store):
+    store.write("n.json", {"n": 0})
+
+    def add():
+        for _ in range(50):
+            with store.changing():
+                store.write("n.json", {"n": store.read("n.json")["n"] + 1})
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read("n.json") == {"n": 200}
+
+
 def test_folders_that_cannot_be_used(tmp_path, store):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
@@ -82,6 +139,7 @@ def test_folders_that_cannot_be_used(tmp_path, store):
 
 def test_a_folder_whose_making_was_killed_is_no_obstacle(tmp_path):
     (tmp_path / "s" / "models").mkdir(parents=True)
+    (tmp_path / "s" / "study.12-34.part").write_text('{"format": ')
     (tmp_path / "s" / "study.part").write_text('{"format": ')
     store = Store(tmp_path / "s")
     store.create({"asked": {}})

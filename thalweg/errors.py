@@ -81,16 +81,25 @@ class Allowed:
     test: Callable[[Any], bool]
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, no flag, that a float can hold.
+
+    Example:
+        >>> is_number(2), is_number(10**400), is_number(math.nan), is_number(True)
+        (True, False, False, False)
+    """
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
-POSITIVE = Allowed("a finite number > 0", lambda v: _number(v) and v > 0)
-NOT_NEGATIVE = Allowed("a finite number >= 0", lambda v: _number(v) and v >= 0)
-FRACTION = Allowed("a number in [0, 1)", lambda v: _number(v) and 0 <= v < 1)
+POSITIVE = Allowed("a finite number > 0", lambda v: is_number(v) and v > 0)
+NOT_NEGATIVE = Allowed("a finite number >= 0", lambda v: is_number(v) and v >= 0)
+FRACTION = Allowed("a number in [0, 1)", lambda v: is_number(v) and 0 <= v < 1)
 BETAS = Allowed(
     "two numbers, each in [0, 1)",
-    lambda v: isinstance(v, tuple | list) and len(v) == 2 and all(_number(b) and 0 <= b < 1 for b in v),
+    lambda v: isinstance(v, tuple | list) and len(v) == 2 and all(is_number(b) and 0 <= b < 1 for b in v),
 )
 FLAG = Allowed("True or False", lambda v: isinstance(v, bool))
 COUNT = Allowed("a whole number >= 1", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
+import os
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -14,12 +16,14 @@ from typing import Any
 
 from .errors import BadOption, BadStudy, Missing, ThalwegError
 from .web.documents import catalogue, curves, findings, landscape, layers, rates, shift, verdict
+from .web.documents.reading import head_of, intact
 from .web.following import Follower
 from .web.playground import playground
 
 LIMIT = 5_000_000  # bytes of a report
 COLUMNS, FEWEST = 600, 24  # of pixels that a curve is kept for
 NOTHING = "'none'"
+UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")  # a half of a letter cannot be written
 PLACE = "<!--thalweg-data-->"
 INLINE = re.compile(r"<(script|style)(?:\s[^>]*)?>(.*?)</\1>", re.S)
 VIEWS = {
@@ -56,8 +60,14 @@ def report(studies: str | Path | Sequence[str | Path], path: str | Path = "repor
     if not known:
         raise BadStudy(f"{folders[0]} holds no study", "give the folder that thalweg compare printed")
     page = _template()
-    names = [catalogue.entry(folder, id) for id, folder in known.items()]
-    text = filled(page, _packed(known, LIMIT - len(page.encode()) - 10_000), title(names))
+    heads: dict[str, Any] = {}
+    for id, folder in known.items():
+        with _no_obstacle(len(known)), intact(folder):
+            heads[id] = _public(catalogue.head(folder, id))
+    if not heads:
+        raise BadStudy("none of these studies can be read", "give one to the report by itself: it says why")
+    known = {id: known[id] for id in heads}
+    text = filled(page, _packed(known, heads, LIMIT - len(page.encode()) - 10_000), title([*heads.values()]))
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -69,6 +79,17 @@ def title(entries: Sequence[dict[str, Any]]) -> str:
     """The title of a report; it says what is not finished."""
     said = [e["name"] + ("" if e["status"] == "complete" else f" ({e['status']})") for e in entries]
     return f"thalweg: {', '.join(said[:3])}" + (f" and {len(said) - 3} more" if len(said) > 3 else "")
+
+
+def _public(head: dict[str, Any]) -> dict[str, Any]:
+    """The head of a study without what tells of the machine: its folders and the command that was typed there."""
+    environment = {name: value for name, value in head["environment"].items() if name != "command"}
+    return head | {"environment": environment, "resume": "", "code": None, "goes_on": False}
+
+
+def _no_obstacle(among: int) -> contextlib.AbstractContextManager[None]:
+    """One study of several that cannot be read is left out."""
+    return contextlib.suppress(BadStudy) if among > 1 else contextlib.nullcontext()
 
 
 def _template() -> str:
@@ -109,7 +130,8 @@ def filled(page: str, data: str, name: str) -> str:
     before = re.sub(r"<title>.*?</title>\s*", "", before, flags=re.S)  # a script may write titles of its own
     start = re.search(r"<head[^>]*>", before)
     place = start.end() if start else 0
-    data = f'<title>{html.escape(name)}</title>\n<script type="application/json" id="thalweg-data">{data}</script>'
+    told = html.escape(name.encode(errors="replace").decode())
+    data = f'<title>{told}</title>\n<script type="application/json" id="thalweg-data">{data}</script>'
     return f"{before[:place]}\n{head}{before[place:]}{data}{after}"
 
 
@@ -126,25 +148,24 @@ def packed(document: Any) -> str:
         '{"a":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    for letter in "<>&\u2028\u2029":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _packed(known: dict[str, Path], room: int) -> str:
+def _packed(known: dict[str, Path], heads: dict[str, Any], room: int) -> str:
     """All documents as JSON; curves with as many columns as there is room for.
 
     Raises:
         BadStudy: there is no room even for the coarsest.
     """
-    studies = {id: {"head": catalogue.head(folder, id)} | _views(folder) for id, folder in known.items()}
+    studies = {id: _moved({"head": heads[id]} | _views(folder), _places(folder)) for id, folder in known.items()}
     document = {"home": catalogue.home([*known.values()], live=False), "playground": playground(known, live=False)}
     followers = {id: Follower(folder) for id, folder in known.items()}
-    for follower in followers.values():
-        follower.refresh()
+    for folder, follower in zip(known.values(), followers.values(), strict=True):
+        with contextlib.suppress(BadStudy), intact(folder):
+            follower.refresh()
     columns, size = COLUMNS, 0
     while columns >= FEWEST:
-        drawn = {id: study | {"curves": _curves(followers[id], columns)} for id, study in studies.items()}
+        drawn = {id: study | {"curves": _drawn(followers[id], columns)} for id, study in studies.items()}
         text = packed(document | {"studies": drawn})
         size = len(text.encode())
         if size <= room:
@@ -153,15 +174,47 @@ def _packed(known: dict[str, Path], room: int) -> str:
     raise BadStudy(f"these studies need {size / 1e6:.3g} MB even with coarse curves", "give fewer studies to a report")
 
 
+def _places(folder: Path) -> list[str]:
+    """The folders in which a study and the file of its task lie, the longest first."""
+    code = catalogue.code_of(head_of(folder))
+    paths = [folder.parent, *([] if code is None else [Path(code).parent])]
+    known = [path for path in paths if path.is_absolute() and path != path.parent]
+    return sorted((f"{path}{os.sep}" for path in known), key=len, reverse=True)
+
+
+def _moved(value: Any, places: list[str]) -> Any:
+    """A document in which files are named by their names alone."""
+    if isinstance(value, dict):
+        return {_moved(key, places): _moved(inner, places) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, places) for inner in value] if any(map(_may_name, value)) else value
+    if isinstance(value, str):
+        for place in places:
+            value = value.replace(place, "")
+    return value
+
+
+def _may_name(value: Any) -> bool:
+    return isinstance(value, dict | list | str)
+
+
 def _views(folder: Path) -> dict[str, Any]:
     """The documents that there are; None for what was not measured."""
     found: dict[str, Any] = {}
     for name, document in VIEWS.items():
         try:
-            found[name] = document(folder)
+            with intact(folder):
+                found[name] = document(folder)
         except ThalwegError:
             found[name] = None
     return found
+
+
+def _drawn(follower: Follower, columns: int) -> dict[str, Any]:
+    """The curves that can be read."""
+    with contextlib.suppress(BadStudy), intact(follower.folder):
+        return _curves(follower, columns)
+    return {}
 
 
 def _curves(follower: Follower, columns: int) -> dict[str, Any]:

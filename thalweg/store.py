@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -9,6 +10,8 @@ import platform
 import shlex
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,7 +32,9 @@ except ImportError:  # where there are none, nothing says that a study is being 
 FORMAT = 1
 HOME = Path("thalweg-studies")  # where studies go whose folder is not named
 RUNS = Path("thalweg-runs")  # where single runs go
-LOCK = "writing.lock"
+LOCK, CHANGING = "writing.lock", "changing.lock"
+PATIENCE = 1.0  # seconds that a lock is waited for
+RECENT = 60.0  # seconds for which a study without locks is running after its last record
 _HELD: set[IO[bytes]] = set()  # open files whose locks are ours
 
 
@@ -82,8 +87,8 @@ class Store:
         try:
             if self.folder.exists() and not self.folder.is_dir():
                 raise NotADirectoryError(20, "it is a file")
-            begun = {self.models, self.folder / "study.part"}  # what a kill while the folder was made leaves
-            if self.folder.exists() and not begun.issuperset(self.folder.iterdir()):
+            begun = [self.models, *self.folder.glob("study.*part")]  # what a kill while the folder was made leaves
+            if self.folder.exists() and not set(begun).issuperset(self.folder.iterdir()):
                 raise BadStudy(f"{self.folder} is not empty and holds no study", "give a new folder")
             self.models.mkdir(parents=True, exist_ok=True)
             self.write("study.json", {"format": FORMAT} | head)
@@ -100,14 +105,19 @@ class Store:
         """
         if locks is None:
             return lambda: None
-        file = (self.folder / LOCK).open("ab")
-        try:
-            locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise BadStudy(f"{self.folder} is being written by another process", "wait for it, or end it") from None
-        except OSError:  # a file system without locks
-            pass
+        file, until = (self.folder / LOCK).open("ab"), time.monotonic() + PATIENCE
+        while True:
+            try:
+                locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < until:  # who asks whether it is held holds it, too, for a moment
+                    time.sleep(PATIENCE / 50)
+                    continue
+                file.close()
+                raise BadStudy(f"{self.folder} is being written by another process", "wait for it, or end it") from None
+            except OSError:  # a file system without locks
+                pass
+            break
         _HELD.add(file)
 
         def release() -> None:
@@ -117,26 +127,50 @@ class Store:
         return release
 
     def held(self) -> bool:
-        """Whether a process writes runs here now."""
+        """Whether a process writes runs here now; where there are no locks, whether something was written just now."""
         if locks is None:
-            return False
+            return self._fresh()
         try:
             with (self.folder / LOCK).open("rb") as file:
                 locks.flock(file, locks.LOCK_SH | locks.LOCK_NB)
         except BlockingIOError:
             return True
+        except FileNotFoundError:
+            return False
         except OSError:
-            pass
+            return self._fresh()
         return False
+
+    def _fresh(self) -> bool:
+        try:
+            return time.time() - (self.folder / "trace.jsonl").stat().st_mtime < RECENT
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """For who reads a document, changes it and writes it again: others who do wait meanwhile, where there are locks.
+
+        Example:
+            >>> store = Store(tmp)
+            >>> with store.changing():
+            ...     store.write("notes.json", {"n": 1 + (store.read("notes.json") or {"n": 0})["n"]}).name
+            'notes.json'
+        """
+        with (self.folder / CHANGING).open("ab") as file:
+            if locks is not None:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    locks.flock(file, locks.LOCK_EX)
+            yield
 
     def discard(self) -> None:
         """Remove the folder, with what `create` made in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, name: str, document: dict[str, Any]) -> Path:
-        """Replace a JSON document in one go: a reader sees the old one or the new one."""
+        """Replace a JSON document in one go: a reader sees the old one or the new one, whoever else writes it too."""
         path = self.folder / name
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         with part.open("w", encoding="utf-8") as file:
             json.dump(plain(document), file, indent=1, allow_nan=False)
             file.write("\n")
@@ -156,7 +190,7 @@ class Store:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise BadStudy(f"cannot read {path}: {error}", "give another folder, or remove this one") from None
         if not isinstance(document, dict):
             raise BadStudy(f"{path} is no study document", "give the folder of a study")

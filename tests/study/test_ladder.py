@@ -266,6 +266,7 @@ def test_fields_that_make_no_sense(field):
 )
 def test_budgets(text, kind, amount):
     assert Budget.of(text) == Budget(kind, amount)
+    assert text is None or Budget.of(str(Budget.of(text))) == Budget(kind, amount)  # studies are resumed by its words
 
 
 @pytest.mark.parametrize("text", ["", "5 parsecs", "-3m", 0, -1, float("nan"), "m", True, [], "1e999s"])

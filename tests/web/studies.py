@@ -49,7 +49,7 @@ def study(shelf):
     tw.layers(found, looks=8, quiet=True)
     tw.landscape(found, resolution=7, rows=60, runs=2, planes=["pca", "random"], slices=["line", "random"], quiet=True)
     diagnosis, run = of_study(found.folder)
-    keep(diagnosis, found.folder, seed=run.seed)
+    keep(diagnosis, found.folder, run)
     data = found.best.task.prepare()
     moved = (data.judge.inputs * 3 + 1, data.judge.targets)
     keep_shift(tw.shift(found, incoming=moved, remedies=False, quiet=True), found.folder)

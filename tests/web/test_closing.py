@@ -13,6 +13,7 @@ import thalweg as tw
 from thalweg.cli import main
 from thalweg.diagnosis import Diagnosis
 from thalweg.errors import BadOption, BadStudy
+from thalweg.store import Store
 from thalweg.web import closing
 from thalweg.web.beside import Beside
 from thalweg.web.closing import Cost, look
@@ -190,12 +191,12 @@ def test_the_outcome_is_that_of_verify(wild):
     from thalweg.diagnosis.keeping import keep, of_study, try_again
 
     found, run = of_study(wild)
-    keep(found, wild, seed=run.seed)
+    keep(found, wild, run)
     k = next(k for k in range(len(found.findings)) if found.changed(k) is not None)
     again = try_again(wild, k, seeds=3)
     expected = found.verify(k, seeds=3).outcome
     assert again.outcome == expected
-    keep(found, wild, seed=run.seed)
+    keep(found, wild, run)
     assert findings.document(wild)["findings"][k]["outcome"]["sentence"] == str(expected)
 
 
@@ -211,6 +212,12 @@ def test_trying_refuses_what_is_not_there(wild, monkeypatch):
     with pytest.raises(BadOption, match="no finding 99"):
         keeping.try_again(wild, 99)
     nothing = Diagnosis("x", [], (), (), {"gradient_evaluations": 0, "seconds": 0.0})
+    kept = json.loads((wild / "findings.json").read_text())
+    for of in (None, kept["of"] | {"recipe": "sgd"}, kept["of"] | {"fingerprint": "0"}, kept["of"] | {"seed": 99}):
+        (wild / "findings.json").write_text(json.dumps(kept | {"of": of}))
+        with pytest.raises(BadOption, match="not of this folder"):
+            keeping.try_again(wild, 0)
+    (wild / "findings.json").write_text(json.dumps(kept))
     monkeypatch.setattr(keeping, "diagnose", lambda *a, **k: nothing)
     with pytest.raises(BadOption, match="diagnosed again"):
         keeping.try_again(wild, 0)
@@ -219,7 +226,61 @@ def test_trying_refuses_what_is_not_there(wild, monkeypatch):
         keeping.try_again(wild, 0)
 
 
+def test_an_outcome_finds_its_finding_again_among_those_that_are_there(wild):
+    from thalweg.diagnosis import keeping
+
+    found, run = keeping.of_study(wild)
+    keeping.keep(found, wild, run)
+    place = Store(wild)
+    document = place.read("findings.json")
+    k = next(k for k, f in enumerate(document["findings"]) if f["can_try"])
+    mine, other = document["findings"][k], document["findings"][k] | {"code": "another"}
+    gone = document | {"findings": [other]}
+    moved = document | {"findings": [other, mine]}
+
+    def meanwhile(now):
+        class Slow(Diagnosis):
+            def verify(self, which, *, seeds=3):
+                place.write("findings.json", now)
+                return found.verify(which, seeds=2)
+
+        def diagnosed(*args, **options):
+            return Slow(found.title, found.findings, found.measured, found.not_measured, found.cost, found.subject)
+
+        return diagnosed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeping, "diagnose", meanwhile(moved))
+        tried = keeping.try_again(wild, k)
+        after = place.read("findings.json")["findings"]
+        assert after[0]["outcome"] is None and after[1]["outcome"]["sentence"] == str(tried.outcome)
+        place.write("findings.json", document)
+        patch.setattr(keeping, "diagnose", meanwhile(gone))
+        with pytest.raises(BadOption, match="made anew meanwhile"):
+            keeping.try_again(wild, k)
+
+
+def test_findings_of_a_task_that_has_changed_say_so_and_are_not_tried(wild):
+    from dataclasses import replace
+
+    from thalweg.diagnosis import keeping
+    from thalweg.study.opening import CHANGED
+
+    found, run = keeping.of_study(wild)
+    keeping.keep(found, wild, replace(run, notes=(CHANGED,)))
+    document = findings.document(wild)
+    assert document["notes"] == [CHANGED] and not any(f["can_try"] for f in document["findings"])
+    other = replace(run.task, name="another")
+    with pytest.raises(BadOption, match="not the one that was trained"):
+        keeping.try_again(wild, 0, other)
+    keeping.keep(found, wild, run)
+
+
 def test_findings_can_be_saved_elsewhere(tmp_path, shelf, capsys):
     assert main(["diagnose", f"{shelf / 'toy.py'}:task", "--recipe", "adamw,lr=3", "--save", str(tmp_path / "f")]) == 1
     capsys.readouterr()
-    assert not wrong(findings.document(tmp_path / "f"), "Findings")
+    document = findings.document(tmp_path / "f")
+    assert not wrong(document, "Findings") and any(f["remedy"]["diff"] for f in document["findings"] if f["remedy"])
+    assert not any(f["can_try"] for f in document["findings"])  # nothing there tells of which task and recipe
+    assert main(["diagnose", "digits", "fashion-mlp", "--save", str(tmp_path / "g")]) == 2
+    assert "--save" in capsys.readouterr().err and not (tmp_path / "g").exists()

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -150,7 +151,7 @@ def test_a_killed_writer_no_longer_writes(tmp_path):
     code = (
         "import os, sys, time; from thalweg.store import Store; release = Store(sys.argv[1]).hold()\n"
         "child = os.fork()\n"
-        "if child: print(child, flush=True)\n"
+        "if not child: print(os.getpid(), flush=True)\n"
         "time.sleep(600)"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -352,6 +353,30 @@ def test_initialization_against_normalization(crossed):
         assert table["values"][i][j] == rounded(mean) and table["n"][i][j] == 2
 
 
+def test_a_trace_is_read_on_and_not_again(tmp_path, monkeypatch):
+    folder = interrupted(tmp_path / "s", runs=2)
+    read = []
+    inner = reading._record
+    monkeypatch.setattr(reading, "_record", lambda line: read.append(line) or inner(line))
+    first = reading.runs_of(folder)
+    assert len(first.ends) == 2 and len(first.starts) == 3
+    read.clear()
+    assert reading.runs_of(folder) == first
+    assert sum(b'"kind":"start"' in line or b'"kind":"end"' in line for line in read) == 0
+    trace = folder / "trace.jsonl"
+    last = [line for line in trace.read_bytes().splitlines() if b'"kind":"end"' in line][-1]
+    with trace.open("ab") as file:
+        file.write(last.replace(b"-1", b"-2")[:40])
+    assert reading.runs_of(folder) == first  # half a line
+    with trace.open("ab") as file:
+        file.write(last.replace(b"-1", b"-2")[40:] + b"\n")
+    assert len(reading.runs_of(folder).ends) == 3 and len(first.ends) == 2
+    assert sum(b'"kind":"end"' in line for line in read) == 1
+    whole = trace.read_bytes()
+    trace.write_bytes(whole.replace(b"final-", b"probe-"))  # another trace in the same file
+    assert all(run.startswith("probe-") for run in reading.runs_of(folder).starts)
+
+
 def test_numbers_have_six_digits_and_no_infinities():
     assert reading.number("nan") is None and reading.number(math.inf) is None and reading.number(2**40) == 2**40
     assert reading.numbers([1 / 3, "-inf", None]) == [0.333333, None, None]
@@ -379,6 +404,38 @@ def test_only_a_command_of_thalweg_is_offered_to_go_on(tmp_path):
         head["environment"]["command"] = command
         found = catalogue.resume_words(folder, head)
         assert found == (None if kept is None else [*kept, "--folder", str(folder)])
+        shown = shlex.split(catalogue.resume(folder, head))
+        assert shown == ([] if kept is None else ["thalweg", *found])  # no command of another is shown
+
+
+def test_a_study_that_is_one_of_several_goes_on_with_the_others(tmp_path):
+    folder = interrupted(tmp_path / "both" / "digits")
+    command = {"environment": {"command": "/bin/thalweg compare digits a.py:t --budget 5m"}}
+    (tmp_path / "both" / "studies.json").write_text("{}")
+    assert catalogue.resume_words(folder, command)[-2:] == ["--folder", str(tmp_path / "both")]
+    small = interrupted(tmp_path / "proxy" / "smaller")
+    for given in ("--proxy steps=0.1", "--proxy=steps=0.1"):
+        command = {"environment": {"command": f"/bin/thalweg compare digits {given}"}}
+        assert catalogue.resume_words(small, command)[-1] == str(tmp_path / "proxy")
+    command = {"environment": {"command": "/bin/thalweg compare digits"}}
+    assert catalogue.resume_words(small, command)[-1] == str(small)
+
+
+def test_what_does_not_say_where_its_task_is_cannot_go_on_from_here(tmp_path, study):
+    folder = interrupted(tmp_path / "s")
+    own = catalogue.head(folder)
+    assert own["goes_on"] is False and own["code"] is None
+    assert catalogue.head(study.folder)["goes_on"] is True
+    entry = {"code": "lr-too-high", "severity": "error", "where": None, "sentence": "", "confidence": 1, "outcome": None,
+             "evidence": {}, "can_try": True, "remedy": None}  # fmt: skip
+    kept = {"title": "", "recipe": "", "findings": [entry], "measured": [], "not_measured": [],
+            "cost": {"gradient_evaluations": 0, "seconds": 0}}  # fmt: skip
+    (folder / "findings.json").write_text(json.dumps(kept))
+    assert not findings.document(folder)["findings"][0]["can_try"]
+    head = json.loads((folder / "study.json").read_text()) | {"source": "digits"}
+    (folder / "study.json").write_text(json.dumps(head))
+    assert findings.document(folder)["findings"][0]["can_try"]
+    assert catalogue.head(folder)["goes_on"] and catalogue.head(folder)["code"] is None
 
 
 def test_drawing_needs_no_torch(study):

@@ -193,6 +193,20 @@ def test_a_trace_that_was_replaced_is_read_from_its_beginning(tmp_path):
     assert list(follower.runs) == ["b"] and follower.runs["b"].column("step").tolist() == [1]
 
 
+def test_a_trace_that_was_replaced_within_the_same_file_is_another(tmp_path):
+    store = study(tmp_path / "s", start("a"), steps("a", 1, 4))
+    follower = Follower(tmp_path / "s")
+    follower.refresh()
+    path = store.folder / "trace.jsonl"
+    store.append(steps("a", 5, 4))
+    follower.refresh()
+    assert follower.epoch == 0
+    new = path.read_text().replace('"a"', '"b"')
+    path.write_text(new + new.splitlines(keepends=True)[-1])  # longer, and the same file to the file system
+    follower.refresh()
+    assert list(follower.runs) == ["b"] and follower.epoch == 1
+
+
 def test_what_a_kill_left_is_cut_off_and_read_anew(tmp_path):
     store = study(tmp_path / "s", start("a"), steps("a", 1, 2))
     with store.folder.joinpath("trace.jsonl").open("ab") as file:

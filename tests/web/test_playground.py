@@ -2,6 +2,7 @@
 
 import json
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from thalweg import errors, rules
 from thalweg.landscapes.classic import CLASSIC
 from thalweg.minimization import minimize
+from thalweg.web.documents import landscape, reading
 from thalweg.web.playground import playground, race
 from thalweg.web.playground.catalogue import RATES
 from thalweg.web.playground.measured import Bicubic, plane
@@ -285,11 +287,32 @@ def test_holes_in_a_plane_stand_high(study):
     assert all(value is not None for value in values) and max(values) < 30
 
 
-@pytest.mark.parametrize("damage", ["json", "npz", "keys", "shape", "uneven", "pickle"])
+def test_a_plane_that_would_not_fit_is_not_unpacked(study, monkeypatch):
+    with zipfile.ZipFile(study / "landscape.npz", "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("more.npy", bytes(300_000))
+    for module in (landscape, reading):
+        monkeypatch.setattr(module, "MOST", 200_000)
+    assert (study / "landscape.npz").stat().st_size < 200_000
+    with pytest.raises(errors.BadStudy, match="too large"):
+        plane("a", study)
+    assert len(playground({"a": study})["surfaces"]) == len(SURFACES)
+
+
+def test_a_plane_for_which_there_is_no_memory(study):
+    with zipfile.ZipFile(study / "landscape.npz", "w") as packed, packed.open("pca|x.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2**58,)})
+    with pytest.raises(errors.BadStudy, match="cannot be read"):
+        plane("a", study)
+    assert len(playground({"a": study})["surfaces"]) == len(SURFACES)
+
+
+@pytest.mark.parametrize("damage", ["deep", "json", "npz", "keys", "shape", "uneven", "pickle"])
 def test_a_plane_that_cannot_be_read(study, damage):
     with np.load(study / "landscape.npz") as arrays:
         kept = dict(arrays)
-    if damage == "json":
+    if damage == "deep":
+        (study / "landscape.json").write_text("[" * 5000 + "]" * 5000)
+    elif damage == "json":
         (study / "landscape.json").write_text("{")
     elif damage == "npz":
         (study / "landscape.npz").write_bytes(b"PK\x03\x04 nothing")
@@ -349,3 +372,16 @@ def test_refused_as_a_whole():
         race([1])
     with pytest.raises(errors.BadOption, match="no minimum that stands still"):
         race({"surface": "slope", "goal": 0.1, "racers": [{"rule": "sgd"}]})
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "field", [{"start": [HUGE, 0]}, {"noise": HUGE}, {"clip": HUGE}, {"goal": HUGE}, {"steps": HUGE}, {"seed": HUGE},
+              {"racers": [{"rule": "sgd", "options": {"lr": HUGE}}]}, {"racers": [{"rule": "sgd", "options": {"fall": HUGE}}]},
+              {"racers": [{"rule": "sgd", "options": {"counted": HUGE}}]}]
+)  # fmt: skip
+def test_numbers_that_no_float_can_hold_are_refused(field):
+    with pytest.raises(errors.BadOption):
+        race({"surface": "beale", "racers": [{"rule": "sgd"}]} | field)

@@ -64,13 +64,22 @@ def test_the_report_holds_every_document(written, study):
         for view in ("verdict", "layers", "landscape", "findings", "shift"):
             assert (own[view] is not None) == entry["has"][view]
     mine = next(data["studies"][e["id"]] for e in data["home"]["studies"] if e["name"] == "a study")
-    assert mine["verdict"] == json.loads(json.dumps(verdict.document(study.folder)))
+    known = json.loads(json.dumps(verdict.document(study.folder)).replace(f"{study.folder.parent}/", ""))
+    assert mine["verdict"] == known
     assert mine["landscape"] == json.loads(json.dumps(landscape.document(study.folder)))
     follower = Follower(study.folder)
     follower.refresh()
     drawn = curves.document(follower, columns=600)
     assert mine["curves"]["step|loss|finals"]["groups"] == json.loads(json.dumps(drawn["groups"]))
     assert {"samples|loss|finals", "seconds|select accuracy|finals", "step|loss|all"} <= set(mine["curves"])
+
+
+def test_nothing_in_it_tells_of_the_machines_folders(written, study, alone):
+    page, _, data = opened(written)
+    assert str(study.folder) not in page and str(alone) not in page and str(study.folder.parent) not in page
+    heads = [own["head"] for own in data["studies"].values()]
+    assert all(head["environment"]["torch"] and "command" not in head["environment"] for head in heads)
+    assert not any(head["resume"] or head["code"] for head in heads)
 
 
 def test_the_presets_come_with_their_races(written):

@@ -38,9 +38,28 @@ def server(tmp_path):
 def test_the_token_becomes_a_cookie_and_leaves_the_address(server):
     status, headers, _ = ask(server, f"/?token={TOKEN}", known=False)
     assert (status, headers["location"]) == (303, "/")
-    assert headers["set-cookie"] == f"thalweg-{server.port}={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
+    assert headers["set-cookie"] == f"thalweg-{server.port}={TOKEN}; HttpOnly; SameSite=Lax; Path=/"
     assert ask(server, "/")[0] == 200 and ask(server, "/api/home")[0] == 200
     assert new_token() != new_token() and len(new_token()) >= 32
+
+
+def test_the_browsers_address_opens_the_page_once(server):
+    path = server.passing().partition(str(server.port))[2]
+    assert TOKEN not in path and ask(server, path, known=False)[0] == 303
+    assert ask(server, path, known=False)[0] == 401
+    first, second = (server.passing().partition(str(server.port))[2] for _ in range(2))
+    assert ask(server, first, known=False)[0] == 401 and ask(server, second, known=False)[0] == 303
+    assert ask(server, "/?token=None", known=False)[0] == 401
+
+
+FOREIGN = ['a={"x": "y"}', "foo[bar]=1", "é=é", 'a="b', "=", "thalweg-1=x", "a=1,b=2", "expires=Thu, 01 Jan"]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_the_cookies_of_others_do_not_hide_ours(server, foreign):
+    own = f"thalweg-{server.port}={TOKEN}"
+    for line in (f"{foreign}; {own}", f"{own}; {foreign}", f"thalweg-{server.port}=old; {foreign};{own}"):
+        assert ask(server, "/api/home", headers={"Cookie": line.encode()}, known=False)[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/", *GETS])

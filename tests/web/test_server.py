@@ -1,8 +1,10 @@
 """The server on real studies: its documents, its jobs, the commands that start it, and how it ends."""
 
+import asyncio
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from thalweg.cli import main
 from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
 from thalweg.web.app import STATIC, encoded
+from thalweg.web.jobs import Jobs
 from thalweg.web.serving import can_open, listen, serve
 
 
@@ -85,18 +88,13 @@ def test_a_study_that_appears_is_found_by_its_link(tmp_path):
         assert document(server, f"/api/study/{id}")[1]["name"] == "late"
 
 
-def test_one_study_that_cannot_be_read_hides_no_other(tmp_path):
-    study(tmp_path / "good", start("a"))
-    for name, text in (
-        ("odd", "{"),
-        ("later", '{"format": 99}'),
-        ("list", "[]"),
-        ("strange", '{"format": 1, "asked": 3}'),
-    ):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "study.json").write_text(text)
+def test_the_commands_of_what_is_missing_can_be_pasted(tmp_path):
+    study(tmp_path / "a b; c", start("a"))
     with serving(tmp_path) as server:
-        assert "good" in ids(server) and "odd" not in ids(server)
+        place = f"/api/study/{ids(server)['a b; c']}"
+        for view in ("layers", "landscape", "findings", "shift"):
+            words = shlex.split(document(server, f"{place}/{view}")[1]["error"]["hint"])
+            assert words[0] == "thalweg" and words[2] == str(tmp_path / "a b; c")
 
 
 def test_numbers_that_are_none_are_null():
@@ -121,9 +119,19 @@ def test_an_interrupted_study_is_resumed_to_the_same_verdict(small, tmp_path):
     with serving(tmp_path / "cut") as server:
         id = ids(server)["cut"]
         assert document(server, f"/api/study/{id}")[1]["status"] == "interrupted"
-        status, job = document(server, f"/api/study/{id}/resume", "POST", "{}")
+        code = document(server, f"/api/study/{id}")[1]["code"]
+        assert code == f"{tmp_path / 'small.py'}:task"
+        for wrong in (
+            "{}",
+            '{"code": null}',
+            '{"code": "small.py:task"}',
+        ):  # it runs a file: only one that was agreed to
+            status, said = document(server, f"/api/study/{id}/resume", "POST", wrong)
+            assert status == 400 and code in said["error"]["message"]
+        agreed = json.dumps({"code": code})
+        status, job = document(server, f"/api/study/{id}/resume", "POST", agreed)
         assert status == 200 and job["kind"] == "resume" and job["status"] == "running"
-        assert document(server, f"/api/study/{id}/resume", "POST", "{}")[1]["id"] == job["id"]  # asked for twice
+        assert document(server, f"/api/study/{id}/resume", "POST", agreed)[1]["id"] == job["id"]  # asked for twice
         said = document(server, f"/api/study/{id}/try", "POST", '{"finding": 0}')
         assert said[0] in (400, 404)
         last = follow(server, job)[-1]
@@ -145,7 +153,9 @@ def test_a_remedy_is_tried_and_its_outcome_shown(tmp_path):
         k = next(k for k, f in enumerate(findings) if f["can_try"])
         for wrong in ("-1", "99", "true", '"0"', "null", "0.5", "[0]"):
             assert document(server, f"{place}/try", "POST", f'{{"finding": {wrong}}}')[0] == 400
-        job = document(server, f"{place}/try", "POST", json.dumps({"finding": k}))[1]
+        assert document(server, f"{place}/try", "POST", json.dumps({"finding": k}))[0] == 400
+        code = document(server, place)[1]["code"]
+        job = document(server, f"{place}/try", "POST", json.dumps({"finding": k, "code": code}))[1]
         last = follow(server, job)[-1]
         assert last["status"] == "done" and last["outcome"]["seeds"] >= 3
         assert last["outcome"]["helps"] == (last["outcome"]["interval"][1] < 0)
@@ -155,9 +165,25 @@ def test_a_remedy_is_tried_and_its_outcome_shown(tmp_path):
 def test_a_job_that_fails_says_why(tmp_path):
     study(tmp_path / "s", start("a"), source="nowhere.py:task")
     with serving(tmp_path / "s") as server:
-        job = document(server, f"/api/study/{ids(server)['s']}/resume", "POST", "{}")[1]
+        agreed = '{"code": "nowhere.py:task"}'
+        job = document(server, f"/api/study/{ids(server)['s']}/resume", "POST", agreed)[1]
         last = follow(server, job)[-1]
         assert last["status"] == "failed" and last["said"].startswith("error: ") and last["outcome"] is None
+
+
+def test_a_job_that_cannot_be_started_has_failed_and_is_in_nobodys_way(monkeypatch):
+    jobs = Jobs()
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    failed = asyncio.run(jobs.start("resume", "s", ["platform"]))
+    assert failed.status == "failed" and "/nowhere/python" in failed.said
+    monkeypatch.undo()
+
+    async def next_one():
+        job = await jobs.start("try", "s", ["platform"])
+        await job.task
+        return job
+
+    assert asyncio.run(next_one()).status == "done"
 
 
 def test_the_end_of_the_server_ends_its_jobs(small, tmp_path):
@@ -171,7 +197,8 @@ def test_the_end_of_the_server_ends_its_jobs(small, tmp_path):
     process.wait()
     with serving(tmp_path / "slow") as server:
         id = ids(server)["slow"]
-        document(server, f"/api/study/{id}/resume", "POST", "{}")
+        code = document(server, f"/api/study/{id}")[1]["code"]
+        document(server, f"/api/study/{id}/resume", "POST", json.dumps({"code": code}))
         while not Store(tmp_path / "slow").held():
             time.sleep(0.01)
         [job] = server.page.jobs.known.values()
@@ -292,6 +319,7 @@ def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_
     assert (tmp_path / "output").read_text().strip() in ("/dev/null", "")  # no /proc: nothing is known
     address = (tmp_path / "opened").read_text().strip()
     port, _, view = address.partition("/?token=")
+    assert f"{port}/?token=".encode() in text and address.partition("#")[0].encode() not in text  # a token of its own
     assert port.startswith("http://127.0.0.1:") and view.endswith("/curves") and "#/small-001-" in view
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0

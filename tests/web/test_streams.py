@@ -29,7 +29,7 @@ def read_until(server, path, count, rng, drops):
         drops -= 1
         for kind, data, id in reader:
             if kind == "batch":
-                assert str(data["cursor"]) == id
+                assert f"0.{data['cursor']}" == id
                 got += told([data])
                 last = id
                 stay = stay and stay - 1
@@ -144,6 +144,26 @@ def test_a_reader_may_begin_at_any_line_and_nowhere_else(tmp_path):
         for wrong in ("1", str(second + 1), str(len(text) + 1), "-1", "x", "1e3", "9" * 19, "../../etc/passwd", "٣"):
             status, said = document(server, f"{path}?cursor={wrong.encode().hex() if not wrong.isascii() else wrong}")
             assert status == 400 and said["error"]["code"] == "bad-option"
+
+
+def test_a_reader_of_a_trace_that_was_replaced_begins_anew(tmp_path):
+    store = study(tmp_path / "s", start("a"), steps("a", 1, 2))
+    trace = store.folder / "trace.jsonl"
+    with serving(tmp_path / "s") as server:
+        path = f"/api/study/{ids(server)['s']}/events"
+        reader = Reader(server, path)
+        _, _, id = next(one for one in reader if one[0] == "batch")
+        other = trace.read_text().replace('"a"', '"b"')  # lines begin at the same bytes
+        trace.with_suffix(".new").write_text(other * 2)
+        trace.with_suffix(".new").replace(trace)
+        assert not [data for kind, data, _ in reader if kind == "batch"]  # and the stream ends
+        reader.close()
+        status, said = document(server, path, headers={"Last-Event-ID": id})
+        assert status == 400 and "another file" in said["error"]["message"]
+        reader = Reader(server, path)
+        data, now = next((data, id) for kind, data, id in reader if kind == "batch")
+        assert set(data["columns"]) == {"b"} and now.startswith("1.")
+        reader.close()
 
 
 def test_documents_and_status_are_told_when_they_change(tmp_path):

@@ -60,6 +60,8 @@ def diagnose(
             "save": save,
         }
         several = len(task) > 1
+        if several and save is not None:
+            raise BadOption("diagnose: --save keeps the findings of one name", "give one name, or leave --save out")
         found = [_one(commands.apart if several else commands.diagnose, name, several, asked) for name in task]
     if json_:
         show(found[0].as_dict() if len(found) == 1 else {"diagnoses": [f.as_dict() for f in found]})

@@ -46,7 +46,7 @@ def diagnose(
         found, run = keeping.of_study(name, budget=budget)
         if verify:
             _try_first(found)
-        keeping.keep(found, save or name, seed=run.seed, budget=budget)
+        keeping.keep(found, save or name, run, budget=budget)
         return found
     if task_files.is_script(name):
         if recipe is not None or model is not None or verify:

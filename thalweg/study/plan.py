@@ -72,7 +72,9 @@ def _parse(value: Any) -> Budget | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Budget("seconds", float(value)) if 0 < value < math.inf else None
     match = (
-        re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(value).lower()) if isinstance(value, str) else None
+        re.fullmatch(r"\s*([0-9.]+(?:e[+]?[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
+        if isinstance(value, str)
+        else None
     )
     if not match:
         return None
@@ -83,6 +85,8 @@ def _parse(value: Any) -> Budget | None:
     unit = match[2]
     if not 0 < amount < math.inf:
         return None
+    if unit in ("second", "seconds"):
+        return Budget("seconds", amount)
     if unit in _UNITS:
         return Budget("seconds", amount * _UNITS[unit])
     kind = unit if unit.endswith("s") else unit + "s"

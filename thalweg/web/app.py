@@ -33,7 +33,7 @@ AXES = ("step", "samples", "seconds")
 COLUMNS = 4000  # of pixels, at most
 CHANNELS = 16  # studies whose columns are kept while nobody reads them
 _ID = re.compile(r"[\w-]{1,100}", re.ASCII)
-_CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
+_CURSOR = re.compile(r"(?:([0-9]{1,9})\.)?([0-9]{1,18})", re.ASCII)  # an epoch, and a byte
 
 
 class Page:
@@ -146,13 +146,8 @@ class Page:
         """Curves, thinned to columns of pixels."""
         id, folder = await self._folder(request)
         asked = _curves_asked(request.query_params)
-        channel = self._channel(id, folder)
-
-        def made() -> Document:
-            channel.follower.refresh()
-            return self.source.curves(channel.follower, **asked)
-
-        return await asyncio.to_thread(made)
+        follower = self._channel(id, folder).follower
+        return await asyncio.to_thread(lambda: self.source.curves(follower, **asked))
 
     def _channel(self, id: str, folder: Path) -> Channel:
         channel = self.channels.pop(id, None)
@@ -169,21 +164,25 @@ class Page:
         """The stream of a study."""
         id, folder = await self._folder(request)
         said = request.headers.get("last-event-id") or request.query_params.get("cursor") or "0"
-        if not _CURSOR.fullmatch(said):
+        if not (found := _CURSOR.fullmatch(said)):
             raise BadOption("a cursor is a whole number", "load the page again")
         channel = self._channel(id, folder)
-        await asyncio.to_thread(channel.check, int(said))
-        return Stream(channel.events(int(said)), channel.join, channel.leave)
+        cursor, epoch = int(found[2]), None if found[1] is None else int(found[1])
+        await asyncio.to_thread(channel.check, cursor, epoch)
+        return Stream(channel.events(cursor), channel.join, channel.leave)
 
     async def attempt(self, request: Request) -> Document:
         """Try a finding's remedy."""
         id, folder = await self._folder(request)
-        k = (await document_of(request, self.patience)).get("finding")
+        asked = await document_of(request, self.patience)
+        k = asked.get("finding")
         if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise BadOption("finding is the number of one", "give 0 for the first")
         findings = (await asyncio.to_thread(self.source.view, "findings", folder))["findings"]
         if k >= len(findings) or not findings[k]["can_try"]:
             raise BadOption("there is no remedy of this finding that can be tried from here", "choose another finding")
+
+        await self._agreed(asked, folder)
 
         def outcome() -> Document | None:
             found: Document | None = self.source.view("findings", folder)["findings"][k]["outcome"]
@@ -194,11 +193,18 @@ class Page:
     async def resume(self, request: Request) -> Document:
         """Go on with a study that was interrupted."""
         id, folder = await self._folder(request)
-        await document_of(request, self.patience)
+        asked = await document_of(request, self.patience)
         same = [j for j in self.jobs.known.values() if (j.study, j.kind, j.status) == (id, "resume", "running")]
         if not same and (status := await asyncio.to_thread(self.source.status, folder)) != "interrupted":
             raise BadOption(f"this study is {status}", "only one that was interrupted goes on")
+        await self._agreed(asked, folder)
         return (await self.jobs.start("resume", id, resume_words(folder))).as_dict()
+
+    async def _agreed(self, asked: Document, folder: Path) -> None:
+        """Raise `BadOption` unless the file that a study says to run is the one that was agreed to."""
+        code = (await asyncio.to_thread(self.source.head, folder, ""))["code"]
+        if code is not None and asked.get("code") != code:
+            raise BadOption(f"this runs {code}", "say that it may: run only files that you trust")
 
     def _job(self, request: Request) -> Any:
         job = self.jobs.known.get(request.path_params["id"])

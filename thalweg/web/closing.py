@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from ..building import ROWS
@@ -107,7 +108,7 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
                     progress.say(f"{part.capitalize()}: {folder / FILES[part]}")
                     continue
                 left.append((part, why))
-                progress.say(f"{part.capitalize()} left out: {why}; thalweg {COMMANDS[part]} {folder}")
+                progress.say(f"{part.capitalize()} left out: {why}; thalweg {COMMANDS[part]} {quote(str(folder))}")
         except KeyboardInterrupt:
             interrupted = True
             progress.say("Interrupted: the page shows what is done.")
@@ -195,5 +196,5 @@ def _findings(study: Study, task: Task | None, cost: Cost, seconds: float) -> st
     if budget < FEWEST:
         return _too_long(seconds)
     found, run = of_study(study.folder, task, budget=budget)
-    keep(found, study.folder, seed=run.seed, budget=budget)
+    keep(found, study.folder, run, budget=budget)
     return None

@@ -21,6 +21,7 @@ from .lines import ALONE, Other, Steps, numbers, scan
 
 PIECE = 8 << 20  # bytes that are read at once
 LONGEST = 64 << 20  # bytes of a line; what is longer is passed over
+OPENING = 256  # bytes by which a trace is known
 WIDTH = 2 * len(COLUMNS)
 DONE = ("finished", "diverged")  # what a run that is done again would come to with the same bits
 
@@ -143,6 +144,7 @@ class Follower:
         cursor: the byte up to which the trace is known; it is the beginning of a line.
         damaged: lines that could not be read, and were passed over.
         seconds: of the study, by its last record.
+        epoch: how often another file has taken the trace's place: a cursor is a byte of one file.
 
     Example:
         >>> import thalweg
@@ -158,11 +160,13 @@ class Follower:
         self.folder = Path(folder)
         self.path = self.folder / "trace.jsonl"
         self._lock = threading.RLock()
+        self.epoch = -1
         self._forget()
 
     def _forget(self) -> None:
         self.runs: dict[str, Followed] = {}
         self.cursor, self.damaged, self.seconds = 0, 0, 0.0
+        self.epoch, self._opening = self.epoch + 1, b""
         self._file: tuple[int, int] | None = None
         self._single: bool | None = None
 
@@ -176,10 +180,15 @@ class Follower:
             with file:
                 stat = os.fstat(file.fileno())
                 same = (stat.st_dev, stat.st_ino)
-                if self._file not in (None, same) or stat.st_size < self.cursor:
+                opening = os.pread(
+                    file.fileno(), len(self._opening), 0
+                )  # another file may have its number and be longer
+                if self._file not in (None, same) or stat.st_size < self.cursor or opening != self._opening:
                     self._forget()
                 self._file, before = same, self.cursor
                 self._read_on(file.fileno())
+                if len(self._opening) < OPENING:
+                    self._opening = os.pread(file.fileno(), min(OPENING, self.cursor), 0)
             return self._finished() or self.cursor > before
 
     def _read_on(self, handle: int) -> None:

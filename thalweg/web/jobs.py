@@ -107,10 +107,16 @@ class Jobs:
         ended = [other for other in self.known.values() if other.status != "running"]
         for other in ended[: max(0, len(self.known) - MOST)]:
             del self.known[other.id]
-        job.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT, start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
+        try:
+            job.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT, start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+        except BaseException as error:  # one that is running for ever would be in the way of the next
+            job.tell(status="failed", said=f"it cannot be started: {error}"[:LINE])
+            if isinstance(error, Exception):
+                return job
+            raise
         job.task = asyncio.create_task(_follow(job, job.process, outcome))
         return job
 

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import stat
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -61,6 +60,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self.app, self.token, self.cookie = app, token, f"thalweg-{port}"
+        self.once: str | None = None
         self.hosts = {f"{name}:{port}" for name in NAMES}
         self.origins = {f"http://{host}" for host in self.hosts}
 
@@ -118,25 +118,32 @@ class Guard:
             )
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         if method == "GET" and scope["path"] == "/" and asked:
-            if len(asked) == 1 and self._is_token(asked[0]):
-                return f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
-        elif self._is_token(_cookie(headers.get(b"cookie", []), self.cookie)):
+            if len(asked) == 1 and (self._is_token(asked[0]) or self._is_once(asked[0])):
+                # Lax: strict cookies are not sent on where another page's link led here; no GET changes anything.
+                return f"{self.cookie}={self.token}; HttpOnly; SameSite=Lax; Path=/"
+        elif any(map(self._is_token, _cookies(headers.get(b"cookie", []), self.cookie))):
             return None
         raise Refused(401, "no-token", "The token is missing or wrong.", "open the address that thalweg printed")
+
+    def new_once(self) -> str:
+        """A token that opens the page a single time, for where other users of the machine may read it."""
+        self.once = new_token()
+        return self.once
+
+    def _is_once(self, given: str) -> bool:
+        if self.once is None or not hmac.compare_digest(given.encode(), self.once.encode()):
+            return False
+        self.once = None
+        return True
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
 
 
-def _cookie(lines: list[str], name: str) -> str:
-    for line in lines:
-        try:
-            found = SimpleCookie(line).get(name)
-        except CookieError:
-            continue
-        if found is not None:
-            return found.value
-    return ""
+def _cookies(lines: list[str], name: str) -> list[str]:
+    """The values of a cookie; those of other servers of this machine, whatever they hold, are passed over."""
+    pairs = [part.strip().partition("=") for line in lines for part in line.split(";")]
+    return [value for key, _, value in pairs if key == name]
 
 
 def _error(refused: Refused) -> bytes:

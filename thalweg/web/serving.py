@@ -77,8 +77,9 @@ class Server(uvicorn.Server):
         self.page, self.token, self.listener = page, token, listener
         self.port = int(listener.getsockname()[1])
         self.address = f"http://{HOST}:{self.port}/?token={token}"
+        self.guard = guarded(page, token, self.port)
         config = uvicorn.Config(
-            guarded(page, token, self.port),
+            self.guard,
             http=type("Timed", (Patient,), {"patience": page.patience}),
             ws="none",
             lifespan="on",
@@ -94,6 +95,10 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def passing(self) -> str:
+        """An address that opens the page a single time: who lists the processes of the machine sees the browser's words."""
+        return f"http://{HOST}:{self.port}/?token={self.guard.new_once()}"
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer until told to end."""
@@ -202,16 +207,16 @@ async def _opened(server: Server, since: float | None, opener: Callable[[str], N
     """Open the browser: at once, on a study that begins, or on one that is asked for and complete."""
     while not server.started:
         await asyncio.sleep(0.02)
-    address = server.address
+    place = ""
     while since is not None:
         with contextlib.suppress(ThalwegError, OSError):
             shown = await asyncio.to_thread(_shown, server.page, await server.page.refresh(), since)
             if shown is not None:
-                address += f"#/{shown}/curves"
+                place = f"#/{shown}/curves"
                 break
         await asyncio.sleep(LOOK)
     if can_open():
-        await asyncio.to_thread(opener, address)
+        await asyncio.to_thread(opener, server.passing() + place)
 
 
 def _shown(page: Page, studies: Mapping[str, Path], since: float) -> str | None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from ..errors import ThalwegError
 
 if TYPE_CHECKING:
     from .following import Follower
@@ -31,37 +28,37 @@ class Source:
         from ..version import __version__
         from .documents import catalogue
 
-        entries = []
-        for id, folder in studies.items():
-            with contextlib.suppress(ThalwegError, KeyError, TypeError, ValueError, AttributeError):
-                entries.append(catalogue.entry(folder, id))  # one that cannot be read hides no other
-        entries.sort(key=lambda entry: -entry["modified"])
-        return {"version": __version__, "live": True, "studies": entries}
+        return {"version": __version__, "live": True, "studies": catalogue.listed(studies)}
 
     def head(self, folder: Path, id: str) -> Document:
         """``Head`` of a study."""
-        from .documents import catalogue
+        from .documents import catalogue, reading
 
-        found: Document = catalogue.head(folder, id)
-        return found
+        with reading.intact(folder):
+            return catalogue.head(folder, id)
 
     def status(self, folder: Path) -> str:
         """Whether it runs."""
-        from .documents import catalogue
+        from .documents import catalogue, reading
 
-        return str(catalogue.status_of(folder))
+        with reading.intact(folder):
+            return catalogue.status_of(folder)
 
     def view(self, name: str, folder: Path) -> Document:
         """The document of a view."""
-        found: Document = importlib.import_module(f"thalweg.web.documents.{name}").document(folder)
-        return found
+        from .documents import reading
+
+        with reading.intact(folder):
+            found: Document = importlib.import_module(f"thalweg.web.documents.{name}").document(folder)
+            return found
 
     def curves(self, follower: Follower, **asked: Any) -> Document:
         """``Curves`` of a study that is followed."""
-        from .documents import curves
+        from .documents import curves, reading
 
-        found: Document = curves.document(follower, **asked)
-        return found
+        with reading.intact(follower.folder):
+            follower.refresh()
+            return curves.document(follower, **asked)
 
     def playground(self, studies: Mapping[str, Path]) -> Document:
         """``Playground``, with the measured planes of some studies."""

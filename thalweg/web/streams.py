@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOption, ThalwegError
 from ..run import COLUMNS
+from .documents.reading import intact
 from .following import Followed, Follower
 from .lines import ALONE, Other, Steps, scan
 
@@ -94,8 +95,10 @@ def _lines(path: Path, cursor: int, end: int, limit: int) -> bytes:
     """Whole lines from a cursor on: about ``limit`` bytes, one line at least."""
     with path.open("rb") as file:
         file.seek(cursor)
-        data = file.read(min(limit, end - cursor))
-        while not (whole := data.rfind(b"\n") + 1) and (more := file.read(min(limit, end - cursor - len(data)))):
+        data = file.read(max(0, min(limit, end - cursor)))
+        while not (whole := data.rfind(b"\n") + 1) and (
+            more := file.read(max(0, min(limit, end - cursor - len(data))))
+        ):
             data += more
     return data[:whole] or data
 
@@ -147,7 +150,7 @@ class Channel:
         self.stamps: dict[str, tuple[int, int]] = {}
         self.said: dict[str, Any] = {}
         self._status, self._task, self._told = status, None, 0.0
-        self._batches: OrderedDict[tuple[int, int], tuple[bytes, int]] = OrderedDict()
+        self._batches: OrderedDict[tuple[int, int, int], tuple[bytes, int]] = OrderedDict()
 
     _task: asyncio.Task[None] | None
 
@@ -170,7 +173,8 @@ class Channel:
         self.changed.set()
 
     def _look(self) -> bool:
-        grown = self.follower.refresh()
+        with intact(self.folder):
+            grown = self.follower.refresh()
         stamps = {}
         for name in DOCUMENTS:
             try:
@@ -200,16 +204,18 @@ class Channel:
     def next(self, cursor: int) -> tuple[bytes, int]:
         """The batch at a cursor; the readers who are as far get the same one."""
         with self.follower._lock:
-            key = (cursor, self.follower.cursor)
+            key = (self.follower.epoch, cursor, self.follower.cursor)
             if key not in self._batches:
                 self._batches[key] = batch(self.follower, cursor)
                 if len(self._batches) > REMEMBERED:
                     self._batches.popitem(last=False)
             return self._batches[key]
 
-    def check(self, cursor: int) -> None:
-        """Raise `BadOption` unless a line begins at the cursor."""
+    def check(self, cursor: int, epoch: int | None = None) -> None:
+        """Raise `BadOption` unless a line begins at the cursor, and the trace is still the one that it is of."""
         self.follower.refresh()
+        if epoch not in (None, self.follower.epoch):
+            raise BadOption("another file has taken the trace's place", "load the page again")
         if cursor:
             with self.follower.path.open("rb") as file:
                 file.seek(cursor - 1)
@@ -219,13 +225,15 @@ class Channel:
     async def events(self, cursor: int) -> AsyncIterator[bytes]:
         """What a reader gets from a cursor on, until the server ends."""
         yield b"retry: 1000\n\n"
-        stamps, said = None, None
+        stamps, said, epoch = None, None, self.follower.epoch
         while not self.closed:
             changed = self.changed
-            while cursor < self.follower.cursor and not self.closed:
-                data, cursor = await asyncio.to_thread(self.next, cursor)
-                yield event("batch", data, cursor)
-            if cursor > self.follower.cursor:
+            while cursor < self.follower.cursor and epoch == self.follower.epoch and not self.closed:
+                data, after = await asyncio.to_thread(self.next, cursor)
+                if epoch == self.follower.epoch:
+                    cursor = after
+                    yield event("batch", data, f"{epoch}.{cursor}")
+            if epoch != self.follower.epoch:
                 return  # another file has taken the trace's place
             if stamps not in (None, self.stamps):
                 names = [name for name, stamp in self.stamps.items() if stamps.get(name) != stamp]
@@ -240,14 +248,14 @@ class Channel:
                 yield b":\n\n"
 
 
-def event(kind: str, data: bytes, id: int | None = None) -> bytes:
+def event(kind: str, data: bytes, id: str | None = None) -> bytes:
     r"""An event as the stream has it; JSON holds no line breaks.
 
     Example:
-        >>> event("batch", b"{}", 12)
-        b'id: 12\nevent: batch\ndata: {}\n\n'
+        >>> event("batch", b"{}", "0.12")
+        b'id: 0.12\nevent: batch\ndata: {}\n\n'
     """
-    return (b"" if id is None else b"id: %d\n" % id) + b"event: %s\ndata: %s\n\n" % (kind.encode(), data)
+    return (b"" if id is None else b"id: %s\n" % id.encode()) + b"event: %s\ndata: %s\n\n" % (kind.encode(), data)
 
 
 class Stream:

@@ -58,6 +58,8 @@ function useView(entry: ViewEntry): ComponentType<ViewProps> | Failure | null {
 
 const RECENT = 900 // seconds in which documents may still be added to a complete study
 
+const LISTED = 2000 // milliseconds after which the list of studies is asked for again
+
 /** The study's head, kept up to date while something may change. */
 function useHead(id: string | null): { head: Head | null; error: Failure | null } {
   const [said, say] = useState<Said | null>(null)
@@ -87,6 +89,12 @@ export function App(): JSX.Element {
   useEffect(() => {
     document.title = [entry.title, head?.name, "thalweg"].filter(Boolean).join(" · ")
   }, [entry, head?.name])
+  const listing = study === null && entry === HOME && source.live
+  useEffect(() => {
+    if (!listing) return
+    const again = setInterval(() => document.hidden || documentsChanged(), LISTED)
+    return () => clearInterval(again)
+  }, [listing])
   const ready = study === null || head !== null
   return (
     <>

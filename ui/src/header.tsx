@@ -5,7 +5,7 @@ import type { ViewEntry } from "./app"
 import { count, counted, duration } from "./format"
 import { type Mode, mode, setMode } from "./palette"
 import { Code } from "./parts"
-import { Failure, source, useDocument } from "./source"
+import { Failure, mayRun, source, useDocument } from "./source"
 import { address, go } from "./state"
 import type { Head, Job } from "./types"
 
@@ -116,8 +116,9 @@ function Resume({ head }: { head: Head }): JSX.Element {
   const [job, setJob] = useState<Job | null>(null)
   const [failure, fail] = useState<Failure | null>(null)
   const start = async (): Promise<void> => {
+    if (!mayRun(head.code)) return
     try {
-      const started = await source.resume(head.id)
+      const started = await source.resume(head.id, head.code)
       setJob(started)
       source.job(started.id, setJob)
     } catch (error) {
@@ -127,8 +128,8 @@ function Resume({ head }: { head: Head }): JSX.Element {
   return (
     <div class="resume" role="group" aria-label="Resume">
       <p>The study stopped before its end. What was trained is kept, and it goes on from there.</p>
-      <Code text={head.resume} label="the command that resumes" />
-      {source.live && (
+      {head.resume && <Code text={head.resume} label="the command that resumes" />}
+      {source.live && head.goes_on && (
         <button type="button" class="primary" disabled={job?.status === "running"} onClick={() => void start()}>
           Resume here
         </button>

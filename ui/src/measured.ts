@@ -114,6 +114,7 @@ export interface Findings {
   findings: Finding[]
   measured: string[]
   not_measured: { what: string; why: string }[]
+  notes: string[] // e.g. that the task has changed
   cost: { gradient_evaluations: number; seconds: number }
 }
 

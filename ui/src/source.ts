@@ -63,10 +63,15 @@ export interface Source {
   shift(id: string): Promise<ShiftView>
   playground(): Promise<Playground>
   race(request: RaceRequest, signal?: AbortSignal): Promise<RaceResult>
-  tryRemedy(id: string, finding: number): Promise<Job>
-  resume(id: string): Promise<Job>
+  tryRemedy(id: string, finding: number, code: string | null): Promise<Job>
+  resume(id: string, code: string | null): Promise<Job>
   watch(id: string, cursor: number | null, on: Watcher): () => void // no cursor: from now on
   job(id: string, on: (job: Job) => void): () => void
+}
+
+/** Whether the file that a study names may be run: whoever made the study wrote it. */
+export function mayRun(code: string | null): boolean {
+  return code === null || confirm(`This runs the file ${code} on this machine. Go on only if you trust it.`)
 }
 
 async function ask<T>(path: string, init?: RequestInit): Promise<T> {
@@ -175,8 +180,9 @@ export class LiveSource implements Source {
   shift = (id: string): Promise<ShiftView> => ask(`${of(id)}/shift?${ABSENT}`)
   playground = (): Promise<Playground> => ask("playground")
   race = (request: RaceRequest, signal?: AbortSignal): Promise<RaceResult> => post("playground/race", request, signal)
-  tryRemedy = (id: string, finding: number): Promise<Job> => post(`${of(id)}/try`, { finding })
-  resume = (id: string): Promise<Job> => post(`${of(id)}/resume`, {})
+  tryRemedy = (id: string, finding: number, code: string | null): Promise<Job> =>
+    post(`${of(id)}/try`, { finding, code })
+  resume = (id: string, code: string | null): Promise<Job> => post(`${of(id)}/resume`, { code })
 
   async curves(id: string, query: CurvesQuery): Promise<Curves> {
     const params = new URLSearchParams()

@@ -35,7 +35,9 @@ export interface Head extends Entry {
   executor: unknown
   entrants: string[] // in the order of their colours; the same in every view
   progress: { runs: number; running: number; diverged: number; samples: number; seconds: number }
-  resume: string // the command
+  resume: string // the command; "" where there is none
+  goes_on: boolean // whether it can be trained on from here
+  code: string | null // the file that runs when it is
 }
 
 export interface Interval {

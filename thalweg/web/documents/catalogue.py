@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadStudy
 from ...store import Store
 from ...version import __version__
-from .reading import RUN, TRACE, VERDICT, head_of, number, read, runs_of
+from .reading import RUN, TRACE, VERDICT, head_of, intact, number, read, runs_of
 
 DEPTH = 3  # folders below those given in which studies are looked for
 MOST = 500
@@ -25,6 +26,8 @@ FILES = {
     "findings": "findings.json",
     "shift": "shift.json",
 }
+_PLAIN = (str, int, float)
+SEVERAL, PROXIES = "studies.json", ("smaller", "larger")  # what a study's parent holds
 STRANGE = re.compile(r"[^a-z0-9]+")
 DROPPED = {"--show": 0, "--json": 0, "--dry-run": 0, "--folder": 1, "--plot": 1}
 
@@ -45,9 +48,18 @@ def home(folders: Sequence[str | Path], live: bool = True) -> dict[str, Any]:
 
 def entries(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
     """The ``Entry`` of every study in some folders, the newest first; what cannot be read is left out."""
+    return listed(found(folders))
+
+
+def listed(studies: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """The ``Entry`` of each study, the newest first; one that cannot be read hides no other.
+
+    Args:
+        studies: their folders by their ids.
+    """
     listed = []
-    for id, folder in found(folders).items():
-        with contextlib.suppress(BadStudy):
+    for id, folder in studies.items():
+        with contextlib.suppress(BadStudy), intact(folder):
             listed.append(entry(folder, id))
     return sorted(listed, key=lambda one: -one["modified"])
 
@@ -68,9 +80,9 @@ def found(folders: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _below(folder: Path, depth: int) -> list[Path]:
-    if (folder / "study.json").is_file():
-        return [folder]
     try:
+        if (folder / "study.json").is_file():
+            return [folder]
         inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
     except OSError:
         return []
@@ -85,7 +97,7 @@ def slug(folder: Path) -> str:
         'digits-001'
     """
     words = STRANGE.sub("-", folder.name.lower()).strip("-")[:40]
-    return f"{words or 'study'}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    return f"{words or 'study'}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
 
 
 def status_of(folder: Path, head: dict[str, Any] | None = None) -> str:
@@ -114,8 +126,8 @@ def entry(folder: Path, id: str | None = None) -> dict[str, Any]:
         "task": _task(head),
         "status": status_of(folder, head),
         "runs": len(runs.ends),
-        "metric": judged.get("metric") or head.get("metric"),
-        "sentence": judged.get("sentence") or _said(folder),
+        "metric": _words(judged.get("metric") or head.get("metric")),
+        "sentence": _words(judged.get("sentence") or _said(folder)),
         "modified": max(int(file.stat().st_mtime) for file in files if file.exists()),
         "has": has,
     }
@@ -128,6 +140,10 @@ def has_experiments(head: dict[str, Any], verdict: dict[str, Any] | None) -> boo
 
 def _task(head: dict[str, Any]) -> str:
     return str(head["asked"]["task"] if "asked" in head else head.get("task", ""))
+
+
+def _words(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _said(folder: Path) -> str | None:
@@ -156,7 +172,7 @@ def head(folder: Path, id: str | None = None) -> dict[str, Any]:
         "steps": (verdict or {}).get("steps") or own.get("steps") or longest,
         "budget": asked.get("budget"),
         "effort": asked.get("effort", ""),
-        "environment": {str(k): v for k, v in own.get("environment", {}).items()},
+        "environment": {str(k): v for k, v in own.get("environment", {}).items() if isinstance(v, _PLAIN)},
         "executor": own.get("executor"),
         "entrants": entrants_of(own, runs.starts.values()),
         "progress": {
@@ -167,6 +183,8 @@ def head(folder: Path, id: str | None = None) -> dict[str, Any]:
             "seconds": number(float(seconds)),
         },
         "resume": resume(folder, own),
+        "goes_on": goes_on(own) and "asked" in own,
+        "code": code_of(own),
     }
 
 
@@ -200,17 +218,30 @@ def resume_words(folder: Path, head: dict[str, Any] | None = None) -> list[str] 
             skip = 0 if value else DROPPED[option]
         else:
             kept.append(word)
-    return [*kept, "--folder", str(folder)]
+    return [*kept, "--folder", str(_asked_for(folder, kept))]
+
+
+def _asked_for(folder: Path, words: Sequence[str]) -> Path:
+    """The folder that a command is to name: of several tasks, or of a proxy, that which holds this study and others."""
+    small = any(word.partition("=")[0] == "--proxy" for word in words) and folder.name in PROXIES
+    return folder.parent if small or (folder.parent / SEVERAL).is_file() else folder
+
+
+def code_of(head: dict[str, Any]) -> str | None:
+    """The file that runs when a study is trained on, as the study names it; None for a built-in task."""
+    source = head.get("source")
+    return source if isinstance(source, str) and ".py" in source else None
+
+
+def goes_on(head: dict[str, Any]) -> bool:
+    """Whether a study can be trained on from its folder: it says where its task is."""
+    return isinstance(head.get("source"), str)
 
 
 def resume(folder: Path, head: dict[str, Any]) -> str:
-    """The command that goes on with a study."""
-    if "asked" not in head:
-        return ""
-    words = resume_words(folder, head)
-    if words is not None:
-        return shlex.join(["thalweg", *words])
-    return str(head.get("environment", {}).get("command", ""))
+    """The command that goes on with a study; "" where that is no command of thalweg's."""
+    words = resume_words(folder, head) if "asked" in head else None
+    return "" if words is None else shlex.join(["thalweg", *words])
 
 
 def missing(folder: Path, what: str, command: str) -> BadStudy:

@@ -6,9 +6,10 @@ import functools
 import json
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from .catalogue import missing
+from .catalogue import goes_on, missing
 from .reading import number, pair, read
 
 FILE = "findings.json"
@@ -22,19 +23,20 @@ def document(folder: Path) -> dict[str, Any]:
     """
     own = read(folder, FILE)
     if own is None:
-        raise missing(folder, "findings", f"diagnose {folder}")
-    cost = own["cost"]
+        raise missing(folder, "findings", f"diagnose {quote(str(folder))}")
+    cost, here = own["cost"], goes_on(read(folder, "study.json") or {})
     return {
         "title": own["title"],
         "recipe": own["recipe"],
-        "findings": [_finding(entry) for entry in own["findings"]],
+        "findings": [_finding(entry, here) for entry in own["findings"]],
         "measured": list(own["measured"]),
         "not_measured": [{"what": one["what"], "why": one["why"]} for one in own["not_measured"]],
+        "notes": [str(note) for note in own.get("notes", ())],
         "cost": {key: number(cost[key]) for key in ("gradient_evaluations", "seconds")},
     }
 
 
-def _finding(entry: dict[str, Any]) -> dict[str, Any]:
+def _finding(entry: dict[str, Any], here: bool) -> dict[str, Any]:
     remedy, tried = entry["remedy"], entry["outcome"]
     return {
         **{key: entry[key] for key in ("code", "severity", "where", "sentence")},
@@ -44,7 +46,7 @@ def _finding(entry: dict[str, Any]) -> dict[str, Any]:
         ],
         "confidence": number(entry["confidence"]),
         "remedy": None if remedy is None else {"kind": remedy["kind"], "text": remedy["text"], "diff": entry["diff"]},
-        "can_try": bool(entry["can_try"]),
+        "can_try": here and bool(entry["can_try"]),
         "outcome": None if tried is None else outcome(tried),
         "page": page(entry["code"]),
     }

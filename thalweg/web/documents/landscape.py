@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 
 from ...errors import BadStudy
 from .catalogue import missing
-from .reading import MOST, column, inside, number, numbers, read
+from .reading import DAMAGE, MOST, column, inside, number, numbers, read
 
 JSON, ARRAYS = "landscape.json", "landscape.npz"
 PLANES = {
@@ -36,8 +39,8 @@ def document(folder: Path) -> dict[str, Any]:
     """
     whole = read(folder, JSON)
     if whole is None:
-        raise missing(folder, "landscape", f"landscape {folder}")
-    arrays = _arrays(folder)
+        raise missing(folder, "landscape", f"landscape {quote(str(folder))}")
+    arrays = arrays_of(folder)
     said = [whole[part]["sentence"] for part in ("matched", "convexity", "escapes") if whole.get(part)]
     return {
         "task": whole["task"],
@@ -56,8 +59,12 @@ def document(folder: Path) -> dict[str, Any]:
     }
 
 
-def _arrays(folder: Path) -> dict[str, Any]:
-    """The arrays by their names; nothing is unpickled.
+def arrays_of(folder: Path, named: Sequence[str] | None = None) -> dict[str, Any]:
+    """The arrays by their names; nothing is unpickled, and no more is unpacked than a study may have.
+
+    Args:
+        folder: of the study.
+        named: those that are wanted; None: all.
 
     Raises:
         BadStudy: the file is missing, damaged, too large, or holds something else than numbers.
@@ -69,9 +76,11 @@ def _arrays(folder: Path) -> dict[str, Any]:
         if size > MOST:
             raise BadStudy(f"{path} is too large to be shown", "measure at a lower --resolution")
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadStudy(f"cannot read {path}: {error}", f"thalweg landscape {folder}") from None
+            return {name: arrays[name] for name in (arrays.files if named is None else named)}
+    except BadStudy:
+        raise
+    except (*DAMAGE, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        raise BadStudy(f"cannot read {path}: {error}", f"thalweg landscape {quote(str(folder))}") from None
 
 
 def _plane(one: dict[str, Any], arrays: dict[str, Any], data: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from .catalogue import AXES, has_experiments, missing
@@ -24,7 +25,7 @@ def document(folder: Path) -> dict[str, Any]:
     own, whole, head = read(folder, FILE), read(folder, VERDICT), head_of(folder)
     tested = experiments(head, whole, runs_of(folder)) if has_experiments(head, whole) else None
     if own is None and tested is None:
-        raise missing(folder, "measured layers", f"layers {folder}")
+        raise missing(folder, "measured layers", f"layers {quote(str(folder))}")
     if own is None:
         said = f"No layers were measured yet: thalweg layers {folder}"
         own = {"recipe": "", "seed": 0, "rows": 0, "steps": [], "layers": [], "quantities": [], "notes": [said]}

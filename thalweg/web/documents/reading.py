@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,44 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadStudy
+from ...errors import BadStudy, ThalwegError
 from ...store import Store
+from ..following import OPENING
 from ..lines import ALONE
 from ..thinning import rounded
 
 DIGITS = 6
 MOST = 256_000_000  # bytes that a document or the unpacked arrays of a study may have
 TRACE, VERDICT, RUN = "trace.jsonl", "verdict.json", "run.json"
+DAMAGE = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError, MemoryError,
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def intact(folder: Path) -> Iterator[None]:
+    """What reads a study of which anything may have been written: no damage is more than an error of this study.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        BadStudy: it does not hold what it should.
+
+    Example:
+        >>> with intact(tmp / "s"):
+        ...     {"cost": {}}["cost"]["seconds"]
+        Traceback (most recent call last):
+        thalweg.errors.BadStudy: s is damaged: KeyError 'seconds'
+        hint: run it again in another folder
+    """
+    try:
+        yield
+    except ThalwegError:
+        raise
+    except DAMAGE as error:
+        what = f"{type(error).__name__} {error}"[:200].strip()
+        raise BadStudy(f"{folder.name} is damaged: {what}", "run it again in another folder") from error
 
 
 def number(value: Any) -> float | int | None:
@@ -135,44 +168,65 @@ def runs_of(folder: Path) -> Runs:
     Raises:
         BadStudy: the trace cannot be read.
     """
-    path = inside(folder, TRACE)
-    if not path.exists():
-        return Runs()
-    about = path.stat()
-    return _runs(folder, about.st_size, about.st_mtime_ns)
+    return _reading(folder).runs() if inside(folder, TRACE).exists() else Runs()
 
 
-@functools.lru_cache(maxsize=16)
-def _runs(folder: Path, size: int, modified: int) -> Runs:
-    """``size`` and ``modified`` tell whether the file is still the same."""
-    data = (folder / TRACE).read_bytes()
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
-    starts: dict[str, dict[str, Any]] = {}
-    ends: dict[str, dict[str, Any]] = {}
-    evaluations: list[dict[str, Any]] = []
-    last: bytes | None = None
-    for line in lines:
+@functools.lru_cache(maxsize=512)
+def _reading(folder: Path) -> _Reading:
+    return _Reading(folder)
+
+
+class _Reading:
+    """A trace without its steps, of which each byte is read once as it grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._lock = folder, threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.cursor, self._file, self._opening = 0, (0, 0), b""
+        self._starts: dict[str, dict[str, Any]] = {}
+        self._ends: dict[str, dict[str, Any]] = {}
+        self._evaluations: list[dict[str, Any]] = []
+        self._steps: bytes = b"{}"
+
+    def runs(self) -> Runs:
+        """What the trace says now."""
+        with self._lock, (self.folder / TRACE).open("rb") as file:
+            about = os.fstat(file.fileno())
+            known = (about.st_dev, about.st_ino)
+            opening = file.read(OPENING)
+            if self._file != known or about.st_size < self.cursor or not opening.startswith(self._opening):
+                self._forget()
+            self._file = known
+            file.seek(self.cursor)
+            for line in file:
+                if line[-1:] != b"\n":
+                    break
+                self.cursor += len(line)
+                self._take(line)
+            self._opening = opening[: self.cursor]
+            starts, ends, steps = dict(self._starts), dict(self._ends), _record(self._steps)
+            if self.cursor and not starts and not ends:
+                return _alone(self.folder, steps, list(self._evaluations))
+        at = [float(record.get("at", 0.0)) for record in (*starts.values(), *ends.values(), steps)]
+        return Runs(starts, ends, max(at, default=0.0))
+
+    def _take(self, line: bytes) -> None:
         if b'"kind":"steps"' in line:
-            last = line
-            continue
+            self._steps = line
+            return
         record = _record(line)
-        if record.get("kind") == "start":
-            starts[record["run"]] = record
-        elif record.get("kind") == "end":
-            ends[record["run"]] = record
-        elif record.get("kind") == "evaluation":
-            evaluations.append(record)
-    steps = _record(last or b"{}")
-    if lines and not starts and not ends:
-        return _alone(folder, steps, evaluations)
-    at = [float(record.get("at", 0.0)) for record in (*starts.values(), *ends.values(), steps)]
-    return Runs(starts, ends, max(at, default=0.0))
+        if record.get("kind") == "evaluation":
+            self._evaluations.append(record)
+        elif record.get("kind") in ("start", "end") and isinstance(record.get("run"), str):
+            (self._starts if record["kind"] == "start" else self._ends)[record["run"]] = record
 
 
 def _record(line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def document(folder: Path) -> dict[str, Any]:
     """
     own = read(folder, FILE)
     if own is None:
-        raise missing(folder, "look at new rows", f"shift {folder} --incoming FILE")
+        raise missing(folder, "look at new rows", f"shift {quote(str(folder))} --incoming FILE")
     inputs, surface = own["inputs"] or {"features": []}, own["surface"] or {}
     plane = surface.get("plane")
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ...study.borders import Border
@@ -26,7 +27,7 @@ def document(folder: Path) -> dict[str, Any]:
     if whole is None:
         head = head_of(folder)
         task = head["asked"]["task"] if "asked" in head else head.get("task", "TASK")
-        raise missing(folder, "verdict", resume(folder, head).removeprefix("thalweg ") or f"compare {task}")
+        raise missing(folder, "verdict", resume(folder, head).removeprefix("thalweg ") or f"compare {quote(str(task))}")
     verdict, best = whole["verdict"], whole["best"]
     delta = float(verdict["smallest_difference"])
     marked = [(entry["name"], _border(entry), _trend(entry)) for entry in whole["finalists"]]

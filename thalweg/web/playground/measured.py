@@ -5,20 +5,19 @@ Legend: H × W points of the grid; an interval between four of them is a cell wi
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from thalweg.errors import BadStudy
-from thalweg.landscapes.result import ARRAYS, JSON
+from thalweg.web.documents.landscape import ARRAYS, JSON, arrays_of
+from thalweg.web.documents.reading import DAMAGE, read
 
 from .surfaces import Floats, Surface, within
 
@@ -114,17 +113,18 @@ def plane(study: str, folder: Path, kind: str | None = None) -> Surface | None:
 @lru_cache(maxsize=16)
 def _plane(study: str, folder: Path, kind: str | None, stamp: int) -> Surface | None:
     try:
-        said = json.loads((folder / JSON).read_text(encoding="utf-8"))
+        said = read(folder, JSON) or {}
         planes = {one["kind"]: one for one in said["planes"]}
         kind = kind or (FIRST if FIRST in planes else next(iter(planes), ""))
         if kind not in planes:
             return None
-        with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            x, y, values = (np.asarray(arrays[f"{kind}|{name}"], dtype=np.float64) for name in ("x", "y", "losses"))
+        names = [f"{kind}|{name}" for name in ("x", "y", "losses")]
+        x, y, values = (np.asarray(array, dtype=np.float64) for array in arrays_of(folder, names).values())
         return _surface(study, kind, planes[kind], str(said["task"]), x, y, values)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile) as error:
+    except DAMAGE as error:
+        why = error.message if isinstance(error, BadStudy) else f"{type(error).__name__} {error}"
         raise BadStudy(
-            f"{folder}: the plane of the loss surface cannot be read: {error}", "measure it again: thalweg landscape"
+            f"{folder}: the plane of the loss surface cannot be read: {why}", "measure it again: thalweg landscape"
         ) from None
 
 

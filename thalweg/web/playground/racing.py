@@ -31,7 +31,7 @@ MOST_RACERS, MOST_STEPS = 16, 5000
 
 def _is_point(value: Any) -> bool:
     pair = isinstance(value, list | tuple) and len(value) == 2
-    return pair and all(type(x) in (int, float) and math.isfinite(x) for x in value)
+    return pair and all(type(x) in (int, float) and errors.is_number(x) for x in value)
 
 
 def _are_racers(value: Any) -> bool:

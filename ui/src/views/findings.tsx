@@ -6,7 +6,7 @@ import { evidenceDrawing, outcomeDrawing } from "../evidence"
 import { Figure } from "../figure"
 import { count, counted, duration, number } from "../format"
 import { Code, Trouble } from "../parts"
-import { Failure, source, useDocument } from "../source"
+import { Failure, mayRun, source, useDocument } from "../source"
 import type { Finding, Findings, Head, Job, Outcome } from "../types"
 
 const SEVERITIES = ["error", "warning", "note"] as const
@@ -30,10 +30,10 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
         {loading ? "Loading …" : "Nothing examined."}
       </p>
     )
-  return <Of findings={value} study={id} />
+  return <Of findings={value} study={id} code={head!.code} />
 }
 
-function Of({ findings, study }: { findings: Findings; study: string }): JSX.Element {
+function Of({ findings, study, code }: { findings: Findings; study: string; code: string | null }): JSX.Element {
   const ranked = findings.findings
     .map((finding, index) => ({ finding, index }))
     .sort((a, b) => SEVERITIES.indexOf(a.finding.severity) - SEVERITIES.indexOf(b.finding.severity))
@@ -55,12 +55,19 @@ function Of({ findings, study }: { findings: Findings; study: string }): JSX.Ele
           {count(findings.cost.gradient_evaluations)} gradients, {duration(findings.cost.seconds)}.
         </span>
       </p>
+      {findings.notes.length > 0 && (
+        <ul class="notes">
+          {findings.notes.map((note) => (
+            <li key={note}>{note}</li>
+          ))}
+        </ul>
+      )}
       {ranked.length === 0 && (
         <p class="quiet">Nothing was found among {counted(findings.measured.length, "thing")} that were measured.</p>
       )}
       <ol class="found">
         {ranked.map(({ finding, index }) => (
-          <Card key={`${finding.code}-${finding.where}`} finding={finding} index={index} study={study} />
+          <Card key={`${finding.code}-${finding.where}`} finding={finding} index={index} study={study} code={code} />
         ))}
       </ol>
       <details class="methods" open={ranked.length === 0}>
@@ -100,7 +107,14 @@ export function sure(confidence: number): string {
   return `${word} (${share})`
 }
 
-function Card({ finding, index, study }: { finding: Finding; index: number; study: string }): JSX.Element {
+interface Place {
+  finding: Finding
+  index: number
+  study: string
+  code: string | null // the file that a trial runs
+}
+
+function Card({ finding, index, study, code }: Place): JSX.Element {
   const id = `finding-${index}`
   return (
     <li
@@ -131,7 +145,7 @@ function Card({ finding, index, study }: { finding: Finding; index: number; stud
           data={{ n: finding.evidence.length, drawn: finding.evidence.length }}
         />
       )}
-      {finding.remedy && <RemedyOf finding={finding} index={index} study={study} />}
+      {finding.remedy && <RemedyOf finding={finding} index={index} study={study} code={code} />}
       {finding.page && (
         <details class="methods">
           <summary>What {finding.code} means</summary>
@@ -156,7 +170,7 @@ function marked(text: string): ComponentChildren[] {
   return text.split("`").map((part, k) => (k % 2 === 1 ? <code key={k}>{part}</code> : part))
 }
 
-function RemedyOf({ finding, index, study }: { finding: Finding; index: number; study: string }): JSX.Element {
+function RemedyOf({ finding, index, study, code }: Place): JSX.Element {
   const remedy = finding.remedy!
   return (
     <section class="remedy" aria-label="Remedy">
@@ -184,21 +198,22 @@ function RemedyOf({ finding, index, study }: { finding: Finding; index: number; 
           ))}
         </div>
       )}
-      <Trial finding={finding} index={index} study={study} />
+      <Trial finding={finding} index={index} study={study} code={code} />
     </section>
   )
 }
 
 /** Tries the remedy on the server and shows what it did. */
-function Trial({ finding, index, study }: { finding: Finding; index: number; study: string }): JSX.Element {
+function Trial({ finding, index, study, code }: Place): JSX.Element {
   const [job, hold] = useState<Job | null>(null)
   const [trouble, say] = useState<Failure | null>(null)
   const stop = useRef<(() => void) | null>(null)
   useEffect(() => () => stop.current?.(), [])
   const start = (): void => {
+    if (!mayRun(code)) return
     say(null)
     hold({ id: "", kind: "try", study, status: "running", said: "Starting", outcome: null })
-    source.tryRemedy(study, index).then(
+    source.tryRemedy(study, index, code).then(
       (started) => {
         hold(started)
         stop.current = source.job(started.id, hold)
