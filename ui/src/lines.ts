@@ -81,8 +81,11 @@ function faded(runs: number, band: boolean): number {
   return Math.max(Math.min(band ? 0.22 : 0.5, 2 / runs), 0.04)
 }
 
-export function crossed(name: string, run: Curve, theme: Theme): ChartMark {
-  const last = run.y.findLastIndex((value) => value !== null)
+/** A cross where a run diverged, at its last value; none where that is not seen. */
+export function crossed(name: string, run: Curve, theme: Theme, zoom: [number, number] | null): ChartMark[] {
+  const { end, x, y } = run
+  if (end === null || (zoom && (end < zoom[0] || end > zoom[1]))) return []
+  const last = y.findLastIndex((value, i) => value !== null && x[i] <= end)
   const label = `${called(name, run)}: diverged`
-  return { kind: "cross", x: run.x[run.x.length - 1] ?? 0, y: last < 0 ? null : run.y[last], colour: theme.bad, label }
+  return [{ kind: "cross", x: end, y: last < 0 ? null : y[last], colour: theme.bad, label }]
 }

@@ -39,6 +39,7 @@ export interface CurvesQuery {
   columns?: number
   from?: number | null
   to?: number | null
+  log?: 1 | null // whether the x axis is logarithmic
 }
 
 /** How far a study is, as the stream says it every few seconds. */

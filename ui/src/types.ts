@@ -103,18 +103,23 @@ export interface Curve {
   lr: Num
   status: RunStatus
   where: string | null
-  end: Num
+  end: Num // where on the x axis the run ended, null before
+  gap: Num // the mean distance of its points, before any was left out
   x: number[]
   y: Num[]
 }
 
-/** Median and 10-90 % over the seeds of the longest phase that has two runs or more. */
+/**
+ * Median and spread over the seeds of the longest phase that has two runs or more: 10 to 90 % of ten and more, else from
+ * the least to the greatest. A run that diverged counts as the worst: null is worse than any number.
+ */
 export interface Band {
   x: number[]
   low: Num[]
   mid: Num[]
   high: Num[]
   n: number
+  levels: [number, number]
 }
 
 export interface CurveGroup {

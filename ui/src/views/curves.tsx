@@ -10,7 +10,7 @@ import { useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
 import { source, useDocument } from "../source"
 import { go, useParam, usePlace } from "../state"
-import type { Batch, Curve, Curves, Head } from "../types"
+import type { Band, Batch, Curve, Curves, Head } from "../types"
 
 const AGAIN = 10_000 // milliseconds from one reading of everything to the next while runs grow
 const LISTED = 12
@@ -21,11 +21,12 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
   const [x, setX] = useParam("x", "samples")
   const [from, to] = [params.get("from"), params.get("to")].map((text) => (text === null ? null : Number(text)))
   const [y, phase] = [params.get("y"), params.get("phase")]
+  const log = params.get("logx") === "yes" ? 1 : null // the columns of pixels are then those of a logarithmic axis
   const [again, setAgain] = useState(0)
   const columns = Math.round(Math.max(Math.min(innerWidth, 1600), 320) / (head!.runs > MANY ? 4 : 1))
   const { value, error, loading } = useDocument(
-    () => source.curves(head!.id, { x, y, phases: phase, columns, from, to }),
-    [head!.id, x, y, phase, from, to, again],
+    () => source.curves(head!.id, { x, y, phases: phase, columns, from, to, log }),
+    [head!.id, x, y, phase, from, to, log, again],
   )
   const live = useLive(head!, value, from === null, () => setAgain((k) => k + 1))
   if (error) return <Trouble failure={error} />
@@ -83,9 +84,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const marks = useMemo(
     () =>
       shown.flatMap(({ name, runs }) =>
-        runs.filter((run) => run.status === "diverged").map((run) => crossed(name, run, theme)),
+        runs.filter((run) => run.status === "diverged").flatMap((run) => crossed(name, run, theme, zoom)),
       ),
-    [curves, key, theme],
+    [curves, key, theme, zoom?.[0], zoom?.[1]],
   )
   const n = shown.reduce((sum, group) => sum + group.runs.length, 0)
   const diverged = shown.flatMap((group) =>
@@ -232,20 +233,22 @@ function lost(curves: Curves, name: string): string | null {
 
 function ended(name: string, run: Curve, x: string): string {
   const rate = run.lr === null ? "" : `, lr ${number(run.lr)}`
-  const last = run.x[run.x.length - 1]
+  const { end } = run
   const at =
-    last === undefined
+    end === null
       ? ""
       : x === "step"
-        ? ` at step ${count(last)}`
-        : ` after ${x === "seconds" ? `${tick(last)} s` : `${count(last)} samples`}`
+        ? ` at step ${count(end)}`
+        : ` after ${x === "seconds" ? `${tick(end)} s` : `${count(end)} samples`}`
   return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? ` in ${run.where}` : ""}`
 }
 
 function Caption(props: { curves: Curves; n: number; zoom: [number, number] | null; reset: () => void }): JSX.Element {
   const { curves, n, zoom, reset } = props
-  const bands = curves.groups.flatMap((group) => (group.band ? [group.band.n] : []))
-  const seeds = bands.length > 0 ? ` Band: 10–90 % over ${spread(bands)} seeds, line: median.` : ""
+  const bands = curves.groups.flatMap(({ band }) => band ?? [])
+  const lost = curves.groups.some(({ runs }) => runs.some((run) => run.status === "diverged"))
+  const worst = lost && curves.y !== "lr" ? "; a run that diverged counts as the worst from there on" : ""
+  const seeds = bands.length > 0 ? ` Band: ${reaching(bands)}, line: median${worst}.` : ""
   const thin = curves.thinned ? " Thinned by least and greatest per pixel column; zoom in for every point." : ""
   return (
     <>
@@ -261,6 +264,14 @@ function Caption(props: { curves: Curves; n: number; zoom: [number, number] | nu
       )}
     </>
   )
+}
+
+/** From where to where bands reach, over how many seeds. */
+function reaching(bands: Band[]): string {
+  const [few, many] = [bands.filter((band) => band.levels[0] === 0), bands.filter((band) => band.levels[0] > 0)]
+  const said = (of: Band[], words: string): string[] =>
+    of.length > 0 ? [`${words} of ${spread(of.map((band) => band.n))} seeds`] : []
+  return [...said(few, "least to greatest"), ...said(many, "10–90 %")].join(", ")
 }
 
 function spread(values: number[]): string {
