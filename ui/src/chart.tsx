@@ -214,7 +214,7 @@ function read(u: uPlot, props: LineChartProps): Reading | null {
   const values: Reading["values"] = []
   for (const one of props.series) {
     const i = one.quiet ? -1 : nearest(one.x, x)
-    const y = i < 0 ? null : one.y[i]
+    const y = i < 0 ? null : (one.raw ?? one.y)[i]
     if (y === null || Math.abs(u.valToPos(one.x[i], "x") - left) > 40) continue
     values.push({ name: one.name, colour: one.colour, y, low: one.low?.[i] ?? null, high: one.high?.[i] ?? null })
   }
@@ -248,6 +248,7 @@ function Readout({ reading, props }: { reading: Reading; props: LineChartProps }
           {one.name} <em>{sayY(one.y)}</em>
         </span>
       ))}
+      {props.readNote && <small>{props.readNote}</small>}
     </div>
   )
 }

@@ -69,7 +69,7 @@ interface DrawnProps {
 function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const [logX, setLogX] = useParam("logx", "no")
   const [logY, setLogY] = useParam("logy", curves.direction === "min" && curves.y.includes("loss") ? "yes" : "no")
-  const [share, setShare] = useParam("smooth", noisy(curves) ? "0.9" : "0")
+  const [share, setShare] = useParam("smooth", noisy(curves.y) ? "0.9" : "0")
   const [single, setSingle] = useParam("runs", "yes")
   const [hidden, hide] = useHidden(head.entrants)
   const theme = useTheme()
@@ -168,8 +168,8 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
           <input
             type="range"
             min="0"
-            max="0.99"
-            step="0.01"
+            max="0.995"
+            step="0.005"
             value={share}
             aria-valuetext={share === "0" ? "off" : share}
             onInput={(event) => setShare(event.currentTarget.value)}
@@ -199,7 +199,8 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
           loading: loading ? "yes" : "no",
           diverged: diverged.length,
         }}
-        caption={<Caption curves={curves} n={n} zoom={zoom} reset={() => zoomed(null)} />}
+        readNote={smoothing > 0 ? `raw values; the lines are smoothed ${share}` : undefined}
+        caption={<Caption curves={curves} n={n} smoothing={smoothing} zoom={zoom} reset={() => zoomed(null)} />}
       />
       {diverged.length > 0 && (
         <section class="list">
@@ -216,9 +217,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   )
 }
 
-/** Whether lines change from step to step, as a batch's loss does. */
-function noisy({ y, groups }: Curves): boolean {
-  return (y === "loss" || y === "grad_norm") && groups.some((group) => group.runs.some((run) => run.x.length > 150))
+/** Whether lines change from step to step, as a batch's loss does; it does not depend on how far the runs are. */
+function noisy(y: string): boolean {
+  return y === "loss" || y === "grad_norm"
 }
 
 function short(value: number): string {
@@ -243,8 +244,15 @@ function ended(name: string, run: Curve, x: string): string {
   return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? ` in ${run.where}` : ""}`
 }
 
-function Caption(props: { curves: Curves; n: number; zoom: [number, number] | null; reset: () => void }): JSX.Element {
-  const { curves, n, zoom, reset } = props
+interface CaptionProps {
+  curves: Curves
+  n: number
+  smoothing: number
+  zoom: [number, number] | null
+  reset: () => void
+}
+
+function Caption({ curves, n, smoothing, zoom, reset }: CaptionProps): JSX.Element {
   const bands = curves.groups.flatMap(({ band }) => band ?? [])
   const lost = curves.groups.some(({ runs }) => runs.some((run) => run.status === "diverged"))
   const worst = lost && curves.y !== "lr" ? "; a run that diverged counts as the worst from there on" : ""
@@ -253,6 +261,7 @@ function Caption(props: { curves: Curves; n: number; zoom: [number, number] | nu
   return (
     <>
       n = {counted(n, "run")} ({curves.phase}).{seeds}
+      {smoothing > 0 && ` Lines smoothed ${smoothing}${width(curves, smoothing)}; under the cursor: raw values.`}
       {thin} Drag to zoom.
       {zoom && (
         <>
@@ -264,6 +273,14 @@ function Caption(props: { curves: Curves; n: number; zoom: [number, number] | nu
       )}
     </>
   )
+}
+
+/** Over what a smoothed line is a mean, in the units of the axis. */
+function width({ groups, x }: Curves, share: number): string {
+  const gap = groups.flatMap(({ runs }) => runs.flatMap((run) => run.gap ?? []))[0]
+  if (gap === undefined) return ""
+  const over = gap / (1 - share)
+  return ` (over about ${x === "seconds" ? `${number(over, 2)} s` : counted(Number(over.toPrecision(2)), x.replace(/s$/, ""))})`
 }
 
 /** From where to where bands reach, over how many seeds. */
