@@ -116,11 +116,17 @@ def test_the_code_to_paste_runs(study):
 
 def test_best_so_far_never_gets_worse_and_ends_with_the_series(study):
     found, own = verdict.document(study.folder)["best_so_far"], whole(study)
-    values = [v for v in found["value"] if v is not None]
-    assert values == sorted(values) and values[-1] == rounded(own["best_so_far"][-1]["value"])
+    came = found["came"]
+    assert came["value"] == sorted(came["value"]) == [rounded(gain["value"]) for gain in own["best_so_far"]]
+    assert came["runs"] == [gain["full_runs"] for gain in own["best_so_far"]]
     assert found["runs"] == list(range(1, len(own["best_so_far_band"]) + 1))
-    spent = {e["run"]: e["seconds"] for e in ends_of(study.folder) if e["phase"] in ("baseline", "rate")}
-    assert found["seconds"][-1] == pytest.approx(sum(spent.values()), rel=1e-5)
+    # Every gain stands where it came: after the samples of all runs until then, of probes too.
+    spent, until = 0, {}
+    for end in {e["run"]: e for e in ends_of(study.folder)}.values():
+        spent += end["samples"]
+        until[spent] = end["phase"]
+    assert [until[round(samples)] in ("baseline", "rate") for samples in came["samples"]] == [True] * len(came["runs"])
+    assert "seconds" not in found
 
 
 def test_what_is_missing_names_the_command_that_makes_it(shelf, tmp_path):

@@ -66,11 +66,10 @@ export interface Finalist {
 
 export interface BestSoFar {
   runs: number[]
-  samples: number[]
-  seconds: number[]
-  value: Num[]
+  samples: number[] // of full runs alone
   low: Num[]
   high: Num[]
+  came: { runs: number[]; samples: number[]; value: Num[] } // each gain; its samples count all that was spent, probes too
 }
 
 export interface Verdict {
