@@ -355,7 +355,23 @@ def test_initialization_against_normalization(crossed):
         best[init, norm] = max(best.get((init, norm), -1.0), float(np.mean(values)))
     for (init, norm), mean in best.items():
         i, j = table["rows"].index(init), table["columns"].index(norm)
-        assert table["values"][i][j] == rounded(mean) and table["n"][i][j] == 2
+        assert table["values"][i][j] == rounded(mean) and table["n"][i][j] == table["of"][i][j] == 2
+
+
+def test_a_cell_tells_how_many_of_its_seeds_diverged(crossed, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(crossed.folder, folder)
+    before = layers.document(folder)["experiments"]
+    records = list(Store(folder).records())
+    (folder / "trace.jsonl").unlink()
+    lost = next(record["run"] for record in records if record["kind"] == "end" and record["phase"] == "final")
+    for record in records:
+        if record["kind"] == "end" and record["run"] == lost:
+            record["outcome"]["status"] = "diverged"
+        Store(folder).append(record)
+    after = layers.document(folder)["experiments"]
+    assert not wrong(layers.document(folder), "Layers") and after["of"] == before["of"]
+    assert sum(map(sum, after["n"])) == sum(map(sum, before["n"])) - 1
 
 
 def test_numbers_have_six_digits_and_no_infinities():
