@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from studies import columns_of, interrupted
 
+from thalweg.metrics import TABLE
 from thalweg.store import Store
 from thalweg.web.documents import curves
 from thalweg.web.documents.bands import Course, Window, band
@@ -110,6 +111,10 @@ def test_a_logarithmic_axis_has_its_columns_in_the_logarithm(tmp_path):
     assert {1.0, 2.0, 3.0} <= set(log["band"]["x"])
     zoomed = banded(folder, columns=200, log=True, low=-1.0, high=4000.0)["runs"][0]
     assert zoomed["x"][:20] == list(range(1, 21))
+
+
+def test_the_metrics_that_rise_are_those_of_the_table():
+    assert {name for name, (_, direction) in TABLE.items() if direction == "max"} == set(curves.RISING)
 
 
 @pytest.mark.parametrize("x", ["step", "samples", "seconds"])

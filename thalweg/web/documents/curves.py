@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadOption, one_of, unknown
-from ...metrics import TABLE
 from ...run import Floats
 from ..following import Followed, Follower
 from .bands import Course, Window, band
@@ -21,6 +20,7 @@ XS = ("step", "samples", "seconds")
 STEPPED = ("loss", "lr", "grad_norm")
 FINALS, ALL = "finals", "all"
 PHASES = {"final": FINALS}  # phases of the trace that are called otherwise here
+RISING = ("accuracy", "f1", "auc", "r2")  # metrics of which more is better; reading needs no torch, which their table does
 ASKED = ("lr",)  # what a run does by plan: a divergence says nothing of it
 MOST = 4000  # columns of pixels
 
@@ -142,7 +142,7 @@ def _points(run: Followed, x: str, y: str) -> tuple[Floats, Floats]:
 def _direction(y: str, metric: str, direction: str) -> str:
     """Whether what is drawn is to be large or small."""
     name = y.partition(" ")[2]
-    return direction if name == metric else TABLE[name][1] if name in TABLE else "min"
+    return direction if name == metric else "max" if name in RISING else "min"
 
 
 def _float(value: Any) -> float:
