@@ -118,7 +118,7 @@ function Card({ finding, index, study }: { finding: Finding; index: number; stud
           {finding.where && <span class="where"> in {finding.where}</span>}
         </h3>
         <span class="soft" data-confidence={finding.confidence}>
-          {sure(finding.confidence)}
+          confidence {finding.confidence.toFixed(2)}
         </span>
       </header>
       <p class="what">{finding.sentence}</p>
@@ -127,7 +127,7 @@ function Card({ finding, index, study }: { finding: Finding; index: number; stud
           draw={(width, theme) => evidenceDrawing(finding, width, theme)}
           name={`evidence-${finding.code}`}
           label={`Evidence for ${finding.code}: ${inWords(finding)}. n = ${finding.evidence.length}.`}
-          caption={`n = ${counted(finding.evidence.length, "number")}; bars, each on its own scale: what is held against a bound, or has an error`}
+          caption={`n = ${counted(finding.evidence.length, "number")}; bars, each on its own scale, points where that is logarithmic: what is held against a bound, or has an error`}
           data={{ n: finding.evidence.length, drawn: finding.evidence.length }}
         />
       )}

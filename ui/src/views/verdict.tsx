@@ -243,10 +243,15 @@ function Decision({ one }: { one: Finalist }): JSX.Element {
   return (
     <>
       <span class={`decision ${decision}`}>{DECISIONS[decision] ?? decision}</span>
-      {decision === "undecided" && chance !== null && <small>better with {Math.round(100 * chance)} %</small>}
+      {decision === "undecided" && chance !== null && <small>better with {chanceOf(chance)}</small>}
       {one.diverged > 0 && <small class="bad">{one.diverged} diverged</small>}
     </>
   )
+}
+
+/** No chance is told as certain. */
+function chanceOf(chance: number): string {
+  return chance > 0.99 ? "> 99 %" : chance < 0.01 ? "< 1 %" : `${Math.round(100 * chance)} %`
 }
 
 function Best({ verdict }: { verdict: Verdict }): JSX.Element | null {
