@@ -205,7 +205,9 @@ def layers(
         followed = follow(subject.task, subject.recipe, subject.seed, subject.steps, looks, said)
     notes = [*subject.notes]
     if followed.averaged:
-        notes.append("What is judged are averages of the weights over the run; the layers were looked at with those of the step.")
+        notes.append(
+            "What is judged are averages of the weights over the run; the layers were looked at with those of the step."
+        )
     if not followed.complete:
         notes.append(f"The run ended at step {len(followed.trace)}: {followed.ended}.")
     elif subject.final is not None and followed.trace.loss:
@@ -246,8 +248,7 @@ def spaced(steps: int, looks: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Followed:
-    """What `follow` saw: the looks at their steps, the run's trace and how it ended, the trained model,
-    and whether averages of its weights are what is judged."""
+    """What `follow` saw at which steps, the trace and its end, the model, and whether averages of its weights are judged."""
 
     steps: list[int]
     seen: list[Signal]
@@ -312,7 +313,9 @@ def follow(
         feed = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed)
         [(trace, outcome)] = loop.train(solo, feed, [loop.Course(steps, marks)], observe=observe)
     complete = outcome.status == "finished"
-    return Followed(looked, seen, trace, complete, outcome.reason or outcome.status, solo.model, bool(solo.optimizer.averages))
+    return Followed(
+        looked, seen, trace, complete, outcome.reason or outcome.status, solo.model, bool(solo.optimizer.averages)
+    )
 
 
 def _length(x: Tensor) -> float:

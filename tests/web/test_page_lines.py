@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 UI = Path(__file__).resolve().parents[2] / "ui"
-PARTS = ("smoothing", "lines", "growing")
+PARTS = ("smoothing", "lines", "growing", "mostly", "evidence")
+OTHERS = ("source", "state")
 BROWSER = """
 globalThis.matchMedia = () => ({ matches: false, addEventListener: () => undefined })
 globalThis.document = { documentElement: { dataset: {} }, getElementById: () => null }
@@ -23,7 +24,11 @@ const known = { NAMES }
 const asked = JSON.parse(readFileSync(0, "utf8"))
 process.stdout.write(JSON.stringify(asked.map(([name, ...given]) => known[name](...given))))
 """
-THEME = {"bad": "#c00"}
+OWN = """
+    holds: (packed, query) => new source.FileSource(packed).holds("a", query),
+    place: (hash) => (globalThis.location = { hash }, { ...state.place(), params: 0 })
+"""
+THEME = {"bad": "#c00", "accent": "#00f"}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +40,8 @@ def call(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     main, packed = folder / "main.mjs", folder / "parts.mjs"
     (folder / "browser.mjs").write_text(BROWSER)
-    imports = "\n".join(f'import * as {part} from "{UI.as_posix()}/src/{part}"' for part in PARTS)
-    names = ", ".join(f"...{part}" for part in PARTS)
+    imports = "\n".join(f'import * as {part} from "{UI.as_posix()}/src/{part}"' for part in PARTS + OTHERS)
+    names = ", ".join([*(f"...{part}" for part in PARTS), OWN])
     main.write_text(MAIN.replace("IMPORTS", imports).replace("NAMES", names))
     words = [packer, main, "--file", packed, "--format", "esm", "--platform", "node"]
     subprocess.run(words, cwd=UI, check=True, capture_output=True)
@@ -104,3 +109,40 @@ def test_a_run_that_diverges_while_it_is_watched_ends_where_it_came_to(call):
     batch = {"cursor": 9, "runs": [about | {"status": "diverged"}], "columns": {"a": columns}, "evaluations": {}}
     [run] = call("grown", drawn, batch)["groups"][0]["runs"]
     assert run["end"] == 64 and run["status"] == "diverged"
+
+
+def looked(values, good=(None, 0.5)):
+    quantity = {"key": "dead", "label": "dead units", "scale": "share", "good": list(good), "values": [values]}
+    steps = [0, 1, 10, 100, 1000]
+    return {"quantities": [quantity], "layers": [{"name": "first"}], "steps": steps, "rows": 1, "notes": []}
+
+
+def test_most_of_the_time_is_most_of_the_steps_not_of_the_looks(call):
+    early = call("mostly", looked([0.9, 0.9, 0.9, 0.1, 0.1]))  # three looks of five, within the first 55 steps of 1000
+    assert "No layer is outside" in early
+    late = call("mostly", looked([0.1, 0.1, 0.1, 0.9, 0.9]))
+    assert "dead units (first)" in late
+    assert "dead units (first)" in call("mostly", looked([None, None, None, None, 0.9]))
+
+
+def evidence(value, threshold):
+    return {"code": "some", "evidence": [{"name": "a", "value": value, "threshold": threshold, "error": None}]}
+
+
+def test_a_logarithmic_scale_has_points_and_says_so(call):
+    far = call("evidenceDrawing", evidence(1e-3, 10.0), 600, THEME)["shapes"]
+    near = call("evidenceDrawing", evidence(4.0, 10.0), 600, THEME)["shapes"]
+    kinds = [[shape["kind"] for shape in drawn if shape.get("fill") == THEME["accent"]] for drawn in (far, near)]
+    assert kinds == [["circle"], ["rect"]]
+    assert [any(shape.get("text") == "logarithmic" for shape in drawn) for drawn in (far, near)] == [True, False]
+
+
+def test_a_report_offers_only_the_curves_that_it_holds(call):
+    packed = {"studies": {"a": {"curves": {"step|loss|finals": {}, "samples|loss|finals": {}}}}}
+    held = [call("holds", packed, {"x": x, "y": "loss", "phase": "finals"}) for x in ("step", "samples", "seconds")]
+    assert held == [True, True, False]
+
+
+def test_an_address_that_nobody_wrote_leads_home(call):
+    assert call("place", "#/%E0%A4%A/x") == {"study": None, "view": "home", "params": 0}
+    assert call("place", "#/a%20b/rates") == {"study": "a b", "view": "rates", "params": 0}

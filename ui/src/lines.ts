@@ -32,7 +32,9 @@ export function faint(groups: CurveGroup[], entrants: string[], smoothed: boolea
         quiet: true,
         loose: run.status === "diverged",
       }))
-    return main && smoothed ? [...each, { name, colour, x: main.x, y: main.y, width: 1, opacity: 0.3, quiet: true }] : each
+    return main && smoothed
+      ? [...each, { name, colour, x: main.x, y: main.y, width: 1, opacity: 0.3, quiet: true }]
+      : each
   })
 }
 

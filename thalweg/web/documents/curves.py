@@ -20,7 +20,12 @@ XS = ("step", "samples", "seconds")
 STEPPED = ("loss", "lr", "grad_norm")
 FINALS, ALL = "finals", "all"
 PHASES = {"final": FINALS}  # phases of the trace that are called otherwise here
-RISING = ("accuracy", "f1", "auc", "r2")  # metrics of which more is better; reading needs no torch, which their table does
+RISING = (
+    "accuracy",
+    "f1",
+    "auc",
+    "r2",
+)  # metrics of which more is better; reading needs no torch, which their table does
 ASKED = ("lr",)  # what a run does by plan: a divergence says nothing of it
 MOST = 4000  # columns of pixels
 

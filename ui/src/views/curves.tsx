@@ -8,6 +8,7 @@ import { crossed, faint, firm } from "../lines"
 import { Legend, useHidden } from "../legend"
 import { useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
+import { areShortcutsOn } from "../shortcuts"
 import { source, useDocument } from "../source"
 import { go, useParam, usePlace } from "../state"
 import type { Band, Batch, Curve, Curves, Head } from "../types"
@@ -96,6 +97,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
     () => setLogX(logX === "yes" ? "no" : "yes"),
     () => setLogY(logY === "yes" ? "no" : "yes"),
   )
+  const holds = (change: Partial<Curves>): boolean => source.holds(head.id, { ...curves, ...change })
   const zoomed = (range: [number, number] | null): void =>
     go({ params: { from: range ? short(range[0]) : null, to: range ? short(range[1]) : null } })
   return (
@@ -112,7 +114,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
             onChange={(event) => go({ params: { y: event.currentTarget.value, logy: null, smooth: null } })}
           >
             {curves.ys.map((name) => (
-              <option key={name}>{name}</option>
+              <option key={name} disabled={!holds({ y: name })}>
+                {name}
+              </option>
             ))}
           </select>
         </label>
@@ -125,6 +129,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
             ["step", "steps"],
             ["seconds", "seconds"],
           ]}
+          absent={(name) => !holds({ x: name })}
         />
         {curves.phases.length > 1 && (
           <label class="pick">
@@ -135,7 +140,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
               onChange={(event) => go({ params: { phase: event.currentTarget.value } })}
             >
               {curves.phases.map((name) => (
-                <option key={name}>{name}</option>
+                <option key={name} disabled={!holds({ phase: name })}>
+                  {name}
+                </option>
               ))}
             </select>
           </label>
@@ -257,7 +264,9 @@ function Caption({ curves, n, smoothing, zoom, reset }: CaptionProps): JSX.Eleme
   const lost = curves.groups.some(({ runs }) => runs.some((run) => run.status === "diverged"))
   const worst = lost && curves.y !== "lr" ? "; a run that diverged counts as the worst from there on" : ""
   const seeds = bands.length > 0 ? ` Band: ${reaching(bands)}, line: median${worst}.` : ""
-  const thin = curves.thinned ? " Thinned by least and greatest per pixel column; zoom in for every point." : ""
+  const thin = curves.thinned
+    ? ` Thinned by least and greatest per pixel column${source.live ? "; zoom in for every point" : ", as the report holds them"}.`
+    : ""
   return (
     <>
       n = {counted(n, "run")} ({curves.phase}).{seeds}
@@ -301,6 +310,7 @@ function useLogKeys(x: () => void, y: () => void): void {
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
       if (
+        !areShortcutsOn() ||
         event.ctrlKey ||
         event.metaKey ||
         event.altKey ||
