@@ -206,6 +206,10 @@ def layers(
 
         followed = follow(subject.task, subject.recipe, subject.seed, subject.steps, looks, said)
     notes = [*subject.notes]
+    if followed.averaged:
+        notes.append(
+            "What is judged are averages of the weights over the run; the layers were looked at with those of the step."
+        )
     if not followed.complete:
         notes.append(f"The run ended at step {len(followed.trace)}: {followed.ended}.")
     elif subject.final is not None and followed.trace.loss:
@@ -246,7 +250,7 @@ def spaced(steps: int, looks: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Followed:
-    """What `follow` saw: the looks at their steps, the run's trace and how and why it ended, and the trained model."""
+    """What `follow` saw at which steps, the trace and its end, the model, and whether averages of its weights are judged."""
 
     steps: list[int]
     seen: list[Signal]
@@ -255,6 +259,7 @@ class Followed:
     status: str
     ended: str
     model: nn.Module
+    averaged: bool = False
 
 
 def follow(
@@ -311,7 +316,10 @@ def follow(
         feed = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed)
         [(trace, outcome)] = loop.train(solo, feed, [loop.Course(steps, marks)], observe=observe)
     complete = outcome.status == "finished"
-    return Followed(looked, seen, trace, complete, outcome.status, outcome.reason or outcome.status, solo.model)
+    return Followed(
+        looked, seen, trace, complete, outcome.status, outcome.reason or outcome.status, solo.model,
+        bool(solo.optimizer.averages),
+    )  # fmt: skip
 
 
 def _length(x: Tensor) -> float:

@@ -117,11 +117,17 @@ def test_the_code_to_paste_runs(study):
 
 def test_best_so_far_never_gets_worse_and_ends_with_the_series(study):
     found, own = verdict.document(study.folder)["best_so_far"], whole(study)
-    values = [v for v in found["value"] if v is not None]
-    assert values == sorted(values) and values[-1] == rounded(own["best_so_far"][-1]["value"])
+    came = found["came"]
+    assert came["value"] == sorted(came["value"]) == [rounded(gain["value"]) for gain in own["best_so_far"]]
+    assert came["runs"] == [gain["full_runs"] for gain in own["best_so_far"]]
     assert found["runs"] == list(range(1, len(own["best_so_far_band"]) + 1))
-    spent = {e["run"]: e["seconds"] for e in ends_of(study.folder) if e["phase"] in ("baseline", "rate")}
-    assert found["seconds"][-1] == pytest.approx(sum(spent.values()), rel=1e-5)
+    # Every gain stands where it came: after the samples of all runs until then, of probes too.
+    spent, until = 0, {}
+    for end in {e["run"]: e for e in ends_of(study.folder)}.values():
+        spent += end["samples"]
+        until[spent] = end["phase"]
+    assert [until[round(samples)] in ("baseline", "rate") for samples in came["samples"]] == [True] * len(came["runs"])
+    assert "seconds" not in found
 
 
 def test_what_is_missing_names_the_command_that_makes_it(shelf, tmp_path):
@@ -211,8 +217,8 @@ def test_curves_of_evaluations_and_their_band(study):
     assert group["band"]["n"] == len(finals) == 3
     assert group["band"]["x"] == sorted(rows)
     middle = [rounded(np.median(rows[s])) for s in sorted(rows)]
-    low = [rounded(np.quantile(rows[s], 0.1)) for s in sorted(rows)]
-    assert group["band"]["mid"] == middle and group["band"]["low"] == low
+    low = [rounded(min(rows[s])) for s in sorted(rows)]  # of three, the band is from the least to the greatest
+    assert group["band"]["mid"] == middle and group["band"]["low"] == low and group["band"]["levels"] == [0, 1]
 
 
 def test_a_window_keeps_one_point_on_each_side(study):
@@ -350,7 +356,24 @@ def test_initialization_against_normalization(crossed):
         best[init, norm] = max(best.get((init, norm), -1.0), float(np.mean(values)))
     for (init, norm), mean in best.items():
         i, j = table["rows"].index(init), table["columns"].index(norm)
-        assert table["values"][i][j] == rounded(mean) and table["n"][i][j] == 2
+        assert table["values"][i][j] == rounded(mean) and table["n"][i][j] == table["of"][i][j] == 2
+
+
+def test_a_cell_tells_how_many_of_its_seeds_diverged(crossed, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(crossed.folder, folder)
+    before = layers.document(folder)["experiments"]
+    records = list(Store(folder).records())
+    (folder / "trace.jsonl").unlink()
+    finals = [record for record in records if record["kind"] == "end" and record["phase"] == "final"]
+    first = {record["entrant"]: record["run"] for record in reversed(finals)}
+    for record in records:
+        if record["kind"] == "end" and record["run"] in first.values():
+            record["outcome"]["status"] = "diverged"
+        Store(folder).append(record)
+    after = layers.document(folder)["experiments"]
+    assert not wrong(layers.document(folder), "Layers") and after["of"] == before["of"]
+    assert before["n"] == [[2, 2], [2, 2]] and after["n"] == [[1, 1], [1, 1]]
 
 
 def test_a_trace_is_read_on_and_not_again(tmp_path, monkeypatch):

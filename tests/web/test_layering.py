@@ -157,3 +157,12 @@ def test_steps_are_spaced_in_the_logarithm():
     late = np.diff(np.log(found[15:]))
     assert late.max() < 1.2 * late.min() + 0.02
     assert spaced(1, 40) == [0, 1] and spaced(5, 1) == [0]
+
+
+def test_a_run_that_is_judged_by_averages_says_that_the_looks_are_not(tmp_path):
+    notes = {}
+    for name, recipe in {"raw": tw.Recipe("sgd", lr=0.1), "mean": tw.Recipe("sgd", lr=0.1, average=0.9)}.items():
+        run = tw.train(noisy(), recipe, quiet=True)
+        notes[name] = tw.layers(run, task=noisy(), looks=3, quiet=True).notes
+    assert any("averages of the weights" in note for note in notes["mean"])
+    assert not any("averages" in note for note in notes["raw"])

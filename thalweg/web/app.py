@@ -276,7 +276,7 @@ def _curves_asked(params: Mapping[str, str]) -> dict[str, Any]:
     if not all(v is None or math.isfinite(v) for v in window) or (low is not None and high is not None and low >= high):
         raise BadOption("from and to are numbers, from the smaller", "leave both out")
     named = {name: params[name] for name in ("y", "phases") if name in params}
-    return {"x": x, "columns": int(columns), "low": low, "high": high} | named
+    return {"x": x, "columns": int(columns), "low": low, "high": high, "log": params.get("log") == "1"} | named
 
 
 async def _told(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ import { Trouble } from "./parts"
 import { Header } from "./header"
 import { useTheme } from "./palette"
 import { documentsChanged, Failure, type Said, source, useDocument } from "./source"
+import { areShortcutsOn, setShortcuts } from "./shortcuts"
 import { go, usePlace } from "./state"
 import type { Head } from "./types"
 
@@ -140,6 +141,7 @@ function useKeys(tabs: ViewEntry[], help: boolean, setHelp: (open: boolean) => v
     const pressed = (event: KeyboardEvent): void => {
       const where = event.target as HTMLElement
       if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(where.tagName)) return
+      if (!areShortcutsOn() && event.key !== "?") return
       const chosen = VIEWS[Number(event.key) - 1]
       if (chosen && tabs.includes(chosen)) go({ view: chosen.name })
       else if (event.key === "h") go({ study: null, view: "home" })
@@ -161,6 +163,7 @@ function Keys({ tabs, close }: { tabs: ViewEntry[]; close: () => void }): JSX.El
     ["x  y", "Curves: log axes on and off"],
     ["← →", "On a chart: move the cursor"],
     ["+ − 0", "On a chart: zoom in, out, show all"],
+    ["⇧ ← →", "On a chart: move what is zoomed"],
     ["?", "These keys"],
   ]
   return (
@@ -174,6 +177,14 @@ function Keys({ tabs, close }: { tabs: ViewEntry[]; close: () => void }): JSX.El
           <dd key={what}>{what}</dd>,
         ])}
       </dl>
+      <label>
+        <input
+          type="checkbox"
+          defaultChecked={areShortcutsOn()}
+          onChange={(event) => setShortcuts(event.currentTarget.checked)}
+        />{" "}
+        Single keys work anywhere on the page
+      </label>
       <button type="button" onClick={() => dialog.current?.close()}>
         Close
       </button>

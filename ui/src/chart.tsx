@@ -21,6 +21,7 @@ interface Reading {
 }
 
 const READ = 12 // as many lines under the cursor are told
+const KEYS = "Arrow keys read the values, + and - zoom, Shift with an arrow moves the window, 0 shows all."
 
 export function LineChart(props: LineChartProps): JSX.Element {
   const [box, width] = useWidth<HTMLDivElement>()
@@ -70,8 +71,8 @@ export function LineChart(props: LineChartProps): JSX.Element {
     >
       <div
         class="plot"
-        role="img"
-        aria-label={label}
+        role="application"
+        aria-label={`${label}. ${KEYS}`}
         tabIndex={0}
         onKeyDown={key}
         ref={box}
@@ -80,6 +81,9 @@ export function LineChart(props: LineChartProps): JSX.Element {
         {limits === null && <p class="nothing">No finite number to draw yet.</p>}
       </div>
       {under && <Readout reading={under} props={props} />}
+      <output class="hidden" aria-live="polite" data-read={under ? "yes" : "no"}>
+        {under ? inWords(under, props) : ""}
+      </output>
       <figcaption>
         <span>{props.caption ?? `n = ${props.n}`}</span>
         <Export drawing={drawing} name={props.name} />
@@ -214,7 +218,7 @@ function read(u: uPlot, props: LineChartProps): Reading | null {
   const values: Reading["values"] = []
   for (const one of props.series) {
     const i = one.quiet ? -1 : nearest(one.x, x)
-    const y = i < 0 ? null : one.y[i]
+    const y = i < 0 ? null : (one.raw ?? one.y)[i]
     if (y === null || Math.abs(u.valToPos(one.x[i], "x") - left) > 40) continue
     values.push({ name: one.name, colour: one.colour, y, low: one.low?.[i] ?? null, high: one.high?.[i] ?? null })
   }
@@ -235,10 +239,21 @@ function nearest(sorted: number[], x: number): number {
   return low > 0 && x - sorted[low - 1] < sorted[low] - x ? low - 1 : low
 }
 
+/** How places and values are told. */
+function formats({ x, y }: LineChartProps): [(value: number) => string, (value: number) => string] {
+  return [x.format ?? tick, y.format ?? ((value) => number(value, 4))]
+}
+
+function inWords({ x, values }: Reading, props: LineChartProps): string {
+  const [sayX, sayY] = formats(props)
+  const each = values.map((one) => `${one.name} ${sayY(one.y)}`)
+  return `${sayX(Number(x.toPrecision(4)))} ${props.x.label}: ${each.join(", ")}`
+}
+
 function Readout({ reading, props }: { reading: Reading; props: LineChartProps }): JSX.Element {
-  const [sayX, sayY] = [props.x.format ?? tick, props.y.format ?? ((value: number) => number(value, 4))]
+  const [sayX, sayY] = formats(props)
   return (
-    <div class={`readout ${reading.side}`} style={{ left: `${reading.left}px` }} aria-live="polite">
+    <div class={`readout ${reading.side}`} style={{ left: `${reading.left}px` }} aria-hidden="true">
       <b>
         {sayX(Number(reading.x.toPrecision(4)))} {props.x.label}
       </b>
@@ -248,18 +263,22 @@ function Readout({ reading, props }: { reading: Reading; props: LineChartProps }
           {one.name} <em>{sayY(one.y)}</em>
         </span>
       ))}
+      {props.readNote && <small>{props.readNote}</small>}
     </div>
   )
 }
 
-/** The keys of a chart: arrows move the cursor, + and - zoom about it, 0 shows all. */
+/** The keys of a chart: arrows move the cursor, with Shift the window, + and - zoom about the cursor, 0 shows all. */
 function steer(event: KeyboardEvent, u: uPlot | null, props: LineChartProps): void {
   if (!u || event.ctrlKey || event.metaKey || event.altKey) return
   const wide = u.over.clientWidth
   const at = u.cursor.left !== undefined && u.cursor.left >= 0 ? u.cursor.left : wide / 2
   const moves: Record<string, number> = { ArrowLeft: -wide / 50, ArrowRight: wide / 50, Home: -wide, End: wide }
   const zooms: Record<string, number> = { "+": 0.5, "=": 0.5, "-": 2 }
-  if (event.key in moves) u.setCursor({ left: Math.min(Math.max(at + moves[event.key], 0), wide - 1), top: 1 })
+  const turn = event.shiftKey ? { ArrowLeft: -wide / 4, ArrowRight: wide / 4 }[event.key] : undefined
+  if (turn !== undefined && props.onZoom) {
+    if (props.x.range) props.onZoom([u.posToVal(turn, "x"), u.posToVal(turn + wide, "x")])
+  } else if (event.key in moves) u.setCursor({ left: Math.min(Math.max(at + moves[event.key], 0), wide - 1), top: 1 })
   else if (event.key in zooms && props.onZoom) {
     const [from, to] = [at - at * zooms[event.key], at + (wide - at) * zooms[event.key]]
     props.onZoom([u.posToVal(from, "x"), u.posToVal(to, "x")])

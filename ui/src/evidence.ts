@@ -31,9 +31,22 @@ export function evidenceDrawing(finding: Finding, width: number, theme: Theme): 
     const place = reach([value, threshold, 0], known(error) ? error : 0)
     const x = (at: number): number => left + place(at) * long
     shapes.push({ kind: "rect", x: left, y: bar, w: long, h: tall, fill: theme.faint })
+    if (place.log)
+      shapes.push({
+        ...text,
+        size: 11,
+        x: left + long,
+        y: bar - 6,
+        text: "logarithmic",
+        colour: theme.soft,
+        anchor: "end",
+      })
     if (known(value)) {
-      const [from, to] = [x(place.zero), x(value)].sort((a, b) => a - b)
-      shapes.push({ kind: "rect", x: from, y: bar, w: Math.max(to - from, 2), h: tall, fill: theme.accent })
+      const [from, to] = [x(0), x(value)].sort((a, b) => a - b)
+      if (!place.log)
+        shapes.push({ kind: "rect", x: from, y: bar, w: Math.max(to - from, 2), h: tall, fill: theme.accent })
+      else if (value > 0)
+        shapes.push({ kind: "circle", x: x(value), y: bar + tall / 2, r: 5, fill: theme.accent, stroke: theme.paper })
       if (known(error) && error > 0)
         shapes.push(...whisker(x(value - error), x(value + error), bar + tall / 2, theme.ink))
     }
@@ -73,7 +86,7 @@ export function evidenceDrawing(finding: Finding, width: number, theme: Theme): 
 }
 
 /** Shares of the way on a scale that holds these numbers; in the logarithm where they are positive and far apart. */
-function reach(values: (Num | undefined)[], error: number): ((value: number) => number) & { zero: number } {
+function reach(values: (Num | undefined)[], error: number): ((value: number) => number) & { log: boolean } {
   const there = values.filter(known)
   const [low, high] = [
     Math.min(...there.map((v) => v - (v ? error : 0)), 0),
@@ -84,12 +97,12 @@ function reach(values: (Num | undefined)[], error: number): ((value: number) => 
   if (log) {
     const [from, to] = [Math.min(...sizes) / 3, Math.max(...sizes) * 1.5]
     return Object.assign((v: number) => clamp(Math.log(Math.max(v, from) / from) / Math.log(to / from)), {
-      zero: from,
+      log: true,
     })
   }
   const room = (high - low) * 0.08 || 1
   const [from, to] = [low < 0 ? low - room : 0, high > 0 ? high + room : 0]
-  return Object.assign((v: number) => clamp((v - from) / (to - from)), { zero: 0 })
+  return Object.assign((v: number) => clamp((v - from) / (to - from)), { log: false })
 }
 
 function clamp(share: number): number {

@@ -21,7 +21,7 @@ export function grown(curves: Curves, batch: Batch): Curves {
     let group = groups.find((one) => one.name === run.entrant)
     if (!group) groups.push((group = { name: run.entrant, band: null, runs: [] }))
     const { phase, seed, lr, where } = run
-    const fresh: Curve = { run: run.run, seed, phase, lr, where, status: "running", end: null, x: [], y: [] }
+    const fresh: Curve = { run: run.run, seed, phase, lr, where, status: "running", end: null, gap: null, x: [], y: [] }
     group.runs = [...group.runs, lengthened(fresh, batch, curves)]
   }
   return { ...curves, cursor: batch.cursor, n: groups.reduce((sum, group) => sum + group.runs.length, 0), groups }
@@ -40,6 +40,7 @@ function lengthened(run: Curve, batch: Batch, curves: Curves): Curve {
     ...run,
     status,
     where: said ? said.where : run.where,
+    end: FINISHED.includes(status) ? (run.end ?? x[x.length - 1] ?? (last > -Infinity ? last : null)) : null,
     x: first < 0 ? before.x : [...before.x, ...x.slice(first)],
     y: first < 0 ? before.y : [...before.y, ...y.slice(first)],
   }

@@ -5,11 +5,11 @@ import { look, type Theme } from "./palette"
 import { smooth } from "./smoothing"
 import type { Curve, CurveGroup, Num } from "./types"
 
-type Line = { x: number[]; y: Num[] }
+type Line = { x: number[]; y: Num[]; gap: Num }
 
 /** What stands for a group: its band's median, or its only run. */
 function middle({ band, runs }: CurveGroup): Line | null {
-  return band ? { x: band.x, y: band.mid } : runs.length === 1 ? runs[0] : null
+  return band ? { x: band.x, y: band.mid, gap: runs[0]?.gap ?? null } : runs.length === 1 ? runs[0] : null
 }
 
 /** The single runs, faint, and under smoothed lines the raw ones. */
@@ -32,7 +32,9 @@ export function faint(groups: CurveGroup[], entrants: string[], smoothed: boolea
         quiet: true,
         loose: run.status === "diverged",
       }))
-    return main && smoothed ? [...each, { name, colour, ...main, width: 1, opacity: 0.3, quiet: true }] : each
+    return main && smoothed
+      ? [...each, { name, colour, x: main.x, y: main.y, width: 1, opacity: 0.3, quiet: true }]
+      : each
   })
 }
 
@@ -49,7 +51,7 @@ export function firm(groups: CurveGroup[], entrants: string[], share: number): C
         colour,
         dash,
         x: run.x,
-        y: smooth(run.y, share),
+        ...laid(run, share),
         width: 1.6,
         quiet: i > 0,
         loose: run.status === "diverged",
@@ -62,7 +64,7 @@ export function firm(groups: CurveGroup[], entrants: string[], share: number): C
         colour,
         dash,
         x: main.x,
-        y: share > 0 ? smooth(main.y, share) : main.y,
+        ...laid(main, share),
         low: band?.low,
         high: band?.high,
         width: 2,
@@ -70,6 +72,11 @@ export function firm(groups: CurveGroup[], entrants: string[], share: number): C
       },
     ]
   })
+}
+
+/** A line, smoothed, with what it was: that is what is read off. */
+function laid({ x, y, gap }: Line, share: number): { y: Num[]; raw?: Num[] } {
+  return share > 0 ? { y: smooth(x, y, share, gap), raw: y } : { y }
 }
 
 function called(name: string, run: Curve): string {
@@ -81,8 +88,11 @@ function faded(runs: number, band: boolean): number {
   return Math.max(Math.min(band ? 0.22 : 0.5, 2 / runs), 0.04)
 }
 
-export function crossed(name: string, run: Curve, theme: Theme): ChartMark {
-  const last = run.y.findLastIndex((value) => value !== null)
+/** A cross where a run diverged, at its last value; none where that is not seen. */
+export function crossed(name: string, run: Curve, theme: Theme, zoom: [number, number] | null): ChartMark[] {
+  const { end, x, y } = run
+  if (end === null || (zoom && (end < zoom[0] || end > zoom[1]))) return []
+  const last = y.findLastIndex((value, i) => value !== null && x[i] <= end)
   const label = `${called(name, run)}: diverged`
-  return { kind: "cross", x: run.x[run.x.length - 1] ?? 0, y: last < 0 ? null : run.y[last], colour: theme.bad, label }
+  return [{ kind: "cross", x: end, y: last < 0 ? null : y[last], colour: theme.bad, label }]
 }

@@ -27,7 +27,7 @@ export function linesOf(series: ChartSeries[], props: LineChartProps, box: Panel
     y.map((value, i) => (value === null || (props.y.log && value <= 0) ? [NaN, NaN] : [box.x(x[i]), box.y(value)]))
   for (const { x, low, high, colour } of series) {
     if (!low || !high) continue
-    for (const points of strips(x, low, high, places)) shapes.push({ kind: "area", points, colour, opacity: 0.16 })
+    for (const points of strips(x, low, high, places, box)) shapes.push({ kind: "area", points, colour, opacity: 0.16 })
   }
   for (const one of series) {
     const points = places(one.x, one.y)
@@ -86,14 +86,18 @@ function clipped(shapes: Shape[], box: Panel): Shape[] {
   return [{ kind: "clip", x: box.left, y: box.top, w: box.width, h: box.height, shapes }]
 }
 
-/** A band as closed strips; a missing number ends a strip. */
+/** A band as closed strips, up to the panel's border where one side is beyond any number; both missing end a strip. */
 function strips(
   x: number[],
   low: Num[],
   high: Num[],
   places: (x: number[], y: Num[]) => [number, number][],
+  box: Panel,
 ): [number, number][][] {
-  const [under, over] = [places(x, low), places(x, high)]
+  const [lower, upper] = [places(x, low), places(x, high)]
+  const open = (side: [number, number][], other: [number, number][], border: number): [number, number][] =>
+    side.map((place, i) => (Number.isFinite(place[0]) ? place : [other[i][0], border]))
+  const [under, over] = [open(lower, upper, box.top + box.height), open(upper, lower, box.top)]
   const found: [number, number][][] = []
   let start = 0
   for (let i = 0; i <= x.length; i += 1) {
@@ -207,7 +211,7 @@ export function draw(u: uPlot, { props, theme }: Now): Drawing {
   const [from, to] = [u.scales.x.min!, u.scales.x.max!]
   const rows = props.series.flatMap((one) =>
     one.x.flatMap((at, i) =>
-      at >= from && at <= to ? [[one.name, at, one.y[i], one.low?.[i] ?? null, one.high?.[i] ?? null]] : [],
+      at >= from && at <= to ? [[one.raw ? `${one.name}, smoothed` : one.name, at, one.y[i], one.low?.[i] ?? null, one.high?.[i] ?? null]] : [],
     ),
   )
   const marked = (props.marks ?? []).map((mark) => [

@@ -17,6 +17,7 @@ export interface Experiments {
   metric: string
   values: Num[][]
   n: number[][]
+  of: number[][] // seeds, with those that diverged
 }
 
 export interface Layers {

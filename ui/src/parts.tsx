@@ -89,6 +89,7 @@ export function Choice<T extends string>(props: {
   value: T
   options: [T, ComponentChildren][]
   onChange: (value: T) => void
+  absent?: (value: T) => boolean // what cannot be chosen here
 }): JSX.Element {
   return (
     <div class="choice" role="radiogroup" aria-label={props.label}>
@@ -101,6 +102,7 @@ export function Choice<T extends string>(props: {
           type="button"
           role="radio"
           aria-checked={value === props.value}
+          disabled={props.absent?.(value)}
           data-value={value}
           tabIndex={value === props.value ? 0 : -1}
           onClick={() => props.onChange(value)}
@@ -115,12 +117,17 @@ export function Choice<T extends string>(props: {
 
 function step<T extends string>(
   event: KeyboardEvent,
-  props: { value: T; options: [T, ComponentChildren][]; onChange: (value: T) => void },
+  props: {
+    value: T
+    options: [T, ComponentChildren][]
+    onChange: (value: T) => void
+    absent?: (value: T) => boolean
+  },
 ): void {
   const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key]
   if (by === undefined) return
   event.preventDefault()
-  const names = props.options.map(([value]) => value)
+  const names = props.options.map(([value]) => value).filter((value) => value === props.value || !props.absent?.(value))
   const next = names[(names.indexOf(props.value) + by + names.length) % names.length]
   props.onChange(next)
   const group = (event.currentTarget as HTMLElement).parentElement

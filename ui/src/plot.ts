@@ -21,6 +21,7 @@ export interface ChartSeries {
   opacity?: number
   x: number[]
   y: Num[]
+  raw?: Num[] // what y was before it was smoothed; this is told under the cursor
   low?: Num[]
   high?: Num[]
   dots?: number
@@ -48,6 +49,7 @@ export interface LineChartProps {
   height?: number
   caption?: ComponentChildren
   onZoom?: (range: [number, number] | null) => void
+  readNote?: string // said with the numbers under the cursor
   data?: Record<string, string | number | null>
 }
 

@@ -39,6 +39,7 @@ export interface CurvesQuery {
   columns?: number
   from?: number | null
   to?: number | null
+  log?: 1 | null // whether the x axis is logarithmic
 }
 
 /** How far a study is, as the stream says it every few seconds. */
@@ -56,6 +57,7 @@ export interface Source {
   head(id: string): Promise<Head>
   verdict(id: string): Promise<Verdict>
   curves(id: string, query: CurvesQuery): Promise<Curves>
+  holds(id: string, curves: Pick<Curves, "x" | "y" | "phase">): boolean // whether they can be asked for
   rates(id: string): Promise<Rates>
   layers(id: string): Promise<Layers>
   landscape(id: string): Promise<Landscape>
@@ -172,6 +174,7 @@ export class LiveSource implements Source {
   private stream: Stream | null = null // one for all who watch: a browser has six connections to a server
   home = (): Promise<Home> => ask("home")
   head = (id: string): Promise<Head> => ask(of(id))
+  holds = (): boolean => true
   verdict = (id: string): Promise<Verdict> => ask(`${of(id)}/verdict?${ABSENT}`)
   rates = (id: string): Promise<Rates> => ask(`${of(id)}/rates?${ABSENT}`)
   layers = (id: string): Promise<Layers> => ask(`${of(id)}/layers?${ABSENT}`)
@@ -230,6 +233,8 @@ export class FileSource implements Source {
 
   home = async (): Promise<Home> => this.packed.home
   head = (id: string): Promise<Head> => this.part(id, "head")
+  holds = (id: string, { x, y, phase }: Pick<Curves, "x" | "y" | "phase">): boolean =>
+    this.study(id).curves?.[`${x}|${y}|${phase}`] !== undefined
   verdict = (id: string): Promise<Verdict> => this.part(id, "verdict")
   rates = (id: string): Promise<Rates> => this.part(id, "rates")
   layers = (id: string): Promise<Layers> => this.part(id, "layers")

@@ -23,9 +23,18 @@ function write(): void {
 /** The place that the address names, or will name in a moment. */
 export function place(): Place {
   const [path, query] = (unwritten ?? location.hash).replace(/^#\/?/, "").split("?", 2)
-  const [study, view] = path.split("/").map(decodeURIComponent)
+  const [study, view] = decoded(path)
   const named = study && study !== NO_STUDY ? study : null
   return { study: named, view: view || (named ? "verdict" : "home"), params: new URLSearchParams(query ?? "") }
+}
+
+/** The parts of a path; none of one that nobody wrote. */
+function decoded(path: string): string[] {
+  try {
+    return path.split("/").map(decodeURIComponent)
+  } catch {
+    return []
+  }
 }
 
 /** The address of a place, for a link. */

@@ -68,11 +68,10 @@ export interface Finalist {
 
 export interface BestSoFar {
   runs: number[]
-  samples: number[]
-  seconds: number[]
-  value: Num[]
+  samples: number[] // of full runs alone
   low: Num[]
   high: Num[]
+  came: { runs: number[]; samples: number[]; value: Num[] } // each gain; its samples count all that was spent, probes too
 }
 
 export interface Verdict {
@@ -105,18 +104,23 @@ export interface Curve {
   lr: Num
   status: RunStatus
   where: string | null
-  end: Num
+  end: Num // where on the x axis the run ended, null before
+  gap: Num // the mean distance of its points, before any was left out
   x: number[]
   y: Num[]
 }
 
-/** Median and 10-90 % over the seeds of the longest phase that has two runs or more. */
+/**
+ * Median and spread over the seeds of the longest phase that has two runs or more: 10 to 90 % of ten and more, else from
+ * the least to the greatest. A run that diverged counts as the worst: null is worse than any number.
+ */
 export interface Band {
   x: number[]
   low: Num[]
   mid: Num[]
   high: Num[]
   n: number
+  levels: [number, number]
 }
 
 export interface CurveGroup {

@@ -232,6 +232,7 @@ def test_findings_come_by_severity_with_the_change_and_what_it_did(show):
     )
     tried = error.locator("[data-helps]")
     assert [tried.get_attribute(f"data-{key}") for key in ("helps", "before", "after")] == ["yes", "2", "0.5"]
+    assert error.locator("[data-confidence]").inner_text() == "confidence 0.97"  # set by hand: no probability in words
     assert colours(page, "evidence-an-error") > 3 and page.get_by_role("button", name="Try it").count() == 0
 
 

@@ -43,6 +43,10 @@ def test_a_page_of_one_study_opens_on_its_verdict_and_forgets_the_token(seen, st
         )
     assert not blank(seen.page, "figure[data-chart=finalists] canvas")
     assert "thalweg.Recipe" in seen.page.inner_text("pre")
+    bought = seen.page.locator("figure[data-chart=best-so-far]")
+    assert int(bought.get_attribute("data-n")) == len(verdict["best_so_far_band"])
+    assert bought.locator("figcaption").inner_text().startswith("On the selection rows.")
+    assert seen.page.get_by_role("radio", name="seconds").count() == 0
 
 
 def test_curves_have_every_run_and_say_who_diverged(seen, studied):
@@ -72,6 +76,8 @@ def test_rates_name_the_best(seen, studied):
     wanted = {one["name"]: one["recipe"]["lr"] for one in read(studied, "verdict.json")["finalists"]}
     found = {name: float(best) for name, best in rows if best}
     assert found["momentum"] == pytest.approx(wanted["momentum"], rel=1e-5)
+    caption = seen.page.inner_text("section.rates figcaption")
+    assert "On the selection rows" in caption and "the rate that was chosen" in caption
     assert not blank(seen.page, "section.rates canvas")
 
 
@@ -146,6 +152,42 @@ def test_the_keyboard_goes_everywhere(seen):
             break
     else:
         pytest.fail("Tab does not reach the menu that saves a chart")
+
+
+def test_single_keys_can_be_turned_off(seen):
+    go(seen.page, f"#/{seen.id}/verdict", "verdict")
+    seen.page.keyboard.press("?")
+    seen.page.get_by_role("checkbox", name="Single keys").uncheck()
+    seen.page.keyboard.press("Escape")
+    seen.page.get_by_role("dialog").wait_for(state="hidden")
+    seen.page.keyboard.press("3")
+    seen.page.wait_for_timeout(300)
+    assert seen.page.get_attribute("main", "data-view") == "verdict"
+    seen.page.reload()
+    seen.page.wait_for_selector("main[data-ready=yes]")
+    seen.page.keyboard.press("3")
+    seen.page.wait_for_timeout(300)
+    assert seen.page.get_attribute("main", "data-view") == "verdict"
+
+
+def test_a_chart_is_read_and_moved_by_keys(seen):
+    go(seen.page, f"#/{seen.id}/curves", "curves")
+    plot = seen.page.locator("section.curves [role=application]")
+    assert "Arrow keys" in plot.get_attribute("aria-label")
+    told = seen.page.locator("section.curves output[aria-live]")
+    assert told.inner_text() == ""  # there before anything is told, so that it is heard
+    plot.focus()
+    seen.page.keyboard.press("ArrowRight")
+    until(seen.page, "document.querySelector('output[data-read=yes]')")
+    assert "samples: " in told.inner_text() and "momentum" in told.inner_text()
+    assert "smoothed 0.9" in seen.page.inner_text(".readout")
+    for _ in range(2):
+        seen.page.keyboard.press("+")
+        seen.page.wait_for_selector("section.curves figure[data-loading=no][data-zoomed=yes]")
+    until(seen.page, "location.hash.includes('from=')")
+    before = float(seen.page.get_attribute("section.curves figure", "data-from"))
+    seen.page.keyboard.press("Shift+ArrowLeft")
+    until(seen.page, f"+document.querySelector('section.curves figure').dataset.from < {before}")
 
 
 @pytest.mark.parametrize("view", ["verdict", "curves", "rates", "layers", "landscape"])

@@ -7,22 +7,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import BadOption, one_of, unknown
+from ...run import Floats
 from ..following import Followed, Follower
-from ..thinning import kept
+from .bands import Course, Window, band
 from .catalogue import entrants_of
 from .rates import question
 from .reading import VERDICT, column, head_of, number, read, runs_of
 
-Floats = npt.NDArray[np.float64]
 XS = ("step", "samples", "seconds")
 STEPPED = ("loss", "lr", "grad_norm")
 FINALS, ALL = "finals", "all"
 PHASES = {"final": FINALS}  # phases of the trace that are called otherwise here
-QUANTILES = (0.1, 0.5, 0.9)
-BAND_POINTS = 240
+RISING = (
+    "accuracy",
+    "f1",
+    "auc",
+    "r2",
+)  # metrics of which more is better; reading needs no torch, which their table does
+ASKED = ("lr",)  # what a run does by plan: a divergence says nothing of it
 MOST = 4000  # columns of pixels
 
 
@@ -34,6 +38,7 @@ def document(
     low: float | None = None,
     high: float | None = None,
     phases: str | None = None,
+    log: bool = False,
 ) -> dict[str, Any]:
     """The ``Curves`` of a study, as far as its follower has read.
 
@@ -45,6 +50,7 @@ def document(
         low: where the window begins; None: at the first point.
         high: where it ends; None: at the last point.
         phases: ``finals``, another phase of the study, or ``all``; None: the finals where there are some, else all.
+        log: whether the axis, and so the columns, are logarithmic.
 
     Raises:
         BadOption: an x, y or phase that is not there, or a window without width.
@@ -62,18 +68,20 @@ def document(
     mine: dict[str, list[Followed]] = {}
     for run in own:
         mine.setdefault(_entrant(run, head), []).append(run)
+    direction = _direction(y, metric, direction)
+    window = Window(columns, low, high, log)
     groups, drawn, known = [], 0, 0
     for name in (one for one in names if one in mine):
         points = [_points(run, x, y) for run in mine[name]]
-        curves = [_curve(run, *both, columns, low, high) for run, both in zip(mine[name], points, strict=True)]
-        groups.append({"name": name, "band": _band(mine[name], points, low, high), "runs": curves})
+        curves = [_curve(run, *both, x, window) for run, both in zip(mine[name], points, strict=True)]
+        groups.append({"name": name, "band": _band(mine[name], points, y, window, direction == "max"), "runs": curves})
         drawn += sum(len(curve["x"]) for curve in curves)
-        known += sum(_within(at, low, high) for at, _ in points)
+        known += sum(int(window.within(at).sum()) for at, _ in points)
     return {
         "x": x,
         "y": y,
         "ys": ys,
-        "direction": direction if y.partition(" ")[2] == metric else "min",
+        "direction": direction,
         "metric": metric,
         "phases": [*there, ALL],
         "phase": phase,
@@ -136,9 +144,10 @@ def _points(run: Followed, x: str, y: str) -> tuple[Floats, Floats]:
     return at, values
 
 
-def _within(at: Floats, low: float | None, high: float | None) -> int:
-    """How many points lie in the window."""
-    return int(((at >= (-math.inf if low is None else low)) & (at <= (math.inf if high is None else high))).sum())
+def _direction(y: str, metric: str, direction: str) -> str:
+    """Whether what is drawn is to be large or small."""
+    name = y.partition(" ")[2]
+    return direction if name == metric else "max" if name in RISING else "min"
 
 
 def _float(value: Any) -> float:
@@ -148,11 +157,9 @@ def _float(value: Any) -> float:
         return math.nan
 
 
-def _curve(
-    run: Followed, at: Floats, values: Floats, columns: int, low: float | None, high: float | None
-) -> dict[str, Any]:
-    whole = low is None and high is None and len(at) <= columns and bool(np.isfinite(at).all())
-    chosen = slice(None) if whole else kept(at, values, columns, low, high)
+def _curve(run: Followed, at: Floats, values: Floats, x: str, window: Window) -> dict[str, Any]:
+    chosen = window.kept(at, values)
+    known = at[np.isfinite(at)]
     return {
         "run": run.run,
         "seed": run.seed,
@@ -160,55 +167,26 @@ def _curve(
         "lr": number(run.lr),
         "status": run.status,
         "where": run.where,
-        "end": run.end,
+        "end": None if run.end is None else number({"step": run.end}.get(x, getattr(run, x, None))),
+        "gap": number(np.ptp(known) / (len(known) - 1)) if len(known) > 1 else None,
         "x": column(at[chosen]),
         "y": column(values[chosen]),
     }
 
 
 def _band(
-    runs: Sequence[Followed], points: Sequence[tuple[Floats, Floats]], low: float | None, high: float | None
+    runs: Sequence[Followed], points: Sequence[tuple[Floats, Floats]], y: str, window: Window, rises: bool
 ) -> dict[str, Any] | None:
-    """Median and 10 to 90 % over the seeds of the longest phase that has two runs or more, on a common grid."""
-    together: dict[tuple[str, int | None, float | None], list[tuple[Floats, Floats]]] = {}
+    """That of the seeds of the longest phase that has two runs or more; see `thalweg.web.documents.bands.band`."""
+    together: dict[tuple[str, int | None, float | None], list[Course]] = {}
     for run, (at, values) in zip(runs, points, strict=True):
-        if len(at):
-            together.setdefault((run.phase, run.steps, run.lr), []).append((at, values))
+        lost = run.status == "diverged"
+        if len(at) or (lost and y not in ASKED):
+            together.setdefault((run.phase, run.steps, run.lr), []).append(Course(at, values, lost))
+    if y in ASKED:
+        together = {key: [c for c in found if not c.lost] or found for key, found in together.items()}
     several = {key: found for key, found in together.items() if len(found) > 1}
     if not several:
         return None
     chosen = max(several, key=lambda key: (key[1] or 0, key[0] == "final", len(several[key])))
-    found = several[chosen]
-    grid = _grid([at for at, _ in found], low, high)
-    table = np.array([_read_off(grid, at, values) for at, values in found])
-    table = np.where(np.isfinite(table), table, np.nan)
-    there = np.isfinite(table).sum(0) > 1
-    grid, table = grid[there], table[:, there]
-    if not len(grid):
-        return None
-    ends = (np.nanquantile if np.isnan(table).any() else np.quantile)(table, QUANTILES, axis=0)
-    return {
-        "x": column(grid),
-        **{k: column(v) for k, v in zip(("low", "mid", "high"), ends, strict=True)},
-        "n": len(found),
-    }
-
-
-def _grid(ats: Sequence[Floats], low: float | None, high: float | None) -> Floats:
-    """Places within the window: those of the longest curve, or evenly among them where they are many."""
-    longest = max(ats, key=lambda at: (float(at[-1]), len(at)))
-    longest = np.asarray(np.unique(longest[np.isfinite(longest)]), dtype=np.float64)
-    if low is not None:
-        longest = longest[longest >= low]
-    if high is not None:
-        longest = longest[longest <= high]
-    if len(longest) > BAND_POINTS:
-        longest = longest[np.unique(np.linspace(0, len(longest) - 1, BAND_POINTS).round().astype(int))]
-    return longest
-
-
-def _read_off(grid: Floats, at: Floats, values: Floats) -> Floats:
-    """A curve at the places of a grid, linear between its points; NaN outside of it."""
-    order = np.argsort(at, kind="stable")
-    read_off = np.interp(grid, at[order], values[order], left=np.nan, right=np.nan)
-    return np.asarray(read_off, dtype=np.float64)
+    return band(several[chosen], window, rises)

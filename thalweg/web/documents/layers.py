@@ -45,7 +45,8 @@ def document(folder: Path) -> dict[str, Any]:
 def experiments(head: dict[str, Any], whole: dict[str, Any] | None, runs: Runs) -> dict[str, Any]:
     """The finals by two axes: initialization × normalization, or one of them against the other axis or the optimizers.
 
-    A cell is the mean over the finals' seeds; where several finalists fall into one, the better one's.
+    A cell is the mean over those finals' seeds that did not diverge, and ``of`` tells how many there were; where several
+    finalists fall into one, the better one's.
     """
     verdict = (whole or {}).get("verdict") or {}
     metric, direction = question(head, verdict, runs)
@@ -62,7 +63,7 @@ def experiments(head: dict[str, Any], whole: dict[str, Any] | None, runs: Runs) 
         _ordered(asked.get(axis), (one["place"][k] for one in finals.values())) for k, axis in enumerate((row, column))
     )
     values: list[list[Any]] = [[None] * len(columns) for _ in rows]
-    counts = [[0] * len(columns) for _ in rows]
+    counts, whole_of = ([[0] * len(columns) for _ in rows] for _ in range(2))
     sign = 1 if direction == "max" else -1
     for one in finals.values():
         i, j = rows.index(one["place"][0]), columns.index(one["place"][1])
@@ -70,10 +71,10 @@ def experiments(head: dict[str, Any], whole: dict[str, Any] | None, runs: Runs) 
         mean = sum(finite) / len(finite) if finite else None
         old = values[i][j]
         if not counts[i][j] or (mean is not None and (old is None or sign * mean > sign * old)):
-            values[i][j], counts[i][j] = mean, len(finite)
+            values[i][j], counts[i][j], whole_of[i][j] = mean, len(finite), len(one["scores"])
     return {
         "rows": rows, "columns": columns, "row": row, "column": column, "metric": metric,
-        "values": [[number(v) for v in line] for line in values], "n": counts,
+        "values": [[number(v) for v in line] for line in values], "n": counts, "of": whole_of,
     }  # fmt: skip
 
 

@@ -11,9 +11,8 @@ from ...study.horizons import Trend
 from ...study.table import doubts
 from ...study.words import SHARES
 from .catalogue import missing, resume
-from .reading import VERDICT, head_of, number, numbers, pair, read, runs_of, text
+from .reading import VERDICT, head_of, number, numbers, pair, read, text
 
-TUNING = ("baseline", "rate")  # the phases of the runs that are counted in what a budget buys
 SCRIPTS = (("PyTorch", "plain.py"), ("Hugging Face Trainer", "trainer.py"), ("Lightning", "lightning.py"))
 
 
@@ -52,7 +51,7 @@ def document(folder: Path) -> dict[str, Any]:
             "metric": test["metric"], "models": test["models"], "mean": number(test["mean"]), "interval": pair(test["interval"]),
         },
         "code": [] if best is None else _code(folder, best, whole.get("steps")),
-        "best_so_far": _best_so_far(folder, whole),
+        "best_so_far": _best_so_far(whole),
     }  # fmt: skip
 
 
@@ -106,20 +105,19 @@ def _code(folder: Path, best: dict[str, Any], steps: Any) -> list[dict[str, str]
     return [{"label": label, "text": script} for label, script in code if script is not None]
 
 
-def _best_so_far(folder: Path, whole: dict[str, Any]) -> dict[str, Any] | None:
-    """The best after so many full runs, as it came and as it would come in random order."""
+def _best_so_far(whole: dict[str, Any]) -> dict[str, Any] | None:
+    """The best on ``select`` as it came, each gain after all that was spent until then, and the band of random orders."""
     band, series = whole.get("best_so_far_band") or [], whole.get("best_so_far") or []
     if not band or not series:
         return None
-    spent = [end["seconds"] for end in runs_of(folder).ends.values() if end["phase"] in TUNING]
-    each = sum(map(float, spent)) / len(spent) if spent else 0.0
-    runs = [entry["runs"] for entry in band]
-    came = [[gain["value"] for gain in series if gain["full_runs"] <= n] for n in runs]
     return {
-        "runs": runs,
+        "runs": [entry["runs"] for entry in band],
         "samples": numbers(entry["samples"] for entry in band),
-        "seconds": numbers(n * each for n in runs),
-        "value": [number(gains[-1]) if gains else None for gains in came],
         "low": numbers(entry["low"] for entry in band),
         "high": numbers(entry["high"] for entry in band),
+        "came": {
+            "runs": [gain["full_runs"] for gain in series],
+            "samples": numbers(gain["samples"] for gain in series),
+            "value": numbers(gain["value"] for gain in series),
+        },
     }

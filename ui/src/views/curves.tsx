@@ -8,9 +8,10 @@ import { crossed, faint, firm } from "../lines"
 import { Legend, useHidden } from "../legend"
 import { useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
+import { areShortcutsOn } from "../shortcuts"
 import { source, useDocument } from "../source"
 import { go, useParam, usePlace } from "../state"
-import type { Batch, Curve, Curves, Head } from "../types"
+import type { Band, Batch, Curve, Curves, Head } from "../types"
 
 const AGAIN = 10_000 // milliseconds from one reading of everything to the next while runs grow
 const LISTED = 12
@@ -21,11 +22,12 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
   const [x, setX] = useParam("x", "samples")
   const [from, to] = [params.get("from"), params.get("to")].map((text) => (text === null ? null : Number(text)))
   const [y, phase] = [params.get("y"), params.get("phase")]
+  const log = params.get("logx") === "yes" ? 1 : null // the columns of pixels are then those of a logarithmic axis
   const [again, setAgain] = useState(0)
   const columns = Math.round(Math.max(Math.min(innerWidth, 1600), 320) / (head!.runs > MANY ? 4 : 1))
   const { value, error, loading } = useDocument(
-    () => source.curves(head!.id, { x, y, phases: phase, columns, from, to }),
-    [head!.id, x, y, phase, from, to, again],
+    () => source.curves(head!.id, { x, y, phases: phase, columns, from, to, log }),
+    [head!.id, x, y, phase, from, to, log, again],
   )
   const live = useLive(head!, value, from === null, () => setAgain((k) => k + 1))
   if (error) return <Trouble failure={error} />
@@ -68,7 +70,7 @@ interface DrawnProps {
 function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const [logX, setLogX] = useParam("logx", "no")
   const [logY, setLogY] = useParam("logy", curves.direction === "min" && curves.y.includes("loss") ? "yes" : "no")
-  const [share, setShare] = useParam("smooth", noisy(curves) ? "0.9" : "0")
+  const [share, setShare] = useParam("smooth", noisy(curves.y) ? "0.9" : "0")
   const [single, setSingle] = useParam("runs", "yes")
   const [hidden, hide] = useHidden(head.entrants)
   const theme = useTheme()
@@ -83,9 +85,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const marks = useMemo(
     () =>
       shown.flatMap(({ name, runs }) =>
-        runs.filter((run) => run.status === "diverged").map((run) => crossed(name, run, theme)),
+        runs.filter((run) => run.status === "diverged").flatMap((run) => crossed(name, run, theme, zoom)),
       ),
-    [curves, key, theme],
+    [curves, key, theme, zoom?.[0], zoom?.[1]],
   )
   const n = shown.reduce((sum, group) => sum + group.runs.length, 0)
   const diverged = shown.flatMap((group) =>
@@ -95,6 +97,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
     () => setLogX(logX === "yes" ? "no" : "yes"),
     () => setLogY(logY === "yes" ? "no" : "yes"),
   )
+  const holds = (change: Partial<Curves>): boolean => source.holds(head.id, { ...curves, ...change })
   const zoomed = (range: [number, number] | null): void =>
     go({ params: { from: range ? short(range[0]) : null, to: range ? short(range[1]) : null } })
   return (
@@ -111,7 +114,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
             onChange={(event) => go({ params: { y: event.currentTarget.value, logy: null, smooth: null } })}
           >
             {curves.ys.map((name) => (
-              <option key={name}>{name}</option>
+              <option key={name} disabled={!holds({ y: name })}>
+                {name}
+              </option>
             ))}
           </select>
         </label>
@@ -124,6 +129,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
             ["step", "steps"],
             ["seconds", "seconds"],
           ]}
+          absent={(name) => !holds({ x: name })}
         />
         {curves.phases.length > 1 && (
           <label class="pick">
@@ -134,7 +140,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
               onChange={(event) => go({ params: { phase: event.currentTarget.value } })}
             >
               {curves.phases.map((name) => (
-                <option key={name}>{name}</option>
+                <option key={name} disabled={!holds({ phase: name })}>
+                  {name}
+                </option>
               ))}
             </select>
           </label>
@@ -167,8 +175,8 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
           <input
             type="range"
             min="0"
-            max="0.99"
-            step="0.01"
+            max="0.995"
+            step="0.005"
             value={share}
             aria-valuetext={share === "0" ? "off" : share}
             onInput={(event) => setShare(event.currentTarget.value)}
@@ -198,7 +206,8 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
           loading: loading ? "yes" : "no",
           diverged: diverged.length,
         }}
-        caption={<Caption curves={curves} n={n} zoom={zoom} reset={() => zoomed(null)} />}
+        readNote={smoothing > 0 ? `raw values; the lines are smoothed ${share}` : undefined}
+        caption={<Caption curves={curves} n={n} smoothing={smoothing} zoom={zoom} reset={() => zoomed(null)} />}
       />
       {diverged.length > 0 && (
         <section class="list">
@@ -215,9 +224,9 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   )
 }
 
-/** Whether lines change from step to step, as a batch's loss does. */
-function noisy({ y, groups }: Curves): boolean {
-  return (y === "loss" || y === "grad_norm") && groups.some((group) => group.runs.some((run) => run.x.length > 150))
+/** Whether lines change from step to step, as a batch's loss does; it does not depend on how far the runs are. */
+function noisy(y: string): boolean {
+  return y === "loss" || y === "grad_norm"
 }
 
 function short(value: number): string {
@@ -232,24 +241,36 @@ function lost(curves: Curves, name: string): string | null {
 
 function ended(name: string, run: Curve, x: string): string {
   const rate = run.lr === null ? "" : `, lr ${number(run.lr)}`
-  const last = run.x[run.x.length - 1]
+  const { end } = run
   const at =
-    last === undefined
+    end === null
       ? ""
       : x === "step"
-        ? ` at step ${count(last)}`
-        : ` after ${x === "seconds" ? `${tick(last)} s` : `${count(last)} samples`}`
+        ? ` at step ${count(end)}`
+        : ` after ${x === "seconds" ? `${tick(end)} s` : `${count(end)} samples`}`
   return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? ` in ${run.where}` : ""}`
 }
 
-function Caption(props: { curves: Curves; n: number; zoom: [number, number] | null; reset: () => void }): JSX.Element {
-  const { curves, n, zoom, reset } = props
-  const bands = curves.groups.flatMap((group) => (group.band ? [group.band.n] : []))
-  const seeds = bands.length > 0 ? ` Band: 10–90 % over ${spread(bands)} seeds, line: median.` : ""
-  const thin = curves.thinned ? " Thinned by least and greatest per pixel column; zoom in for every point." : ""
+interface CaptionProps {
+  curves: Curves
+  n: number
+  smoothing: number
+  zoom: [number, number] | null
+  reset: () => void
+}
+
+function Caption({ curves, n, smoothing, zoom, reset }: CaptionProps): JSX.Element {
+  const bands = curves.groups.flatMap(({ band }) => band ?? [])
+  const lost = curves.groups.some(({ runs }) => runs.some((run) => run.status === "diverged"))
+  const worst = lost && curves.y !== "lr" ? "; a run that diverged counts as the worst from there on" : ""
+  const seeds = bands.length > 0 ? ` Band: ${reaching(bands)}, line: median${worst}.` : ""
+  const thin = curves.thinned
+    ? ` Thinned by least and greatest per pixel column${source.live ? "; zoom in for every point" : ", as the report holds them"}.`
+    : ""
   return (
     <>
       n = {counted(n, "run")} ({curves.phase}).{seeds}
+      {smoothing > 0 && ` Lines smoothed ${smoothing}${width(curves, smoothing)}; under the cursor: raw values.`}
       {thin} Drag to zoom.
       {zoom && (
         <>
@@ -263,6 +284,22 @@ function Caption(props: { curves: Curves; n: number; zoom: [number, number] | nu
   )
 }
 
+/** Over what a smoothed line is a mean, in the units of the axis. */
+function width({ groups, x }: Curves, share: number): string {
+  const gap = groups.flatMap(({ runs }) => runs.flatMap((run) => run.gap ?? []))[0]
+  if (gap === undefined) return ""
+  const over = gap / (1 - share)
+  return ` (over about ${x === "seconds" ? `${number(over, 2)} s` : counted(Number(over.toPrecision(2)), x.replace(/s$/, ""))})`
+}
+
+/** From where to where bands reach, over how many seeds. */
+function reaching(bands: Band[]): string {
+  const [few, many] = [bands.filter((band) => band.levels[0] === 0), bands.filter((band) => band.levels[0] > 0)]
+  const said = (of: Band[], words: string): string[] =>
+    of.length > 0 ? [`${words} of ${spread(of.map((band) => band.n))} seeds`] : []
+  return [...said(few, "least to greatest"), ...said(many, "10–90 %")].join(", ")
+}
+
 function spread(values: number[]): string {
   const [low, high] = [Math.min(...values), Math.max(...values)]
   return low === high ? String(low) : `${low}–${high}`
@@ -273,6 +310,7 @@ function useLogKeys(x: () => void, y: () => void): void {
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
       if (
+        !areShortcutsOn() ||
         event.ctrlKey ||
         event.metaKey ||
         event.altKey ||

@@ -132,7 +132,7 @@ function Card({ finding, index, study, code }: Place): JSX.Element {
           {finding.where && <span class="where"> in {finding.where}</span>}
         </h3>
         <span class="soft" data-confidence={finding.confidence}>
-          {sure(finding.confidence)}
+          confidence {finding.confidence.toFixed(2)}
         </span>
       </header>
       <p class="what">{finding.sentence}</p>
@@ -141,7 +141,7 @@ function Card({ finding, index, study, code }: Place): JSX.Element {
           draw={(width, theme) => evidenceDrawing(finding, width, theme)}
           name={`evidence-${finding.code}`}
           label={`Evidence for ${finding.code}: ${inWords(finding)}. n = ${finding.evidence.length}.`}
-          caption={`n = ${counted(finding.evidence.length, "number")}; bars, each on its own scale: what is held against a bound, or has an error`}
+          caption={`n = ${counted(finding.evidence.length, "number")}; bars, each on its own scale, points where that is logarithmic: what is held against a bound, or has an error`}
           data={{ n: finding.evidence.length, drawn: finding.evidence.length }}
         />
       )}

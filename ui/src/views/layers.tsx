@@ -1,12 +1,13 @@
 /** What passes through the layers while the network learns: a heat map a quantity, all with one axis of time. */
 import type { JSX } from "preact"
 import { useState } from "preact/hooks"
-import { count, number } from "../format"
-import { beyond, type Cell, Heat } from "../heat"
+import { count, counted, number } from "../format"
+import { type Cell, Heat } from "../heat"
 import { Trouble } from "../parts"
 import { source, useDocument } from "../source"
 import type { Head, LayerQuantity, Layers } from "../types"
 import { known } from "../contours"
+import { mostly } from "../mostly"
 
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
@@ -39,7 +40,7 @@ function LayersOf({ layers }: { layers: Layers }): JSX.Element {
         <>
           <p class="lead">
             {rows.length} layers of <b>{layers.recipe}</b> (seed {layers.seed}), looked at {layers.steps.length} times
-            on {count(layers.rows)} rows. {summary(layers)}
+            on {count(layers.rows)} rows. {mostly(layers)}
           </p>
           <p class="soft">
             A row is a layer, from the input at the top; a column is a moment. A line at a cell's upper edge: above
@@ -95,22 +96,20 @@ function range({ good, scale }: LayerQuantity): string {
   return good[1] === null ? `; good: at least ${said(good[0])}` : `; good: ${said(good[0])} to ${said(good[1])}`
 }
 
-/** Which layers are out of the good range for most of the time. */
-function summary({ quantities, layers }: Layers): string {
-  const out = quantities.flatMap((quantity) => {
-    const often = quantity.values.flatMap((row, layer) => {
-      const there = row.filter(known)
-      return 2 * there.filter((value) => beyond(value, quantity.good) !== 0).length > there.length
-        ? [layers[layer].name]
-        : []
-    })
-    if (often.length === 0) return []
-    return [`${quantity.label} (${often.length > 3 ? `${often.length} layers` : often.join(", ")})`]
-  })
-  if (!quantities.some((quantity) => quantity.good)) return ""
-  return out.length === 0
-    ? "No layer is outside a good range for most of the time."
-    : `Mostly outside the good range: ${out.join("; ")}.`
+/** "5 seeds", or "1 of 5 seeds, the others diverged". */
+function seedsOf({ n, of }: NonNullable<Layers["experiments"]>, row: number, column: number): string {
+  const [some, all] = [n[row][column], of[row][column]]
+  return some === all ? counted(all, "seed") : `${some} of ${counted(all, "seed")}, the others diverged`
+}
+
+/** Which cells are means of survivors. */
+function lost(table: NonNullable<Layers["experiments"]>): string {
+  const cells = table.rows.flatMap((row, r) =>
+    table.columns.flatMap((column, c) =>
+      table.n[r][c] < table.of[r][c] ? [`${row} × ${column}: ${table.n[r][c]} of ${table.of[r][c]}`] : [],
+    ),
+  )
+  return cells.length > 0 ? `; of those that did not diverge: ${cells.join(", ")}` : ""
 }
 
 function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.Element {
@@ -127,7 +126,8 @@ function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.El
       </h3>
       <p class="soft">
         {of.metric[0].toUpperCase() + of.metric.slice(1)} at the end of training with each pair; a cell without a
-        number was not trained, or diverged.
+        number was not trained, or diverged. A cell is the mean of the seeds that did not diverge; where several finalists
+        share one, the better one is shown.
       </p>
       <Heat
         title={`${of.metric} by ${of.row} and ${of.column}`}
@@ -142,8 +142,8 @@ function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.El
         cell={cell}
         onCell={choose}
         numbers
-        note={([row, column]) => ` · ${of.metric}, ${of.n[row][column]} seeds`}
-        caption={`${of.metric}, mean of ${seeds} seeds a cell`}
+        note={([row, column]) => ` · ${of.metric}, ${seedsOf(of, row, column)}`}
+        caption={`${of.metric}, mean of ${seeds} seeds a cell${lost(of)}`}
       />
     </section>
   )

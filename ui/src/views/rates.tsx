@@ -84,8 +84,8 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
         y={{ label: rates.metric, log: log === "yes", format, range }}
         caption={
           <>
-            n = {count(points)} runs. Ring: the best rate. Below, a row for each: bar: rates within the smallest
-            difference that counts; cross: a run that diverged. Dotted: divergence begins.
+            On the selection rows, n = {count(points)} runs. Ring: the rate that was chosen. Below, a row for each: bar:
+            rates within the smallest difference that counts; cross: a run that diverged. Dotted: divergence begins.
             {outside > 0 && ` ${counted(outside, "run")} lie outside the panel; “near the best” off shows all.`}
           </>
         }
@@ -149,7 +149,7 @@ function drawn(groups: RateGroup[], entrants: string[], all: boolean): { series:
         label: `${group.name}: diverges from lr ${number(group.edge)}`,
       })
     if (group.best)
-      marks.push({ kind: "ring", x: group.best.lr, y: group.best.value, colour, label: `${group.name}: best` })
+      marks.push({ kind: "ring", x: group.best.lr, y: group.best.value, colour, label: `${group.name}: chosen` })
     if (group.within) {
       const [from, to] = group.within
       marks.push({
@@ -207,10 +207,10 @@ function Table({ rates, entrants, share }: { rates: Rates; entrants: string[]; s
           <tr>
             <th scope="col">optimizer</th>
             <th scope="col" class="num">
-              best lr
+              chosen lr
             </th>
             <th scope="col" class="num">
-              {rates.metric} there
+              {rates.metric} there <small>selection rows</small>
             </th>
             <th scope="col" class="num">
               good rates span <small>decades</small>

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact"
 import { useMemo, useState } from "preact/hooks"
 import { extent, roomy } from "../axis"
-import { LineChart } from "../chart"
+import { type ChartSeries, LineChart } from "../chart"
 import { Export } from "../export"
 import { Painted, useWidth } from "../figure"
 import { count, counted, duration, number, scored, signed } from "../format"
@@ -243,21 +243,26 @@ function Decision({ one }: { one: Finalist }): JSX.Element {
   return (
     <>
       <span class={`decision ${decision}`}>{DECISIONS[decision] ?? decision}</span>
-      {decision === "undecided" && chance !== null && <small>better with {Math.round(100 * chance)} %</small>}
+      {decision === "undecided" && chance !== null && <small>better with {chanceOf(chance)}</small>}
       {one.diverged > 0 && <small class="bad">{one.diverged} diverged</small>}
     </>
   )
+}
+
+/** No chance is told as certain. */
+function chanceOf(chance: number): string {
+  return chance > 0.99 ? "> 99 %" : chance < 0.01 ? "< 1 %" : `${Math.round(100 * chance)} %`
 }
 
 function Best({ verdict }: { verdict: Verdict }): JSX.Element | null {
   const [by, setBy] = useParam("by", "samples")
   const theme = useTheme()
   const best = verdict.best_so_far
-  const against = by as "samples" | "seconds" | "runs"
-  const series = useMemo(() => (best ? [stairs(best, against, theme.accent)] : []), [best, against, theme])
+  const against = by as "samples" | "runs"
+  const series = useMemo(() => (best ? stairs(best, against, theme.accent, theme.soft) : []), [best, against, theme])
   if (!best || best.runs.length === 0) return null
   const percent = verdict.unit === "share"
-  const needed = extent([...best.value, ...best.high, ...best.low.slice(1)]) // one run in random order may be anything
+  const needed = extent([...best.came.value, ...best.high.slice(1), ...best.low.slice(1)]) // one run in random order may be anything
   return (
     <section>
       <h2>What the budget bought</h2>
@@ -267,7 +272,6 @@ function Best({ verdict }: { verdict: Verdict }): JSX.Element | null {
         onChange={setBy}
         options={[
           ["samples", "samples"],
-          ["seconds", "seconds"],
           ["runs", "full runs"],
         ]}
       />
@@ -283,26 +287,30 @@ function Best({ verdict }: { verdict: Verdict }): JSX.Element | null {
           format: percent ? (value) => scored(value, "share").replace(/\.?0+ %/, " %") : undefined,
           range: needed && roomy(needed),
         }}
-        caption={`Line: as it came; band: 10–90 % of random orders of the same n = ${best.runs.length} full runs.`}
+        caption={`On the selection rows. Line: as it came${by === "runs" ? "" : ", after all samples spent until then, probes too"}; band: 10–90 % of random orders of the same n = ${best.runs.length} full runs${by === "runs" ? "" : ", whose samples alone it counts"}.`}
       />
     </section>
   )
 }
 
-function stairs(best: BestSoFar, by: "samples" | "seconds" | "runs", colour: string) {
-  const at = best[by]
-  const double = <T,>(list: T[]): T[] => list.flatMap((one, i) => (i === 0 ? [one] : [list[i - 1], one]))
-  const x = at.flatMap((one, i) => (i === 0 ? [one] : [one, one]))
-  const one = best.runs.length === 1
-  return {
-    name: "best so far",
-    colour,
-    x,
-    y: double(best.value),
-    low: double(best.low),
-    high: double(best.high),
-    dots: one ? 4 : undefined,
-  }
+/** The band of random orders, and the gains as they came as stairs. */
+function stairs(best: BestSoFar, by: "samples" | "runs", colour: string, soft: string): ChartSeries[] {
+  const after = <T,>(list: T[]): T[] => list.flatMap((one, i) => (i === 0 ? [one] : [list[i - 1], one]))
+  const at = (list: number[]): number[] => list.flatMap((one, i) => (i === 0 ? [one] : [one, one]))
+  const [x, { came }] = [best[by], best]
+  const last = Math.max(x[x.length - 1], came[by][came[by].length - 1])
+  const ends = [...came[by], last]
+  const band = { low: after(best.low), high: after(best.high), quiet: true, width: 0 }
+  return [
+    { name: "random order", colour: soft, x: at(x), y: at(x).map(() => null), ...band },
+    {
+      name: "best so far",
+      colour,
+      x: at(ends),
+      y: after([...came.value, came.value[came.value.length - 1]]),
+      dots: best.runs.length === 1 ? 4 : undefined,
+    },
+  ]
 }
 
 function Paste({ verdict }: { verdict: Verdict }): JSX.Element {

@@ -1,0 +1,148 @@
+"""What the page makes of the documents' numbers before it draws them: its own functions, called by Node."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+UI = Path(__file__).resolve().parents[2] / "ui"
+PARTS = ("smoothing", "lines", "growing", "mostly", "evidence")
+OTHERS = ("source", "state")
+BROWSER = """
+globalThis.matchMedia = () => ({ matches: false, addEventListener: () => undefined })
+globalThis.document = { documentElement: { dataset: {} }, getElementById: () => null }
+"""
+MAIN = """
+import "./browser.mjs"
+IMPORTS
+import { readFileSync } from "node:fs"
+const known = { NAMES }
+const asked = JSON.parse(readFileSync(0, "utf8"))
+process.stdout.write(JSON.stringify(asked.map(([name, ...given]) => known[name](...given))))
+"""
+OWN = """
+    holds: (packed, query) => new source.FileSource(packed).holds("a", query),
+    place: (hash) => (globalThis.location = { hash }, { ...state.place(), params: 0 })
+"""
+THEME = {"bad": "#c00", "accent": "#00f"}
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory):
+    """Calls a function of the page: its name and arguments to its result."""
+    packer = UI / "node_modules" / ".bin" / "rolldown"
+    if not packer.exists():
+        pytest.skip("needs the page's tools: npm ci in ui/")
+    folder = tmp_path_factory.mktemp("parts")
+    main, packed = folder / "main.mjs", folder / "parts.mjs"
+    (folder / "browser.mjs").write_text(BROWSER)
+    imports = "\n".join(f'import * as {part} from "{UI.as_posix()}/src/{part}"' for part in PARTS + OTHERS)
+    names = ", ".join([*(f"...{part}" for part in PARTS), OWN])
+    main.write_text(MAIN.replace("IMPORTS", imports).replace("NAMES", names))
+    words = [packer, main, "--file", packed, "--format", "esm", "--platform", "node"]
+    subprocess.run(words, cwd=UI, check=True, capture_output=True)
+
+    def called(name, *given):
+        text = json.dumps([[name, *given]])
+        done = subprocess.run(["node", packed], input=text, capture_output=True, text=True, check=True)
+        [found] = json.loads(done.stdout)
+        return found
+
+    return called
+
+
+def curve(**more):
+    about = {"run": "a", "seed": 0, "phase": "final", "lr": 0.1, "status": "diverged", "where": "loss"}
+    return about | {"end": 50.0, "gap": 1.0, "x": [1.0, 2.0, 3.0], "y": [5.0, 4.0, None]} | more
+
+
+def exponential(y, share):
+    """The mean of both exponential means of evenly spaced values."""
+    k = np.arange(len(y))
+    forth, back = (share ** np.where(side >= 0, side, np.inf) for side in (k[:, None] - k, k - k[:, None]))
+    return sum((w * y).sum(1) / w.sum(1) for w in (forth, back)) / 2
+
+
+def test_evenly_spaced_points_are_smoothed_by_the_exponential_mean(call):
+    y = np.random.default_rng(0).normal(size=60)
+    found = call("smooth", (16.0 * np.arange(60)).tolist(), y.tolist(), 0.9, 16.0)
+    np.testing.assert_allclose(found, exponential(y, 0.9), rtol=1e-9)
+    again = call("smooth", (16.0 * np.arange(60)).tolist(), y.tolist(), 0.9, None)
+    np.testing.assert_allclose(again, found, rtol=1e-12)
+
+
+def test_points_that_were_left_out_do_not_change_how_far_smoothing_reaches(call):
+    x = np.arange(2000.0)
+    y = np.where(x < 1000, 0.0, 1.0)  # a step, which smoothing widens by its reach
+    whole = np.array(call("smooth", x.tolist(), y.tolist(), 0.98, 1.0))
+    few = np.unique(np.concatenate([np.arange(0, 2000, 10), np.arange(900, 1000, 7), [1999]]))
+    thinned = np.array(call("smooth", x[few].tolist(), y[few].tolist(), 0.98, 1.0))
+    np.testing.assert_allclose(thinned, whole[few], atol=0.06)
+    by_index = exponential(y[few], 0.98)
+    assert np.abs(by_index - whole[few]).max() > 0.2  # what weights by number alone would give
+
+
+def test_smoothing_leaves_gaps_and_is_nothing_without_a_share(call):
+    found = call("smooth", [0.0, 1.0, 2.0, 3.0], [1.0, None, 3.0, 5.0], 0.5, 1.0)
+    assert found[1] is None and all(value is not None for value in (found[0], *found[2:]))
+    assert call("smooth", [0.0, 1.0, 7.0], [1.0, 2.0, 3.0], 0, 1.0) == [1.0, 2.0, 3.0]
+
+
+def test_a_cross_stands_where_the_run_diverged_or_nowhere(call):
+    [mark] = call("crossed", "sgd", curve(), THEME, None)
+    assert (mark["x"], mark["y"]) == (50.0, 4.0)
+    assert call("crossed", "sgd", curve(), THEME, [1, 3]) == []  # the window's last point is no divergence
+    assert call("crossed", "sgd", curve(end=None), THEME, None) == []
+    inside = curve(end=2.0, x=[1.0, 2.0, 3.0], y=[5.0, 4.0, 9.0])
+    assert call("crossed", "sgd", inside, THEME, [1, 3])[0]["y"] == 4.0
+
+
+def test_a_run_that_diverges_while_it_is_watched_ends_where_it_came_to(call):
+    drawn = {"x": "samples", "y": "loss", "phase": "finals", "cursor": 0, "groups": []}
+    drawn["groups"] = [{"name": "sgd", "band": None, "runs": [curve(status="running", end=None)]}]
+    about = {"run": "a", "entrant": "sgd", "phase": "final", "seed": 0, "lr": 0.1, "steps": 9, "where": "loss"}
+    columns = {"step": [4], "samples": [64], "seconds": [0.1], "loss": [None], "lr": [0.1], "grad_norm": [None]}
+    batch = {"cursor": 9, "runs": [about | {"status": "diverged"}], "columns": {"a": columns}, "evaluations": {}}
+    [run] = call("grown", drawn, batch)["groups"][0]["runs"]
+    assert run["end"] == 64 and run["status"] == "diverged"
+
+
+def looked(values, good=(None, 0.5)):
+    quantity = {"key": "dead", "label": "dead units", "scale": "share", "good": list(good), "values": [values]}
+    steps = [0, 1, 10, 100, 1000]
+    return {"quantities": [quantity], "layers": [{"name": "first"}], "steps": steps, "rows": 1, "notes": []}
+
+
+def test_most_of_the_time_is_most_of_the_steps_not_of_the_looks(call):
+    early = call("mostly", looked([0.9, 0.9, 0.9, 0.1, 0.1]))  # three looks of five, within the first 55 steps of 1000
+    assert "No layer is outside" in early
+    late = call("mostly", looked([0.1, 0.1, 0.1, 0.9, 0.9]))
+    assert "dead units (first)" in late
+    assert "dead units (first)" in call("mostly", looked([None, None, None, None, 0.9]))
+
+
+def evidence(value, threshold):
+    return {"code": "some", "evidence": [{"name": "a", "value": value, "threshold": threshold, "error": None}]}
+
+
+def test_a_logarithmic_scale_has_points_and_says_so(call):
+    far = call("evidenceDrawing", evidence(1e-3, 10.0), 600, THEME)["shapes"]
+    near = call("evidenceDrawing", evidence(4.0, 10.0), 600, THEME)["shapes"]
+    kinds = [[shape["kind"] for shape in drawn if shape.get("fill") == THEME["accent"]] for drawn in (far, near)]
+    assert kinds == [["circle"], ["rect"]]
+    assert [any(shape.get("text") == "logarithmic" for shape in drawn) for drawn in (far, near)] == [True, False]
+
+
+def test_a_report_offers_only_the_curves_that_it_holds(call):
+    packed = {"studies": {"a": {"curves": {"step|loss|finals": {}, "samples|loss|finals": {}}}}}
+    held = [call("holds", packed, {"x": x, "y": "loss", "phase": "finals"}) for x in ("step", "samples", "seconds")]
+    assert held == [True, True, False]
+
+
+def test_an_address_that_nobody_wrote_leads_home(call):
+    assert call("place", "#/%E0%A4%A/x") == {"study": None, "view": "home", "params": 0}
+    assert call("place", "#/a%20b/rates") == {"study": "a b", "view": "rates", "params": 0}
