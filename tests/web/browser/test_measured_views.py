@@ -76,7 +76,7 @@ def findings():
     return {
         "title": "bowl", "recipe": "sgd", "measured": ["rates"], "not_measured": [{"what": "norms", "why": "none"}],
         "findings": [finding("a-note", "note"), finding("an-error", "error", remedy=change, outcome=tried)],
-        "cost": {"gradient_evaluations": 10, "seconds": 1.0},
+        "cost": {"gradient_evaluations": 10, "seconds": 1.0}, "notes": ["The task has changed."],
     }  # fmt: skip
 
 

@@ -184,7 +184,7 @@ class _Reading:
         self._forget()
 
     def _forget(self) -> None:
-        self.cursor, self._file, self._opening = 0, (0, 0), b""
+        self.cursor, self._file, self._opening, self._state = 0, (0, 0), b"", (0, 0)
         self._starts: dict[str, dict[str, Any]] = {}
         self._ends: dict[str, dict[str, Any]] = {}
         self._evaluations: list[dict[str, Any]] = []
@@ -196,9 +196,14 @@ class _Reading:
             about = os.fstat(file.fileno())
             known = (about.st_dev, about.st_ino)
             opening = file.read(OPENING)
-            if self._file != known or about.st_size < self.cursor or not opening.startswith(self._opening):
+            state = (about.st_size, about.st_mtime_ns)
+            rewritten = state[0] == self._state[0] and state[1] != self._state[1]
+            if (
+                self._file != known or about.st_size < self.cursor or rewritten
+                or not opening.startswith(self._opening)
+            ):  # fmt: skip
                 self._forget()
-            self._file = known
+            self._file, self._state = known, state
             file.seek(self.cursor)
             for line in file:
                 if line[-1:] != b"\n":
