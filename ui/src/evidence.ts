@@ -114,35 +114,8 @@ function short(text: string, room: number): string {
 }
 
 function whisker(from: number, to: number, y: number, colour: string): Shape[] {
-  return [
-    {
-      kind: "line",
-      points: [
-        [from, y],
-        [to, y],
-      ],
-      colour,
-      width: 1.5,
-    },
-    {
-      kind: "line",
-      points: [
-        [from, y - 4],
-        [from, y + 4],
-      ],
-      colour,
-      width: 1.5,
-    },
-    {
-      kind: "line",
-      points: [
-        [to, y - 4],
-        [to, y + 4],
-      ],
-      colour,
-      width: 1.5,
-    },
-  ]
+  const line = (...points: [number, number][]): Shape => ({ kind: "line", points, colour, width: 1.5 })
+  return [line([from, y], [to, y]), line([from, y - 4], [from, y + 4]), line([to, y - 4], [to, y + 4])]
 }
 
 interface Row {

@@ -2,6 +2,7 @@
 import type { JSX } from "preact"
 import { look } from "./palette"
 import { useParam } from "./state"
+import { Swatch } from "./swatch"
 
 /** Which names are hidden, kept in the address by their places among the entrants. */
 export function useHidden(entrants: string[]): [Set<string>, (name: string, alone?: boolean) => void] {
@@ -47,7 +48,7 @@ export function Legend({ names, entrants, hidden, onChange, note }: LegendProps)
           title="Hide or show; with Shift: this one alone"
           onClick={(event) => onChange(name, event.shiftKey)}
         >
-          <Swatch name={name} entrants={entrants} />
+          <NamedSwatch name={name} entrants={entrants} />
           <span>{name}</span>
           {note?.(name) && <small>{note(name)}</small>}
         </button>
@@ -57,19 +58,6 @@ export function Legend({ names, entrants, hidden, onChange, note }: LegendProps)
 }
 
 /** The line of a name, in its colour and dashes. */
-export function Swatch({ name, entrants }: { name: string; entrants: string[] }): JSX.Element {
-  const { colour, dash } = look(name, entrants)
-  return (
-    <svg class="swatch" viewBox="0 0 26 10" aria-hidden="true">
-      <line
-        x1="1"
-        y1="5"
-        x2="25"
-        y2="5"
-        stroke={colour}
-        stroke-width="3"
-        stroke-dasharray={dash.join(" ") || undefined}
-      />
-    </svg>
-  )
+export function NamedSwatch({ name, entrants }: { name: string; entrants: string[] }): JSX.Element {
+  return <Swatch {...look(name, entrants)} />
 }

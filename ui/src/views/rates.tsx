@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks"
 import { extent, roomy } from "../axis"
 import { type ChartMark, type ChartSeries, LineChart } from "../chart"
 import { count, counted, number, percent } from "../format"
-import { Legend, Swatch, useHidden } from "../legend"
+import { Legend, NamedSwatch, useHidden } from "../legend"
 import { look, useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
 import { source, useDocument } from "../source"
@@ -230,7 +230,7 @@ function Table({ rates, entrants, share }: { rates: Rates; entrants: string[]; s
           {rates.groups.map((group) => (
             <tr key={group.name} data-name={group.name} data-best={group.best?.lr ?? ""}>
               <th scope="row">
-                <Swatch name={group.name} entrants={entrants} /> {group.name}
+                <NamedSwatch name={group.name} entrants={entrants} /> {group.name}
                 {group.border && <abbr title={group.border}>*</abbr>}
               </th>
               <td class="num">{number(group.best?.lr)}</td>

@@ -7,7 +7,7 @@ import { Export } from "../export"
 import { Painted, useWidth } from "../figure"
 import { count, counted, duration, number, scored, signed } from "../format"
 import { axisDrawing, forest, rowDrawing, words } from "../intervals"
-import { Swatch } from "../legend"
+import { NamedSwatch } from "../legend"
 import { useTheme } from "../palette"
 import { Choice, Code, Trouble, Unbroken } from "../parts"
 import { source, useDocument } from "../source"
@@ -185,7 +185,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
                 data-mean={one.mean ?? ""}
               >
                 <th scope="row">
-                  <Swatch name={one.name} entrants={entrants} /> {one.name}
+                  <NamedSwatch name={one.name} entrants={entrants} /> {one.name}
                   <small>{recipe(one)}</small>
                 </th>
                 <td class="drawn">{drawn[i] && <Painted drawing={drawn[i]} label={words(one, verdict)} />}</td>
