@@ -139,9 +139,23 @@ def test_why_processes_cannot_be_used(monkeypatch):
     assert can_fork("cpu") == "there is one core" or sys.platform != "linux"
 
 
-def test_no_larger_cohort_is_tried_once_the_time_for_choosing_is_over():
+def measured(seconds, limit=math.inf):
+    """What is chosen where a run's step in a program of so many takes these seconds."""
     task, nothing = tw.Task.load("digits"), lambda _: None
-    way = Sequential(lambda jobs, emit, deadline: [{"seconds_per_step": 1 / len(jobs)}] * len(jobs), alike=work.alike)
-    ask = (task, tw.Recipe("sgd", lr=0.1), [way], choosing.SIZES, nothing, nothing)
-    assert choosing.measure(*ask)["size"] == 256
-    assert choosing.measure(*ask, 0.0)["tried"] == {"sequential × 1": 1.0}
+    way = Sequential(
+        lambda jobs, emit, deadline: [{"seconds_per_step": seconds(len(jobs))}] * len(jobs), alike=work.alike
+    )
+    return choosing.measure(task, tw.Recipe("sgd", lr=0.1), [way], choosing.SIZES, nothing, nothing, limit)
+
+
+def test_no_larger_cohort_is_tried_once_the_time_for_choosing_is_over():
+    assert measured(lambda k: 0.01 / k)["size"] == 256
+    assert measured(lambda k: 0.01 / k, 0.0)["tried"] == {"sequential × 1": 0.01}
+
+
+def test_a_small_network_goes_in_cohorts_though_batching_costs_more_than_four_of_it_gain():
+    assert measured(lambda k: 64e-6 if k == 1 else 2e-6 + 260e-6 / k)["size"] == 256
+
+
+def test_a_cohort_of_slow_runs_is_not_tried():
+    assert measured(lambda k: 0.1)["tried"] == {"sequential × 1": 0.1}

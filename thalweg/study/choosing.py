@@ -20,9 +20,10 @@ from .case import Case
 from .executors import Emit, Executor
 from .jobs import Job
 
-SIZES = (1, 4, 16, 64, 256)  # how many runs are tried as one program
+SIZES = (1, 16, 64, 256)  # how many runs are tried as one program; of four the batching alone often eats the gain
 WAYS = {"sequential": (1,), "processes": (1,), "cohorts": (32,)}  # what may be asked for; each is always the same
-PATIENCE = 4.0  # seconds: after a trial that took longer, larger cohorts are not tried
+PATIENCE = 4.0  # seconds: after a trial that took longer, or for one that will, larger cohorts are not tried
+TRIAL = 10  # steps that a trial of slow ones takes: making the program, its checks, and what is timed
 CLOSE, AGAIN = 1.3, 2  # ways within this ratio of the fastest are timed so many times more
 BETTER = 0.95  # of the time a run takes in a smaller cohort: above it larger ones are not tried
 Plan = dict[str, Any]
@@ -107,6 +108,8 @@ def measure(
     for way in ways:
         before, most = math.inf, most_members(task, recipe, way.workers)
         for way.size in dict.fromkeys(min(size, most) for size in sizes):
+            if way.size > 1 and TRIAL * way.size * before > PATIENCE:
+                break
             began = time.monotonic()
             now = found[way.name, way.size] = timed(way)
             ended = time.monotonic()
