@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .batch import Batch, Several, make_batch
-from .batched_losses import Batched
+from .batched import Batched
 from .capacity import out_of_memory
 from .cohort import Cohort, Floats, Solo
 from .engine.joint import Joint
 from .errors import BadOption
 from .modes import evaluating
 from .seeds import Stream
-from .stacks import changed_buffers, equal, linear_weights, stacked
+from .stacks import Places, changed_buffers, equal, stacked, turned_weights
 
 if TYPE_CHECKING:
     from .data import Feed
@@ -157,21 +157,23 @@ class Stacked(Many):
             raise Unbatchable("the members' models differ in structure")
         changed = changed_buffers(self.task, self.solos[0].model, batch)
         own = [n for n in buffers[0] if n in changed or any(not equal(b[n], buffers[0][n]) for b in buffers[1:])]
-        turned = linear_weights(self.solos[0].model)
+        turned = turned_weights(self.solos[0].model, batch.rows)
         self._weights = {name: stacked([each[name] for each in named], name in turned) for name in named[0]}
         self._buffers = {name: stacked([each[name] for each in buffers]) for name in own}
+        self._places = Places(self.solos[0].model, [*self._weights, *self._buffers])
         params = [[each[name] for name in self._weights] for each in named]
         self._joint = Joint([solo.optimizer for solo in self.solos], params, list(self._weights.values()))
 
     def _apply(self, members: Sequence[int] | None, raw: Any, orders: bool) -> Any:
         """What the program gives for each member, stacked."""
-        state = {f"model.{name}": stack for name, stack in (self._weights | self._buffers).items()}
+        state = [*self._weights.values(), *self._buffers.values()]
         if members is not None and len(members) < self.members:
-            index = torch.tensor(members, device=next(iter(state.values())).device)
-            state = {name: stack.index_select(0, index) for name, stack in state.items()}
+            index = torch.tensor(members, device=state[0].device)
+            state = [stack.index_select(0, index) for stack in state]
 
-        def one(state: dict[str, Tensor], raw: Any) -> Any:
-            return torch.func.functional_call(self._program, state, (raw,))
+        def one(state: list[Tensor], raw: Any) -> Any:
+            with self._places.holding(state):
+                return self._program(raw)
 
         with sdpa_kernel(SDPBackend.MATH), Batched():
             return torch.vmap(one, (0, 0 if orders else None), randomness="different")(state, raw)

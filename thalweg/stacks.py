@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import collections
 import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from .batched import turns
 
 if TYPE_CHECKING:
     from .batch import Batch
     from .task import Task
 
 
-def linear_weights(model: nn.Module) -> set[str]:
+def turned_weights(model: nn.Module, rows: int) -> set[str]:
     """The names of the weights that batched products read turned, and whose gradients they give turned.
 
     Example:
-        >>> linear_weights(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+        >>> turned_weights(nn.Sequential(nn.Linear(2, 300), nn.ReLU(), nn.Linear(300, 2)), rows=64)
         {'0.weight'}
     """
     owners = collections.Counter(id(p) for m in model.modules() for p in m.parameters(recurse=False))
     return {
         f"{name}.weight" if name else "weight"
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and owners[id(module.weight)] == 1
+        if type(module) is nn.Linear and owners[id(module.weight)] == 1 and not turns(module.out_features, rows)
     }
 
 
@@ -51,6 +54,44 @@ def stacked(tensors: Sequence[Tensor], turned: bool = False) -> Tensor:
         for tensor, place in zip(tensors, stack.unbind(), strict=True):
             tensor.data = place
     return stack.requires_grad_(any(t.requires_grad for t in tensors))
+
+
+class Places:
+    """Where a model keeps some of its tensors, shared ones in each place, so that others can stand there for a while.
+
+    Args:
+        model: whose.
+        names: of parameters and buffers, in the order in which the others will come.
+
+    Example:
+        >>> model = nn.Linear(2, 1, bias=False)
+        >>> with Places(model, ["weight"]).holding([torch.ones(1, 2)]):
+        ...     model(torch.tensor([3.0, 4.0]))
+        tensor([7.])
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        known = dict(model.named_parameters()) | dict(model.named_buffers())
+        order = {id(known[name]): k for k, name in enumerate(names)}
+        self._places: list[tuple[dict[str, Any], str, int]] = [
+            (kept, name, order[id(tensor)])
+            for module in model.modules()
+            for kept in (module._parameters, module._buffers)
+            for name, tensor in kept.items()
+            if id(tensor) in order
+        ]
+
+    @contextmanager
+    def holding(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+        """Inside, the model computes with these tensors."""
+        before = [kept[name] for kept, name, _ in self._places]
+        try:
+            for kept, name, k in self._places:
+                kept[name] = tensors[k]
+            yield
+        finally:
+            for (kept, name, _), tensor in zip(self._places, before, strict=True):
+                kept[name] = tensor
 
 
 def changed_buffers(task: Task, model: nn.Module, batch: Batch) -> set[str]:

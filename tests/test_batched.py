@@ -1,10 +1,12 @@
-"""The cross-entropy of many members at once is torch's: value, gradient, rows that are left out, what is refused."""
+"""Linear layers and cross-entropy of many members at once are torch's: value, gradient, what is left out or refused."""
+
+import contextlib
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from thalweg.batched_losses import Batched
+from thalweg.batched import Batched
 
 ROWS, CLASSES, MEMBERS = 17, 10, 5
 
@@ -61,3 +63,29 @@ def test_what_is_asked_for_otherwise_is_torchs_own(options):
 def test_a_class_that_does_not_exist_is_an_error():
     with Batched(), pytest.raises((IndexError, RuntimeError)):
         F.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 3]))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 7, 8, 16, 17])
+def test_a_linear_layer_and_its_gradients_with_few_and_many_outputs(rows, bias):
+    generator = torch.Generator().manual_seed(2)
+    x, weight, b = (
+        torch.randn(MEMBERS, *shape, generator=generator, dtype=torch.float64) for shape in ((rows, 3), (8, 3), (8,))
+    )
+    found = []
+    for mode in (Batched(), contextlib.nullcontext()):
+        tensors = [t.clone().requires_grad_() for t in (x, weight, b)]
+        with mode:
+            out = torch.vmap(lambda x, w, b: F.linear(x, w, b if bias else None))(*tensors)
+        out.square().sum().backward()
+        found.append([out.detach(), *(t.grad for t in tensors if t.grad is not None)])
+        assert (out.stride(2) > out.stride(1)) == (isinstance(mode, Batched) and rows > 8)
+    assert all(torch.allclose(a, b, rtol=1e-14, atol=1e-14) for a, b in zip(*found, strict=True))
+
+
+def test_in_the_precision_of_autocast_a_linear_layer_is_torchs_own():
+    x, layer = torch.randn(9, 3), torch.nn.Linear(3, 2)
+    with torch.autocast("cpu", torch.bfloat16), Batched():
+        found = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert found.dtype is torch.bfloat16 and torch.equal(found, layer(x))
