@@ -47,6 +47,16 @@ def test_rows_that_are_left_out_and_a_sure_prediction():
     assert not gradient[:, [1, 3]].any()
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_class_that_is_impossible(place):
+    """One that is not asked for has no part in it; one that is gives an infinite loss."""
+    logits = torch.zeros(MEMBERS, 2, 3)
+    logits[:, 0, place] = -torch.inf
+    (value, gradient), (wanted, wanted_gradient) = both(logits, torch.tensor([1, 2]))
+    assert torch.equal(value, wanted) and bool(value.isinf().all()) == (place == 1)
+    assert place == 1 or torch.allclose(gradient, wanted_gradient)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"reduction": "sum"}, {"label_smoothing": 0.1}, {"weight": torch.arange(1.0, CLASSES + 1)}, {"ignore_index": 3}],

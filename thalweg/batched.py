@@ -73,8 +73,10 @@ def _cross_entropy(input: Any, target: Any, weight: Any = None, *rest: Any, **mo
     z = input.float() if input.dtype is torch.bfloat16 else input
     counts, classes = target != IGNORED, torch.arange(z.shape[1], device=target.device)
     known = classes.gather(0, torch.where(counts, target, 0))  # an error for a class that does not exist
-    chosen = torch.where((classes[:, None] == known) & counts, F.log_softmax(z.mT, 0), 0.0)
-    mean: Tensor = -chosen.sum() / counts.sum()
+    lowest = torch.finfo(z.dtype).min  # instead of −inf, which times 0 is no number; twice that is −inf again
+    logs = F.threshold(F.log_softmax(z.mT, 0), lowest, lowest)
+    chosen = logs * ((classes[:, None] == known) & counts).to(z.dtype)
+    mean: Tensor = (-2 * chosen.sum()) / (2 * counts.sum())
     return mean
 
 
