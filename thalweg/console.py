@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
+WIDTH = 80
 QUIET, PLAIN, LIVE = "quiet", "plain", "live"
 
 
@@ -34,6 +36,25 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(w.ljust(k) for w, k in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def unmeasured(reasons: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """What was not measured, in lines of at most 80 columns: a paragraph for each reason.
+
+    Args:
+        reasons: names and why; what is named twice for one reason is said once.
+
+    Example:
+        >>> unmeasured([("plateau", "first mend nan-in-data"), ("overfitting", "first mend nan-in-data")])
+        [['Not measured: plateau, overfitting: first mend nan-in-data.']]
+    """
+    of: dict[str, dict[str, None]] = {}
+    for name, why in reasons:
+        of.setdefault(why.rstrip("."), {})[name] = None
+    return [
+        textwrap.wrap(f"Not measured: {', '.join(names)}: {why}.", WIDTH, subsequent_indent="  ")
+        for why, names in of.items()
+    ]
 
 
 class Progress:

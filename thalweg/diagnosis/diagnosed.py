@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from .. import lengths, loop
-from ..console import duration
+from ..console import WIDTH, duration, unmeasured
 from ..errors import BadOption
 from ..seeds import RandomState
 from .findings import SEVERITIES, Finding, Outcome
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..task import Task
 
 SHOWN = 5
-WIDTH = 80
 SEEDS = 5
 BUDGET = 6000  # gradient evaluations that a trial takes at most
 FRESH = 1000  # the first seed of a trial: those of the diagnosis had a part in choosing the remedy
@@ -134,11 +133,8 @@ class Diagnosis:
             lines += ["", *shown(finding)]
         if len(self.findings) > SHOWN:
             lines += ["", f"and {len(self.findings) - SHOWN} more: --json lists all"]
-        reasons: dict[str, list[str]] = {}
-        for one in self.not_measured:
-            reasons.setdefault(one["why"], []).append(one["what"])
-        for why, whats in reasons.items():
-            lines += ["", *textwrap.wrap(f"Not measured: {', '.join(whats)}: {why}.", WIDTH, subsequent_indent="  ")]
+        for paragraph in unmeasured((one["what"], one["why"]) for one in self.not_measured):
+            lines += ["", *paragraph]
         return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..console import columns, duration
+from ..console import WIDTH, columns, duration, unmeasured
 from .causes.kinds import Kind
 from .causes.looking import Look
 from .causes.shares import Shares
@@ -23,7 +23,6 @@ from .surfaces.moved import SurfaceMoved
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 80
 SHOWN = 5
 TITLES = {
     None: "No shift",
@@ -280,12 +279,8 @@ def _remedies(shift: Shift) -> list[str]:
     rows = _table(shift)
     lines = ["Remedies, learned on one half of the incoming rows and measured on the other:"] if rows[1:] else []
     lines += columns(rows).split("\n") if rows[1:] else []
-    reasons: dict[str, list[str]] = {}
-    for tried in shift.remedies:
-        if not tried.measured and tried.why:
-            reasons.setdefault(tried.why, []).append(tried.name)
-    for why, names in reasons.items():
-        lines += textwrap.wrap(f"Not measured: {', '.join(names)}: {why.rstrip('.')}.", WIDTH, subsequent_indent="  ")
+    left = ((tried.name, tried.why) for tried in shift.remedies if not tried.measured and tried.why)
+    lines += [line for paragraph in unmeasured(left) for line in paragraph]
     choice = shift.recommended
     if choice is not None:
         lines += ["", *textwrap.wrap(f"Recommended: {choice.name}. {choice.detail}", WIDTH)]
