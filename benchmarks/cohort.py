@@ -1,12 +1,12 @@
 """Member-steps a second of many small networks that train together: ours, one after the other, JAX, and ModelBatch.
 
 The digits MLP (64-32-10, batch 64, AdamW), 512 members with rates of their own, first with one order of the rows for all
-and then with an order each. Alone is a loop around torch's fused AdamW that indexes prepared rows, on the faster of one
-and all threads. JAX compiles one scan over the steps of a vmapped step of optax. ModelBatch takes an order for all only.
+and then with an order each, in the way that ``compare`` chooses by measuring: where, and how many as one program. Alone is
+a loop around torch's fused AdamW that indexes prepared rows, on the faster of one and all threads. JAX compiles one scan
+over the steps of a vmapped step of optax. ModelBatch takes an order for all only.
 
-Then fashion-mlp and fashion-cnn, where it is less clear: what ``compare`` chooses by measuring, in processes or cohorts of
-some size, against alone. For fashion-cnn the choice is made ten times, and every way timed thoroughly: a choice is right if
-its way takes at most 1.05 × the time of the best.
+Then fashion-mlp and fashion-cnn, where it is less clear: what ``compare`` chooses against alone. For fashion-cnn the choice
+is made ten times, and every way timed thoroughly: a choice is right if its way takes at most 1.05 × the time of the best.
 ``python benchmarks/cohort.py [--json] [--quick]``; a peer that is not installed is left out, with a word.
 """
 
@@ -36,12 +36,11 @@ MEMBERS, STEPS, WARM = 512, 100, 3
 Way = tuple[str, int]
 
 
-def ours(task: tw.Task, own: bool, members: int, steps: int) -> float:
-    """Seconds a member and step."""
-    rates = np.logspace(-4, -1, members)
-    entries = [Entry(tw.Recipe("adamw", lr=float(r)), m if own else 0, steps) for m, r in enumerate(rates)]
-    [run, *_], _ = loop.run_cohort(task, entries, [0] * members, splits=())
-    return (run.trace.seconds[-1] - run.trace.seconds[WARM - 1]) / (steps - WARM) / members
+def steady(task: tw.Task, jobs: Sequence[Job], _: float) -> float:
+    """Seconds a member and step of members that train as one program, from when it is warm."""
+    entries = [Entry(job.recipe, job.seed, job.steps) for job in jobs]
+    [run, *_rest], _cohort = loop.run_cohort(task, entries, [0] * len(jobs), splits=())
+    return (run.trace.seconds[-1] - run.trace.seconds[WARM - 1]) / (len(run.trace) - WARM) / len(jobs)
 
 
 def alone(task: tw.Task, steps: int) -> float:
@@ -148,10 +147,50 @@ def peer(make: Callable[..., Callable[[], float]], *args: Any) -> Callable[[], f
         return None
 
 
-def rows_of(task: tw.Task, own: bool, members: int, steps: int, rounds: int) -> list[Row]:
+class Ways:
+    """The ways that ``compare`` chooses from: in this process and one a core, several sizes of cohorts."""
+
+    def __init__(
+        self,
+        task: tw.Task,
+        seconds: float,
+        measure: Callable[[tw.Task, Sequence[Job], float], float] = work.seconds_per_step,
+    ) -> None:
+        self.task, self.recipe = task, tw.Recipe("adamw", lr=1e-3)
+
+        def thorough(jobs: Sequence[Job], emit: Emit, deadline: float) -> list[Record]:
+            return [{"seconds": measure(task, jobs, seconds)}] * len(jobs)
+
+        names = ["sequential"] if executors.can_fork("cpu") else ["processes", "sequential"]
+        self.quick = [executors.make(name, work.of_task(task, None), alike=work.alike) for name in names]
+        self.slow = {name: executors.make(name, thorough, alike=work.alike) for name in names}
+
+    def choose(self) -> tuple[Way, set[Way]]:
+        """The way that ``compare`` would choose now, and those that it tries for that."""
+        found = choosing.measure(self.task, self.recipe, self.quick, choosing.SIZES, lambda _: None, lambda _: None)
+        tried = {(name, int(size)) for name, size in (way.split(" × ") for way in found["tried"])}
+        return (found["name"], found["size"]), tried
+
+    def seconds(self, way: Way, members: int | None = None, own: bool = True, steps: int = 60) -> float:
+        """Seconds a run and step, of all workers together; their runs' rates differ, and their orders if they are own."""
+        executor = self.slow[way[0]]
+        executor.size = way[1]
+        rates = np.logspace(-4, -1, members or way[1] * executor.workers)
+        jobs = [Job("time", "way", self.recipe.but(lr=float(r)), k * own, steps) for k, r in enumerate(rates)]
+        ends = [end for _, part in executor.run(executor.units(jobs), lambda _: None, math.inf) for end in part]
+        return float(max(end["seconds"] for end in ends)) / executor.workers
+
+    def close(self) -> None:
+        """End the workers."""
+        for each in (*self.quick, *self.slow.values()):
+            each.close()
+
+
+def rows_of(cohorts: Ways, own: bool, members: int, steps: int, rounds: int) -> list[Row]:
     """One order for all, or an order each."""
+    task, (chosen, _) = cohorts.task, cohorts.choose()
     ways: dict[str, Callable[[], float] | None] = {
-        "ours": lambda: ours(task, own, members, steps),
+        "ours": lambda: cohorts.seconds(chosen, members, own, steps),
         "alone": lambda: alone(task, 10 * steps),
         "JAX": peer(jax_way, task, own, members, steps),
     }
@@ -162,7 +201,8 @@ def rows_of(task: tw.Task, own: bool, members: int, steps: int, rounds: int) -> 
         for name, values in times.items():
             way = ways[name]
             values.append(way() if way else 0.0)
-    what = f"digits MLP, {members} members, {'an order each' if own else 'one order'}: seconds a member and step"
+    how = f"{chosen[0]} × {chosen[1]}, {'an order each' if own else 'one order'}"
+    what = f"digits MLP, {members} members, {how}: seconds a member and step"
     bars = {"alone": 7.0 if own else 9.0, "JAX": 1 / 1.3, "ModelBatch": None}
     found = []
     for name, values in times.items():
@@ -176,39 +216,6 @@ def rows_of(task: tw.Task, own: bool, members: int, steps: int, rounds: int) -> 
                 )
             )  # fmt: skip
     return found
-
-
-class Ways:
-    """The ways that ``compare`` chooses from: in this process and one a core, several sizes of cohorts."""
-
-    def __init__(self, task: tw.Task, seconds: float) -> None:
-        self.task, self.recipe = task, tw.Recipe("adamw", lr=1e-3)
-
-        def thorough(jobs: Sequence[Job], emit: Emit, deadline: float) -> list[Record]:
-            return [{"seconds": work.seconds_per_step(task, jobs, seconds)}] * len(jobs)
-
-        names = ["sequential"] if executors.can_fork("cpu") else ["processes", "sequential"]
-        self.quick = [executors.make(name, work.of_task(task, None), alike=work.alike) for name in names]
-        self.slow = {name: executors.make(name, thorough, alike=work.alike) for name in names}
-
-    def choose(self) -> tuple[Way, set[Way]]:
-        """The way that ``compare`` would choose now, and those that it tries for that."""
-        found = choosing.measure(self.task, self.recipe, self.quick, choosing.SIZES, lambda _: None, lambda _: None)
-        tried = {(name, int(size)) for name, size in (way.split(" × ") for way in found["tried"])}
-        return (found["name"], found["size"]), tried
-
-    def seconds(self, way: Way) -> float:
-        """Seconds a run and step, of all workers together."""
-        executor = self.slow[way[0]]
-        executor.size = way[1]
-        jobs = [Job("time", "way", self.recipe, seed, 60) for seed in range(way[1] * executor.workers)]
-        ends = [end for _, part in executor.run(executor.units(jobs), lambda _: None, math.inf) for end in part]
-        return float(max(end["seconds"] for end in ends)) / executor.workers
-
-    def close(self) -> None:
-        """End the workers."""
-        for each in (*self.quick, *self.slow.values()):
-            each.close()
 
 
 def chosen_row(ways: Ways, rounds: int) -> Row:
@@ -263,10 +270,13 @@ def fashion(quick: bool) -> list[Row]:
 
 def main() -> None:
     options = arguments(__doc__)
-    rows = fashion(options.quick)  # first: the workers are forked before this process calculates
-    task = tw.Task.load("digits")
-    members, steps, rounds = (64, 30, 2) if options.quick else (MEMBERS, STEPS, 7)
-    rows += [row for own in (False, True) for row in rows_of(task, own, members, steps, rounds)]
+    cohorts = Ways(tw.Task.load("digits"), 0.0, steady)  # first: workers are forked before this process calculates
+    try:
+        rows = fashion(options.quick)
+        members, steps, rounds = (64, 30, 2) if options.quick else (MEMBERS, STEPS, 7)
+        rows += [row for own in (False, True) for row in rows_of(cohorts, own, members, steps, rounds)]
+    finally:
+        cohorts.close()
     report(options, rows)
 
 

@@ -139,13 +139,13 @@ def test_why_processes_cannot_be_used(monkeypatch):
     assert can_fork("cpu") == "there is one core" or sys.platform != "linux"
 
 
-def measured(seconds, limit=math.inf):
+def measured(seconds, limit=math.inf, sizes=choosing.SIZES):
     """What is chosen where a run's step in a program of so many takes these seconds."""
     task, nothing = tw.Task.load("digits"), lambda _: None
     way = Sequential(
         lambda jobs, emit, deadline: [{"seconds_per_step": seconds(len(jobs))}] * len(jobs), alike=work.alike
     )
-    return choosing.measure(task, tw.Recipe("sgd", lr=0.1), [way], choosing.SIZES, nothing, nothing, limit)
+    return choosing.measure(task, tw.Recipe("sgd", lr=0.1), [way], sizes, nothing, nothing, limit)
 
 
 def test_no_larger_cohort_is_tried_once_the_time_for_choosing_is_over():
@@ -159,3 +159,4 @@ def test_a_small_network_goes_in_cohorts_though_batching_costs_more_than_four_of
 
 def test_a_cohort_of_slow_runs_is_not_tried():
     assert measured(lambda k: 0.1)["tried"] == {"sequential × 1": 0.1}
+    assert measured(lambda k: 1.0, sizes=choosing.WAYS["cohorts"])["size"] == 32  # what is asked for is done

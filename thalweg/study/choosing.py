@@ -108,7 +108,7 @@ def measure(
     for way in ways:
         before, most = math.inf, most_members(task, recipe, way.workers)
         for way.size in dict.fromkeys(min(size, most) for size in sizes):
-            if way.size > 1 and TRIAL * way.size * before > PATIENCE:
+            if PATIENCE < TRIAL * way.size * before < math.inf:
                 break
             began = time.monotonic()
             now = found[way.name, way.size] = timed(way)
