@@ -32,6 +32,7 @@ except ImportError:  # where there are none, nothing says that a study is being 
 FORMAT = 1
 HOME = Path("thalweg-studies")  # where studies go whose folder is not named
 RUNS = Path("thalweg-runs")  # where single runs go
+SEVERAL = "studies.json"  # in the folder that holds the studies of several tasks
 LOCK, CHANGING = "writing.lock", "changing.lock"
 PATIENCE = 1.0  # seconds that a lock is waited for
 RECENT = 60.0  # seconds for which a study without locks is running after its last record

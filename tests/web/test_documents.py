@@ -17,6 +17,7 @@ from studies import columns_of, interrupted
 
 from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
+from thalweg.study.again import again, command
 from thalweg.web.documents import catalogue, curves, findings, landscape, layers, rates, reading, shift, verdict
 from thalweg.web.following import Follower
 
@@ -134,10 +135,10 @@ def test_what_is_missing_names_the_command_that_makes_it(shelf, tmp_path):
     bare = interrupted(tmp_path / "bare")
     commands = {"layers": "thalweg layers", "landscape": "thalweg landscape", "findings": "thalweg diagnose",
                 "shift": "--incoming", "verdict": "thalweg compare toy.py:task --budget 5m --folder"}  # fmt: skip
-    for name, command in commands.items():
+    for name, words in commands.items():
         with pytest.raises(BadStudy) as caught:
             DOCUMENTS[{"shift": "ShiftView"}.get(name, name.capitalize())](bare)
-        assert command in caught.value.hint and "--show" not in caught.value.hint
+        assert words in caught.value.hint and "--show" not in caught.value.hint
 
 
 def test_an_interrupted_study_says_so_and_one_that_is_written_too(tmp_path):
@@ -423,25 +424,32 @@ def test_only_a_command_of_thalweg_is_offered_to_go_on(tmp_path):
         "/x/thalweg/__main__.py compare digits --json": ["compare", "digits"],
         "rm -rf compare": None, "python compare": None, "/bin/thalweg train digits": None, "'": None,
     }  # fmt: skip
-    for command, kept in words.items():
-        head["environment"]["command"] = command
-        found = catalogue.resume_words(folder, head)
-        assert found == (None if kept is None else [*kept, "--folder", str(folder)])
-        shown = shlex.split(catalogue.resume(folder, head))
-        assert shown == ([] if kept is None else ["thalweg", *found])  # no command of another is shown
+    for given, kept in words.items():
+        head["environment"]["command"] = given
+        (folder / "study.json").write_text(json.dumps(head))
+        expected = [] if kept is None else ["thalweg", *kept, "--folder", str(folder)]
+        assert shlex.split(catalogue.head(folder)["resume"]) == expected
+        with pytest.raises(
+            BadStudy, match="where its task is"
+        ) as error:  # a job says the same, and no command of another
+            again(folder)
+        assert error.value.hint.partition(": ")[2] == shlex.join(expected)
 
 
 def test_a_study_that_is_one_of_several_goes_on_with_the_others(tmp_path):
     folder = interrupted(tmp_path / "both" / "digits")
-    command = {"environment": {"command": "/bin/thalweg compare digits a.py:t --budget 5m"}}
     (tmp_path / "both" / "studies.json").write_text("{}")
-    assert catalogue.resume_words(folder, command)[-2:] == ["--folder", str(tmp_path / "both")]
     small = interrupted(tmp_path / "proxy" / "smaller")
+
+    def named(folder, words):
+        return shlex.split(command(folder, {"asked": {}, "environment": {"command": f"/bin/thalweg compare {words}"}}))[
+            -2:
+        ]
+
+    assert named(folder, "digits a.py:t --budget 5m") == ["--folder", str(tmp_path / "both")]
     for given in ("--proxy steps=0.1", "--proxy=steps=0.1"):
-        command = {"environment": {"command": f"/bin/thalweg compare digits {given}"}}
-        assert catalogue.resume_words(small, command)[-1] == str(tmp_path / "proxy")
-    command = {"environment": {"command": "/bin/thalweg compare digits"}}
-    assert catalogue.resume_words(small, command)[-1] == str(small)
+        assert named(small, f"digits {given}") == ["--folder", str(tmp_path / "proxy")]
+    assert named(small, "digits") == ["--folder", str(small)]
 
 
 def test_what_does_not_say_where_its_task_is_cannot_go_on_from_here(tmp_path, study):

@@ -20,6 +20,7 @@ from .streams import SILENCE, event, finite_json
 MOST = 50  # jobs that are remembered
 LINE = 500  # characters of a line that is shown
 PATIENCE = 10.0  # seconds that a process has to end after it was interrupted
+NICE = 10  # that the server goes first by: a page that is looked at must not wait for what it has started
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -117,6 +118,7 @@ class Jobs:
             if isinstance(error, Exception):
                 return job
             raise
+        _give_way(job.process)
         job.task = asyncio.create_task(_follow(job, job.process, outcome))
         return job
 
@@ -136,6 +138,14 @@ class Jobs:
         for job in running:
             _send(job, signal.SIGKILL)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _give_way(process: asyncio.subprocess.Process) -> None:
+    """Let a process that has just begun go after this one; its threads and children are as nice as it is."""
+    if hasattr(os, "setpriority"):
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, min(19, own + NICE))
 
 
 def _send(job: Job, number: signal.Signals) -> None:

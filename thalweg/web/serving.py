@@ -20,13 +20,12 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BadOption, BadStudy, ThalwegError
-from ..store import HOME, RUNS, Store
+from ..store import HOME, RUNS, SEVERAL, Store
 from .app import Page, guarded
 from .security import HEAD, PATIENCE, new_token
 
 HOST = "127.0.0.1"
 CONNECTIONS = 512
-SEVERAL = "studies.json"  # in the folder of a comparison of several tasks
 LOOK = 0.3  # seconds between two looks for a study that begins
 
 
