@@ -1,5 +1,6 @@
 """What the page starts: a study goes on, a remedy is tried; how that ends, and that it is in nobody's way."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,8 @@ from served import COMPARE, SMALL, Reader, command, document, finished, ids, ser
 
 from thalweg.cli import main
 from thalweg.store import Store
-from thalweg.web.jobs import NICE, Jobs
+from thalweg.web import trying
+from thalweg.web.jobs import NICE, Jobs, resume_words, try_words
 
 
 def follow(server, job):
@@ -118,7 +120,8 @@ def test_the_end_of_the_server_ends_its_jobs(small, tmp_path):
     assert job.process.returncode is not None and not Store(tmp_path / "slow").held()
 
 
-def test_a_job_goes_after_the_server(tmp_path):
+def test_a_job_goes_after_the_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     (tmp_path / "nice.py").write_text(
         "import os\nown = os.getpriority(os.PRIO_PROCESS, os.getppid())\n"
         "while (mine := os.getpriority(os.PRIO_PROCESS, 0)) == own:\n    pass\nprint(mine - own)\n"
@@ -130,3 +133,48 @@ def test_a_job_goes_after_the_server(tmp_path):
         return job
 
     assert int(finished(one()).said) == min(NICE, 19 - os.nice(0))
+
+
+def test_a_job_imports_nothing_from_the_folder_that_the_server_was_started_in():
+    for name in ("platform", "torch", "sitecustomize"):
+        Path(f"{name}.py").write_text("open('executed', 'w').close()\n")
+
+    async def one():
+        job = await Jobs().start("try", "s", ["platform"])
+        await job.task
+        return job
+
+    assert finished(one()).status == "done" and not Path("executed").exists()
+
+
+def test_a_job_runs_the_task_that_was_agreed_to_whatever_the_study_says_by_then(tmp_path):
+    Path("small.py").write_text(SMALL)
+    run = ["train", "small.py:task", "--recipe", "sgd,lr=100,schedule=constant", "--folder", "run", "--quiet"]
+    assert main(run) == 0 and main(["diagnose", "run"]) == 1 and main([*COMPARE, "--folder", "s"]) == 0
+    Path("evil.py").write_text("open('executed', 'w').close()\n" + SMALL)
+    for name in ("run", "s"):
+        store = Store(tmp_path / name)
+        source = store.head()["source"]
+        store.write("study.json", store.head() | {"source": str(tmp_path / "evil.py:task")})
+        words = try_words(store.folder, 0, source) if name == "run" else resume_words(store.folder, source)
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+        assert not Path("executed").exists() and "Traceback" not in done.stderr
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_is_said_and_leaves_the_findings_as_they_were(tmp_path, monkeypatch, capsys):
+    Path("small.py").write_text(SMALL)
+    run = ["train", "small.py:task", "--recipe", "sgd,lr=100,schedule=constant", "--folder", "run", "--quiet"]
+    assert main(run) == 0 and main(["diagnose", "run"]) == 1
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").glob("*.*")}
+    k = next(k for k, f in enumerate(json.loads(before["findings.json"])["findings"]) if f["can_try"])
+    capsys.readouterr()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert trying.main(["run", str(k)]) == 2
+    assert "error: cannot write to run: No space left on device" in capsys.readouterr().err
+    after = {file.name: file.read_bytes() for file in (tmp_path / "run").glob("*.*")}
+    assert after | {"changing.lock": b""} == before | {"changing.lock": b""}

@@ -1,6 +1,6 @@
 """Going on with a study that was interrupted, from what it says of itself.
 
-`command` is what a person types for it; ``python -m thalweg.study.again FOLDER`` does it where there is nobody to type.
+`command` is what a person types for it; ``python -m thalweg.study.again FOLDER [TASK]`` does it where there is nobody to type.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ def _asked_for(folder: Path, words: Sequence[str]) -> Path:
     return folder.parent if small or (folder.parent / SEVERAL).is_file() else folder
 
 
-def again(folder: str | Path, quiet: bool = False) -> Study:
+def again(folder: str | Path, task: str | None = None, quiet: bool = False) -> Study:
     """Ask what a study was asked once more, so that it goes on to its verdict.
 
     Args:
         folder: of the study.
+        task: where its task is, where the folder is not to be asked.
         quiet: no progress.
 
     Raises:
@@ -80,7 +81,7 @@ def again(folder: str | Path, quiet: bool = False) -> Study:
     from .comparison import asked_by, compare
 
     head = Store(folder).head()
-    source, asked = head.get("source"), head.get("asked")
+    source, asked = task or head.get("source"), head.get("asked")
     hand = f"start it again as it was started{': ' if (own := command(Path(folder), head)) else ''}{own}"
     if asked is None or source is None:
         raise BadStudy(f"{folder} does not say where its task is", hand)
@@ -142,13 +143,13 @@ def main(words: Sequence[str]) -> int:
     """Go on with a study.
 
     Args:
-        words: its folder.
+        words: its folder, and the task, where the folder is not to be asked.
 
     Returns:
         The exit code.
     """
     try:
-        print(again(words[0]).verdict.sentence)
+        print(again(words[0], words[1] if len(words) > 1 else None).verdict.sentence)
     except ThalwegError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOption, ThalwegError
 from ..run import COLUMNS
+from .confinement import opened_trace
 from .documents.reading import intact
 from .following import Followed, Follower
 from .lines import ALONE, Other, Steps, scan
@@ -43,7 +44,7 @@ def batch(follower: Follower, cursor: int, limit: int = LIMIT) -> tuple[bytes, i
         cursor: a byte at which a line begins.
         limit: bytes of the trace, about.
     """
-    data = _lines(follower.path, cursor, follower.cursor, limit)
+    data = _lines(follower.folder, cursor, follower.cursor, limit)
     runs: dict[str, dict[str, Any]] = {}
     columns: dict[str, list[list[bytes]]] = {}
     evaluations: dict[str, list[Any]] = {}
@@ -91,9 +92,9 @@ def _said(run: Followed) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names} | {"steps": run.steps or 0}
 
 
-def _lines(path: Path, cursor: int, end: int, limit: int) -> bytes:
+def _lines(folder: Path, cursor: int, end: int, limit: int) -> bytes:
     """Whole lines from a cursor on: about ``limit`` bytes, one line at least."""
-    with path.open("rb") as file:
+    with opened_trace(folder) as file:
         file.seek(cursor)
         data = file.read(max(0, min(limit, end - cursor)))
         while not (whole := data.rfind(b"\n") + 1) and (
@@ -185,14 +186,17 @@ class Channel:
         other, self.stamps = stamps != self.stamps, stamps
         return grown or other
 
+    def _state(self) -> dict[str, Any]:
+        with intact(self.folder):
+            return {"status": self._status(self.folder), "progress": self.follower.progress()}
+
     async def _pulse(self) -> None:
         clock = asyncio.get_running_loop().time
         while not self.closed:
             try:
                 news = await asyncio.to_thread(self._look)
                 if clock() - self._told >= STATUS:
-                    status = await asyncio.to_thread(self._status, self.folder)
-                    now = {"status": status, "progress": self.follower.progress()}
+                    now = await asyncio.to_thread(self._state)
                     news, self.said, self._told = news or now != self.said, now, clock()
             except (ThalwegError, OSError):  # the study was moved away: it may come back
                 news = False
@@ -217,7 +221,7 @@ class Channel:
         if epoch not in (None, self.follower.epoch):
             raise BadOption("another file has taken the trace's place", "load the page again")
         if cursor:
-            with self.follower.path.open("rb") as file:
+            with opened_trace(self.folder) as file:
                 file.seek(cursor - 1)
                 if cursor > self.follower.cursor or file.read(1) != b"\n":
                     raise BadOption(f"no line of the trace begins at byte {cursor}", "load the page again")
@@ -236,7 +240,7 @@ class Channel:
             if epoch != self.follower.epoch:
                 return  # another file has taken the trace's place
             if stamps not in (None, self.stamps):
-                names = [name for name, stamp in self.stamps.items() if stamps.get(name) != stamp]
+                names = sorted({name for name, _ in stamps.items() ^ self.stamps.items()})
                 yield event("documents", finite_json({"changed": names}))
             stamps = self.stamps
             if self.said not in (said, {}):

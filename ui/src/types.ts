@@ -25,6 +25,7 @@ export interface Home {
   version: string
   live: boolean
   studies: Entry[]
+  older: number // studies that are not listed: the newest are
 }
 
 export interface Head extends Entry {

@@ -17,7 +17,7 @@ from ...version import __version__
 from .reading import RUN, TRACE, VERDICT, head_of, intact, number, read, runs_of
 
 DEPTH = 3  # folders below those given in which studies are looked for
-MOST = 500
+MOST = 500  # studies that are listed
 AXES = ("init", "norm")  # whose finals make a table of the view of layers
 FILES = {
     "verdict": VERDICT,
@@ -41,7 +41,8 @@ def home(folders: Sequence[str | Path], live: bool = True) -> dict[str, Any]:
         >>> home([tmp])["studies"]
         []
     """
-    return {"version": __version__, "live": live, "studies": entries(folders)}
+    studies, older = newest(folders)
+    return {"version": __version__, "live": live, "studies": listed(studies), "older": older}
 
 
 def entries(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -63,18 +64,31 @@ def listed(studies: Mapping[str, Path]) -> list[dict[str, Any]]:
 
 
 def found(folders: Sequence[str | Path]) -> dict[str, Path]:
-    """The studies in some folders, by their ids; links are not followed.
+    """The studies in some folders, by their ids, the newest where there are many; links are not followed.
 
     Example:
         >>> found([tmp / "nothing"])
         {}
     """
-    known: dict[str, Path] = {}
-    for folder in folders:
-        for study in _below(Path(folder).resolve(), DEPTH):
-            if len(known) < MOST:
-                known.setdefault(slug(study), study)
-    return known
+    return newest(folders)[0]
+
+
+def newest(folders: Sequence[str | Path]) -> tuple[dict[str, Path], int]:
+    """The studies in some folders, by their ids, and how many older ones there are beyond `MOST`."""
+    known = {slug(study): study for folder in folders for study in _below(Path(folder).resolve(), DEPTH)}
+    if len(known) <= MOST:
+        return known, 0
+    kept = sorted(known, key=lambda id: written(known[id]), reverse=True)[:MOST]
+    return {id: known[id] for id in kept}, len(known) - MOST
+
+
+def written(study: Path) -> float:
+    """When something was last written to a study, as far as its head and its trace tell."""
+    times = [0.0]
+    for name in ("study.json", TRACE):
+        with contextlib.suppress(OSError):
+            times.append((study / name).stat().st_mtime)
+    return max(times)
 
 
 def _below(folder: Path, depth: int) -> list[Path]:
