@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 from ..errors import BadStudy
 
-MOST = 256_000_000  # bytes that a document or the unpacked arrays of a study may have
+MOST = 16_000_000  # bytes that a document may have: what JSON of that size is read into takes twenty times as many
+ARRAYS = 256_000_000  # bytes that the arrays of a study may have, packed or not
 TRIES = 20  # a document that is written anew while it is opened is opened again
 
 

@@ -21,8 +21,8 @@ from ..store import Store
 from .confinement import opened, opened_trace
 from .lines import ALONE, Other, Steps, numbers, scan
 
-PIECE = 8 << 20  # bytes that are read at once
-LONGEST = 64 << 20  # bytes of a line; what is longer is passed over
+PIECE = 4 << 20  # bytes that are read at once
+LONGEST = 16 << 20  # bytes of a line; what is longer is passed over
 OPENING = 256  # bytes by which a trace is known
 WIDTH = 2 * len(COLUMNS)
 DONE = ("finished", "diverged")  # what a run that is done again would come to with the same bits

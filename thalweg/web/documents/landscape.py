@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadStudy
-from ..confinement import MOST, opened
+from ..confinement import ARRAYS as MOST
+from ..confinement import opened
 from .catalogue import missing
 from .reading import DAMAGE, column, number, numbers, read
 
@@ -71,7 +72,7 @@ def arrays_of(folder: Path, named: Sequence[str] | None = None) -> dict[str, Any
         BadStudy: the file is missing, damaged, too large, or holds something else than numbers.
     """
     try:
-        with opened(folder, ARRAYS) as file:
+        with opened(folder, ARRAYS, MOST) as file:
             with zipfile.ZipFile(file) as packed:
                 size = sum(part.file_size for part in packed.infolist())
             if size > MOST:
