@@ -211,3 +211,21 @@ def test_the_method_of_a_request_is_the_one_that_it_has(tmp_path):
         for query in ("?_method=POST", "?method=post"):
             assert ask(server, place + query)[0] in (404, 405)
         assert not server.page.jobs.known
+
+
+def test_a_cursor_is_of_one_trace_and_of_one_server(tmp_path):
+    study(tmp_path / "s", start("a"), steps("a", 1, 2))
+    with serving(tmp_path) as server:
+        place = f"/api/study/{ids(server)['s']}"
+        read = document(server, f"{place}/curves")[1]
+        at = f"{read['epoch']}.{read['cursor']}"
+        Reader(server, f"{place}/events?cursor={at}").close()
+        shutil.rmtree(tmp_path / "s")
+        study(tmp_path / "s", start("b"), steps("b", 1, 2), end("b"))  # a line begins at the same byte
+        status, said = document(server, f"{place}/events?cursor={at}")
+        assert status == 400 and "another file" in said["error"]["message"]
+        now = document(server, f"{place}/curves")[1]
+        assert now["epoch"] != read["epoch"]
+        Reader(server, f"{place}/events?cursor={now['epoch']}.{now['cursor']}").close()
+    with serving(tmp_path) as server:
+        assert ask(server, f"{place}/events?cursor={now['epoch']}.{now['cursor']}")[0] == 400

@@ -146,7 +146,7 @@ class Follower:
         cursor: the byte up to which the trace is known; it is the beginning of a line.
         damaged: lines that could not be read, and were passed over.
         seconds: of the study, by its last record.
-        epoch: how often another file has taken the trace's place: a cursor is a byte of one file.
+        epoch: from a first one on, how often another file has taken the trace's place: a cursor is a byte of one file.
 
     Example:
         >>> import thalweg
@@ -158,11 +158,11 @@ class Follower:
         True
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, epoch: int = 0) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "trace.jsonl"
         self._lock = threading.RLock()
-        self.epoch = -1
+        self.epoch = epoch - 1
         self._forget()
 
     def _forget(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ PULSE = 0.25  # seconds between two looks at the files
 STATUS = 2.0  # seconds between two words on how far a study is
 SILENCE = 10.0  # seconds after which a reader is told that the stream lives
 LIMIT = 256 << 10  # bytes of the trace that a batch covers, if a line is no longer than that
+EPOCHS = 10**8
 REMEMBERED = 8  # batches that are kept for the next reader who is as far
 DOCUMENTS = ("study", "verdict", "findings", "layers", "landscape", "shift", "run")
 HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
@@ -146,7 +148,7 @@ class Channel:
     """
 
     def __init__(self, folder: Path, status: Callable[[Path], str]) -> None:
-        self.follower = Follower(folder)
+        self.follower = Follower(folder, secrets.randbelow(EPOCHS))  # no cursor of another channel's fits by chance
         self.folder, self.changed, self.readers, self.closed = folder, asyncio.Event(), 0, False
         self.stamps: dict[str, tuple[int, int]] = {}
         self.said: dict[str, Any] = {}

@@ -139,6 +139,7 @@ export interface Curves {
   phases: string[]
   phase: string
   cursor: number
+  epoch: number // of the trace that the cursor is of
   n: number
   groups: CurveGroup[]
   thinned: boolean
