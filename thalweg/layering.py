@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from . import building, loop
 from .cohort import Solo
 from .console import Progress, columns
+from .deadline import LATE
 from .errors import COUNT, Allowed, BadStudy, check
 from .propagation import Signal, look
 from .run import Trace
@@ -77,7 +78,7 @@ class Layers:
         complete: whether the run was followed to its end.
         seconds: that it took.
         folder: where ``layers.json`` lies, or None.
-        status: how the run ended: ``finished``, ``diverged``, or ``stopped`` by Ctrl-C.
+        status: how the run ended: ``finished``, ``diverged``, or ``stopped`` by Ctrl-C or the deadline.
 
     Example:
         >>> import thalweg
@@ -164,6 +165,7 @@ def layers(
     task: Task | str | None = None,
     looks: int = LOOKS,
     folder: str | Path | None = None,
+    deadline: float = math.inf,
     quiet: bool = False,
 ) -> Layers:
     """What every layer does over a run: activations, dead and saturated units, gradients, updates, rank.
@@ -177,6 +179,7 @@ def layers(
         task: what was trained, where that cannot be found by its name.
         looks: how many, at most.
         folder: where ``layers.json`` is written; None: into the study's or run's own folder, where there is one.
+        deadline: on the clock of `time.monotonic`; what is not seen by then is left out, as after Ctrl-C.
         quiet: no progress.
 
     Raises:
@@ -204,7 +207,7 @@ def layers(
         def said(step: int) -> None:
             progress.at(f"{subject.task.name} · layers · step {step}/{subject.steps}")
 
-        followed = follow(subject.task, subject.recipe, subject.seed, subject.steps, looks, said)
+        followed = follow(subject.task, subject.recipe, subject.seed, subject.steps, looks, said, deadline)
     notes = [*subject.notes]
     if followed.averaged:
         notes.append(
@@ -263,7 +266,13 @@ class Followed:
 
 
 def follow(
-    task: Task, recipe: Recipe, seed: int, steps: int, looks: int = LOOKS, said: Any = lambda step: None
+    task: Task,
+    recipe: Recipe,
+    seed: int,
+    steps: int,
+    looks: int = LOOKS,
+    said: Any = lambda step: None,
+    deadline: float = math.inf,
 ) -> Followed:
     """Train a run and look at its layers on the way; the run is the same to the bit as without.
 
@@ -274,6 +283,7 @@ def follow(
         steps: updates.
         looks: how many, at most.
         said: called with the step before each look.
+        deadline: see `layers`.
 
     Example:
         >>> import thalweg
@@ -314,12 +324,11 @@ def follow(
         observe(0, [])
         marks = frozenset({*at, *(step - 1 for step in at)} - {0, -1})
         feed = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed)
-        [(trace, outcome)] = loop.train(solo, feed, [loop.Course(steps, marks)], observe=observe)
+        [(trace, outcome)] = loop.train(solo, feed, [loop.Course(steps, marks)], deadline=deadline, observe=observe)
     complete = outcome.status == "finished"
-    return Followed(
-        looked, seen, trace, complete, outcome.status, outcome.reason or outcome.status, solo.model,
-        bool(solo.optimizer.averages),
-    )  # fmt: skip
+    ended = LATE if outcome.reason == "budget" else outcome.reason or outcome.status
+    averaged = bool(solo.optimizer.averages)
+    return Followed(looked, seen, trace, complete, outcome.status, ended, solo.model, averaged)
 
 
 def _length(x: Tensor) -> float:

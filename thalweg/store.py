@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from .errors import BadStudy
 from .version import __version__
@@ -32,6 +32,7 @@ except ImportError:  # where there are none, nothing says that a study is being 
 FORMAT = 1
 HOME = Path("thalweg-studies")  # where studies go whose folder is not named
 RUNS = Path("thalweg-runs")  # where single runs go
+SEVERAL = "studies.json"  # in the folder that holds the studies of several tasks
 LOCK, CHANGING = "writing.lock", "changing.lock"
 PATIENCE = 1.0  # seconds that a lock is waited for
 RECENT = 60.0  # seconds for which a study without locks is running after its last record
@@ -56,6 +57,10 @@ def number(value: Any) -> float:
     return float(value)
 
 
+def _opened(folder: Path, name: str) -> BinaryIO:
+    return (folder / name).open("rb")
+
+
 class Store:
     """A study's folder.
 
@@ -64,10 +69,11 @@ class Store:
 
     Args:
         folder: the study's folder; made by `create`.
+        opened: what opens its documents; it may refuse to.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, opened: Callable[[Path, str], BinaryIO] = _opened) -> None:
+        self.folder, self._opened = Path(folder), opened
 
     @property
     def models(self) -> Path:
@@ -171,12 +177,16 @@ class Store:
         """Replace a JSON document in one go: a reader sees the old one or the new one, whoever else writes it too."""
         path = self.folder / name
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(plain(document), file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                json.dump(plain(document), file, indent=1, allow_nan=False)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:  # a disk that is full keeps the old one, and no half of the new one
+            part.unlink(missing_ok=True)
+            raise
         return path
 
     def read(self, name: str) -> dict[str, Any] | None:
@@ -187,7 +197,8 @@ class Store:
         """
         path = self.folder / name
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            with self._opened(self.folder, name) as file:
+                document = json.loads(file.read().decode())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError, MemoryError) as error:

@@ -3,11 +3,12 @@
 import os
 
 import pytest
+from served import small
 from studies import alone, crossed, shelf, study
 
 from tests.web.tools import installed
 
-__all__ = ["alone", "crossed", "project", "shelf", "study"]
+__all__ = ["alone", "crossed", "project", "shelf", "small", "study"]
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
+from thalweg.cli import main
 from thalweg.store import Store
 from thalweg.web.app import STATIC, Page
 from thalweg.web.serving import Server, listen
@@ -33,6 +37,14 @@ def net():
 task = tw.Task(model=net, train=(x, y), batch_size=8, epochs=2, name="small")
 """
 COMPARE = ["compare", "small.py:task", "--field", "sgd", "--budget", "16 runs", "--executor", "sequential", "--quiet"]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A study of a task in a file, complete."""
+    Path("small.py").write_text(SMALL)
+    assert main([*COMPARE, "--folder", "s"]) == 0
+    return tmp_path / "s"
 
 
 def head(name="toy", **more):

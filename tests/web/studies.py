@@ -1,5 +1,6 @@
 """Studies that the tests look at, made once: a toy task in a file, so that a folder says where its task is."""
 
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 import thalweg as tw
 from thalweg.store import Store
+from thalweg.web.following import Follower
 
 FILE = """
 import torch
@@ -125,3 +127,25 @@ def columns_of(folder):
             for name in ("step", "samples", "seconds", "loss", "lr", "grad_norm"):
                 own.setdefault(name, []).extend(float(v) for v in record[name])
     return {run: {name: np.array(values) for name, values in own.items()} for run, own in found.items()}
+
+
+def follower(folder):
+    """A follower of a study that has read all there is."""
+    found = Follower(folder)
+    found.refresh()
+    return found
+
+
+def rounded(x):
+    """A number as documents have it."""
+    return float(f"{x:.6g}")
+
+
+def ends_of(folder):
+    """The closing records of all runs."""
+    return [record for record in Store(folder).records() if record["kind"] == "end"]
+
+
+def whole(study):
+    """The verdict's file."""
+    return json.loads((study.folder / "verdict.json").read_text())

@@ -4,13 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
+import torch
 from contract import wrong
 from studies import interrupted
 
 import thalweg as tw
 from thalweg.cli import main
+from thalweg.deadline import LATE
 from thalweg.diagnosis import Diagnosis
 from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
@@ -134,17 +137,52 @@ def test_a_look_is_bounded():
 
 def test_what_a_part_took_too_long_the_others_do_not_get(bare, monkeypatch):
     clock, given = [0.0], {}
-    monkeypatch.setattr(closing.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(closing.time, "monotonic", lambda: clock[0])
 
-    def measure(part, study, task, cost, seconds):
-        given[part] = seconds
+    def measure(part, study, task, cost, portion):
+        given[part] = portion.seconds
+        assert portion.deadline == min(15.0, clock[0] + closing.SLACK * portion.seconds)
         clock[0] += takes[part]
 
     monkeypatch.setattr(closing, "_measure", measure)
     takes = {"layers": 11.0, "landscape": 6.0, "findings": 1.0}
     assert look(bare, quiet=True).seconds == 18.0
     assert given == pytest.approx({"layers": 3.75, "landscape": 8 / 3, "findings": 0.0})
-    assert closing._findings(None, None, Cost(1.0, 0.01, 64), given["findings"]).startswith("it would take more than")
+    late = closing.Portion(given["findings"], 15.0)
+    assert closing._findings(None, None, Cost(1.0, 0.01, 64), late).startswith("it would take more than")
+
+
+def test_a_look_that_takes_longer_than_was_thought_ends_at_its_deadline(bare, monkeypatch, capsys):
+    clock, whole = [0.0], torch.nn.Linear.forward
+
+    def slow(self, x):
+        clock[0] += 0.02
+        return whole(self, x)
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(torch.nn.Linear, "forward", slow)
+    monkeypatch.setattr(closing, "_cost", lambda study: Cost(1e-6, 1e-8, 64))  # what is seen is a million times as slow
+    found = look(bare)
+    last = 2 * 0.02 * 64  # the last thing that is begun: no more than the held batches
+    assert closing.LEAST - last <= found.seconds <= closing.LEAST + last and not found.interrupted
+    assert found.made == ("layers", "findings") and [part for part, _ in found.left] == ["landscape"]
+    assert "Landscape left out: it took more than the 8.2s" in capsys.readouterr().err
+    assert not json.loads((bare / "landscape.json").read_text())["complete"]
+    own = json.loads((bare / "findings.json").read_text())
+    assert LATE in {one["why"] for one in own["not_measured"]}
+    monkeypatch.undo()
+    assert look(bare, quiet=True).made == ("landscape",)
+
+
+def test_at_its_deadline_a_part_keeps_what_it_has(bare, study):
+    over = time.monotonic() - 1
+    found = tw.layers(bare, deadline=over, quiet=True)
+    assert found.steps == (0,) and not found.complete and found.status == "stopped" and LATE in found.notes[0]
+    with pytest.raises(BadStudy, match="before the runs were trained again"):
+        tw.landscape(bare, deadline=over, quiet=True)
+    found = tw.diagnose(study.best.task, study.best.recipe, deadline=over)
+    assert {one["why"] for one in found.not_measured if one["what"].startswith("lr-")} == {LATE}
+    assert not found.cost["gradient_evaluations"]
 
 
 def test_the_help_says_what_a_look_may_take(capsys):

@@ -9,7 +9,8 @@ import time
 import pytest
 from served import TOKEN, ask, document, head, ids, serving, start, steps, study
 
-from thalweg.web.security import POLICY, confined, new_token
+from thalweg.web.confinement import confined
+from thalweg.web.security import POLICY, new_token
 
 POSTS = ("/api/playground/race", "/api/study/{id}/try", "/api/study/{id}/resume")
 GETS = (

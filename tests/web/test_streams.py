@@ -29,7 +29,7 @@ def read_until(server, path, count, rng, drops):
         drops -= 1
         for kind, data, id in reader:
             if kind == "batch":
-                assert f"0.{data['cursor']}" == id
+                assert id.partition(".")[2] == str(data["cursor"])
                 got += told([data])
                 last = id
                 stay = stay and stay - 1
@@ -162,7 +162,7 @@ def test_a_reader_of_a_trace_that_was_replaced_begins_anew(tmp_path):
         assert status == 400 and "another file" in said["error"]["message"]
         reader = Reader(server, path)
         data, now = next((data, id) for kind, data, id in reader if kind == "batch")
-        assert set(data["columns"]) == {"b"} and now.startswith("1.")
+        assert set(data["columns"]) == {"b"} and int(now.partition(".")[0]) == int(id.partition(".")[0]) + 1
         reader.close()
 
 

@@ -88,15 +88,15 @@ class Diagnosis:
         try:
             most = max(8, budget // (2 * seeds * max(cost(*self.subject, 1), cost(*changed, 1))))
             judge = changed[0]  # a loss that was wrong is no measure
-            before, after = (
-                _losses(*pair, judge, seeds, min(lengths.horizon(*pair), most)) for pair in (self.subject, changed)
-            )
+            pairs = self.subject, changed
+            own, other = (min(lengths.horizon(*pair), most) for pair in pairs)
+            before, after = (_losses(*pair, judge, seeds, n) for pair, n in zip(pairs, (own, other), strict=True))
             top = _measured(judge, judge.build(FRESH))
         finally:
             state.restore()
         before, after = (np.minimum(np.nan_to_num(x, nan=np.inf), top) for x in (before, after))
         low, high = mean_interval(after - before)
-        outcome = Outcome(float(before.mean()), float(after.mean()), (float(low), float(high)), seeds)
+        outcome = Outcome(float(before.mean()), float(after.mean()), (float(low), float(high)), seeds, (own, other))
         self.findings[k] = finding.but(outcome=outcome)
         return self.findings[k]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from .. import rules
+from ..deadline import LATE, TimeOver
 from ..errors import COUNT, Allowed, BadData, BadTask, ThalwegError, check
 from ..recipe import Recipe
 from ..seeds import RandomState
@@ -41,6 +43,7 @@ def diagnose(
     model: nn.Module | None = None,
     budget: int = BUDGET,
     seed: int = 0,
+    deadline: float = math.inf,
 ) -> Diagnosis:
     """Why a task does not train by a recipe, with the evidence and what to change; experiments of its own, nothing stays.
 
@@ -50,6 +53,7 @@ def diagnose(
         model: where training is by now; None: before its start.
         budget: gradient evaluations, of a batch each, that it may take.
         seed: of weights, order and draws.
+        deadline: on the clock of `time.monotonic`; what is not measured by then is told among ``not_measured``.
 
     Returns:
         ``.findings``, the gravest first, ``.not_measured``, and ``.verify()``, which tries the remedy over paired seeds.
@@ -80,17 +84,17 @@ def diagnose(
     recipe = recipe or Recipe("adamw", lr=1e-3)
     if recipe.lr is None:
         recipe = recipe.but(lr=rules.get(recipe.optimizer).defaults["lr"])
+    if task.compile:  # hooks and second derivatives want the model itself
+        task = replace(task, compile=False)
     state, started = RandomState.capture(), time.perf_counter()
     try:
-        return _examined(task, recipe, model, budget, seed, started)
+        return _examined(Examination(task, recipe, model, budget, seed, deadline), started)
     finally:
         state.restore()
 
 
-def _examined(task: Task, recipe: Recipe, model: nn.Module | None, budget: int, seed: int, started: float) -> Diagnosis:
-    if task.compile:  # hooks and second derivatives want the model itself
-        task = replace(task, compile=False)
-    exam = Examination(task, recipe, model, budget, seed)
+def _examined(exam: Examination, started: float) -> Diagnosis:
+    task, recipe = exam.task, exam.recipe
     found: list[Finding] = []
     missing: list[dict[str, str]] = []
     try:
@@ -132,6 +136,8 @@ def _asked(probe: ModuleType, exam: Examination, found: list[Finding], missing: 
         found += probe.look(exam)
     except NotMeasured as reason:
         missing += [{"what": code, "why": str(reason)} for code in probe.CODES]
+    except TimeOver:
+        missing += [{"what": code, "why": LATE} for code in probe.CODES]
     except ThalwegError as error:
         if error.finding is not None:
             raise

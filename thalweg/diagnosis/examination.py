@@ -20,6 +20,7 @@ from .. import building, lengths, propagation, trial
 from ..batch import Batch
 from ..curvature import batches_of
 from ..data import Feed
+from ..deadline import in_time
 from ..errors import BadTask
 from ..modes import batch_statistics, evaluating
 from ..seeds import stream
@@ -52,10 +53,13 @@ class Examination:
         model: where training is; None: before its start.
         budget: gradient evaluations, of a batch each.
         seed: of weights, order and draws.
+        until: on the clock of `time.monotonic`; after it nothing is measured any longer.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, model: nn.Module | None, budget: int, seed: int = 0) -> None:
-        self.task, self.recipe, self.budget, self.seed = task, recipe, budget, seed
+    def __init__(
+        self, task: Task, recipe: Recipe, model: nn.Module | None, budget: int, seed: int = 0, until: float = math.inf
+    ) -> None:
+        self.task, self.recipe, self.budget, self.seed, self.until = task, recipe, budget, seed, until
         self.given = None if model is None else copy.deepcopy(model)
         self.spent, self.measured = 0, list[str]()
         self.unstable = False  # whether curvature has shown that the rate is above the limit
@@ -69,11 +73,11 @@ class Examination:
         Raises:
             NotMeasured: there are not as many left.
         """
+        in_time(self.until)
         if self.spent + evaluations > self.budget:
             raise NotMeasured(f"{what} takes {evaluations} gradient evaluations, {self.budget - self.spent} are left")
         self.spent += evaluations
-        if what not in self.measured:
-            self.measured.append(what)
+        self.measured += [] if what in self.measured else [what]
 
     @cached_property
     def data(self) -> Prepared:
@@ -114,9 +118,8 @@ class Examination:
     @cached_property
     def held(self) -> list[Batch]:
         """Training batches on which miniature runs are judged."""
-        return batches_of(
-            self.task, min(MOST_HELD, max(HELD, -(-HELD_ROWS // max(1, self.rows_of_batch)))), self.seed + 7919
-        )
+        count = min(MOST_HELD, max(HELD, -(-HELD_ROWS // max(1, self.rows_of_batch))))
+        return batches_of(self.task, count, self.seed + 7919)
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -159,6 +162,7 @@ class Examination:
 
     def loss(self, model: nn.Module, batch: Batch) -> float:
         """Dropout off, batch norm by the batch; infinite where the model or the loss fail on it."""
+        in_time(self.until)
         with torch.no_grad(), evaluating(model), batch_statistics(model), stream(self.seed, "evaluation"):
             try:
                 found = float(self.task.loss_of(model, building.fresh(batch)))
@@ -213,9 +217,8 @@ class Examination:
 
     @cached_property
     def _seen(self) -> tuple[str, int | None]:
-        known = self.targets
         try:
-            return trial.kind_of(self.output(), self.batch.targets, known)
+            return trial.kind_of(self.output(), self.batch.targets, self.targets)
         except NotMeasured:
             return "other", None
 
@@ -255,7 +258,7 @@ class Examination:
         Raises:
             NotMeasured: the inputs are more than one tensor of numbers, or of different sizes.
         """
-        inputs, targets, count = list[Tensor](), list[Tensor](), 0
+        inputs, targets = list[Tensor](), list[Tensor]()
         with contextlib.closing(feed.batches(feed.batch_size or 256)) as batches:
             for batch in batches:
                 if not isinstance(batch.inputs, Tensor):
@@ -263,13 +266,11 @@ class Examination:
                 inputs.append(batch.inputs.detach().cpu())
                 if isinstance(batch.targets, Tensor):
                     targets.append(batch.targets.detach().cpu())
-                count += batch.rows
-                if count >= most:
+                if sum(map(len, inputs)) >= most:
                     break
         if not inputs or len({x.shape[1:] for x in inputs}) > 1 or len({y.shape[1:] for y in targets}) > 1:
             raise NotMeasured("the rows differ in size")
-        x = torch.cat(inputs)[:most]
-        return x, torch.cat(targets)[:most] if targets else None
+        return torch.cat(inputs)[:most], torch.cat(targets)[:most] if targets else None
 
     def mini(
         self, recipe: Recipe | None = None, task: Task | None = None, what: str = "short run", steps: int | None = None
@@ -285,9 +286,9 @@ class Examination:
         self._tasks.append(task)  # an id is good while its object lives
         if key not in self._minis:
             self.pay(cost(task, recipe, steps), what)
-            judge = self if task is self.task else Examination(task, recipe, None, 0, self.seed)
+            judge = self if task is self.task else Examination(task, recipe, None, 0, self.seed, self.until)
             try:
-                self._minis[key] = play(task, recipe, self.seed, steps, self.given, judge.scores)
+                self._minis[key] = play(task, recipe, self.seed, steps, self.given, judge.scores, self.until)
             except Unlike as failed:
                 raise NotMeasured("the given model is not one that the recipe makes") from failed
             done = len(self._minis[key].trace)
@@ -344,7 +345,6 @@ class Examination:
 
     def severity(self) -> str:
         """Of a trouble that is there: ``error`` where the miniature run learns nothing, else ``warning``."""
-        try:
+        with contextlib.suppress(NotMeasured, BadTask):
             return "warning" if self.learns else "error"
-        except (NotMeasured, BadTask):
-            return "warning"
+        return "warning"

@@ -95,12 +95,18 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a remedy did, over paired seeds: mean losses without and with it, and the interval of their difference."""
+    """What a remedy did, over paired seeds: mean losses without and with it, and the interval of their difference.
+
+    Example:
+        >>> print(Outcome(2.3, 0.5, (-1.9, -1.7), 5, (40, 40)))
+        helps: loss 2.3 → 0.5 [-1.9, -1.7], 5 paired seeds of 40 steps
+    """
 
     before: float
     after: float
     interval: tuple[float, float]
     seeds: int
+    steps: tuple[int, int]  # of a run without and with it
 
     @property
     def helps(self) -> bool:
@@ -109,12 +115,14 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read."""
-        return {"before": self.before, "after": self.after, "interval": list(self.interval), "seeds": self.seeds}
+        own = {"before": self.before, "after": self.after, "interval": list(self.interval), "seeds": self.seeds}
+        return own | {"steps": list(self.steps)}
 
     def __str__(self) -> str:
         said = "helps" if self.helps else "does not help" if self.interval[0] > 0 else "no clear difference"
         low, high = self.interval
-        return f"{said}: loss {self.before:.4g} → {self.after:.4g} [{low:+.3g}, {high:+.3g}], {self.seeds} paired seeds"
+        runs = f"{self.seeds} paired seeds of {' and '.join(map(str, dict.fromkeys(self.steps)))} steps"
+        return f"{said}: loss {self.before:.4g} → {self.after:.4g} [{low:+.3g}, {high:+.3g}], {runs}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ GONE = "The findings were made anew meanwhile, and this one is not among them."
 OTHERS = "The findings are not of this folder's study and recipe as they are now."
 
 
-def of_study(folder: str | Path, task: Task | None = None, *, budget: int = 200) -> tuple[Diagnosis, BestRun]:
+def of_study(
+    folder: str | Path, task: Task | None = None, *, budget: int = 200, deadline: float = math.inf
+) -> tuple[Diagnosis, BestRun]:
     """The diagnosis of a study's task with its best recipe, from the weights that its first final began with.
 
     Args:
         folder: of the study, or of a run.
         task: what was trained, where that cannot be found by its name.
         budget: gradient evaluations that the experiments may take.
+        deadline: see `diagnose`.
 
     Raises:
         BadStudy: no best recipe, or its task is not at hand.
@@ -38,7 +42,7 @@ def of_study(folder: str | Path, task: Task | None = None, *, budget: int = 200)
         'lr-too-high'
     """
     run = best_run(folder, task)
-    return diagnose(run.task, run.recipe, budget=budget, seed=run.seed), run
+    return diagnose(run.task, run.recipe, budget=budget, seed=run.seed, deadline=deadline), run
 
 
 def keep(found: Diagnosis, folder: str | Path, run: BestRun | None = None, *, budget: int = 200) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from torch import nn
 
 from .. import lengths, loop
 from ..cohort import Solo
+from ..deadline import TimeOver
 from ..run import Outcome, Trace
 from ..seeds import stream
 
@@ -56,7 +58,13 @@ def cost(task: Task, recipe: Recipe, steps: int) -> int:
 
 
 def play(
-    task: Task, recipe: Recipe, seed: int, steps: int, given: nn.Module | None, score: Callable[[nn.Module], Floats]
+    task: Task,
+    recipe: Recipe,
+    seed: int,
+    steps: int,
+    given: nn.Module | None,
+    score: Callable[[nn.Module], Floats],
+    deadline: float = math.inf,
 ) -> Mini:
     """Train a task by a recipe for so many steps.
 
@@ -67,8 +75,10 @@ def play(
         steps: updates.
         given: a model whose weights it goes on from; None: new ones.
         score: of the model at the end, the loss on each held batch.
+        deadline: on the clock of `time.monotonic`.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C, or the deadline, came before its end.
         Unlike: the given model is not one that the recipe makes.
     """
     data = task.prepare()
@@ -85,9 +95,9 @@ def play(
         for group in solo.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * solo.factor(0)
         feed = loop.updates(data.train, size, task.accumulate, seed)
-        [(trace, outcome)] = loop.train(solo, feed, [loop.Course(steps)])
-    if outcome.reason == "interrupted":
-        raise KeyboardInterrupt
+        [(trace, outcome)] = loop.train(solo, feed, [loop.Course(steps)], deadline=deadline)
+    if outcome.status == "stopped":
+        raise TimeOver if outcome.reason == "budget" else KeyboardInterrupt
     scores = np.full(1, np.inf) if outcome.status == "diverged" else score(solo.model)
     return Mini(trace, outcome, scores, solo.model)
 

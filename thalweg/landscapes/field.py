@@ -5,6 +5,7 @@ Legend: n numbers of a point, K points, B batches. Points are float64 on the CPU
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..batch import Batch, make_batch, map_leaves
 from ..curvature import Surface
+from ..deadline import in_time
 from ..errors import BadTask
 from ..modes import evaluating
 from ..seeds import Stream
@@ -117,6 +119,7 @@ class ModelField(Field):
         batches: what the loss is the mean over, rows weighted equally.
         norm: what batch norms go by: ``"running"``: the statistics that the model holds, or ``"batch"``: those of each
             batch, which fit the weights wherever they are. Dropout is off in both.
+        deadline: on the clock of `time.monotonic`; after it nothing is evaluated any longer, as after Ctrl-C.
 
     Attributes:
         start: the model's own point, (n,).
@@ -136,8 +139,15 @@ class ModelField(Field):
         (2410, True)
     """
 
-    def __init__(self, task: Task, model: nn.Module, batches: Sequence[Batch], norm: str = "running") -> None:
-        self.task, self.model, self.norm, self.way = task, model, norm, ""
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        batches: Sequence[Batch],
+        norm: str = "running",
+        deadline: float = math.inf,
+    ) -> None:
+        self.task, self.model, self.norm, self.way, self.deadline = task, model, norm, "", deadline
         self._surface = Surface(task, model, batches)
         self.batches, self.n, self.rows = self._surface.batches, self._surface.n, self._surface.rows
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -145,6 +155,10 @@ class ModelField(Field):
         self.start = self._surface.point()
         self._most = max(1, NUMBERS // self.n)
         self._group: int | None = None
+
+    def over(self, batches: Sequence[Batch]) -> ModelField:
+        """The same model's loss over other batches."""
+        return ModelField(self.task, self.model, batches, self.norm, self.deadline)
 
     @property
     def normalizes(self) -> bool:
@@ -156,11 +170,15 @@ class ModelField(Field):
         with self._still():
             if self._group is None and len(points_Kn) >= GROUPS[0]:
                 self._choose(points_Kn)
-            size = self._group or 1
-            return torch.cat([self._some(part) for part in torch.split(points_Kn, size)])
+            found = []
+            for part in torch.split(points_Kn, self._group or 1):
+                in_time(self.deadline)
+                found.append(self._some(part))
+            return torch.cat(found)
 
     def gradient(self, point_n: Tensor) -> tuple[float, Tensor]:
         """See `Field.gradient`."""
+        in_time(self.deadline)
         total, slope = 0.0, torch.zeros(self.n, dtype=torch.float64)
         with self._still(), torch.enable_grad(), self._at(point_n):
             for batch in self.batches:
@@ -173,6 +191,7 @@ class ModelField(Field):
 
     def hessian_product(self, point_n: Tensor, vector_n: Tensor) -> Tensor:
         """See `Field.hessian_product`; by differentiating twice, where the model's operators can be."""
+        in_time(self.deadline)
         with self._still(), self._at(point_n):
             return self._surface.hessian()(vector_n)
 

@@ -44,7 +44,7 @@ class Landscape:
         convexity: whether a chord was found below the surface, or None.
         apart: the largest difference between a checkpoint's recorded loss and the same measured again, relative.
         checkpoints: how many were compared so.
-        interrupted: whether Ctrl-C came between surfaces.
+        interrupted: whether Ctrl-C, or the deadline, came between surfaces.
         notes: sentences on what was inferred or left out.
         seconds: in all.
         folder: where it was written, or None.

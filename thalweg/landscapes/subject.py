@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from .. import variants
 from ..building import build
 from ..console import Progress
+from ..deadline import in_time
 from ..errors import BadOption, BadStudy, BadTask
 from ..recipe import Recipe
 from ..run import Run, Trace
@@ -53,7 +55,7 @@ class Subject:
     folder: Path | None = None
 
 
-def of_study(study: Study, task: Task | None, count: int, progress: Progress) -> Subject:
+def of_study(study: Study, task: Task | None, count: int, progress: Progress, deadline: float = math.inf) -> Subject:
     """The best recipe's first final in the middle, with the first finals of the other finalists.
 
     Raises:
@@ -80,7 +82,7 @@ def of_study(study: Study, task: Task | None, count: int, progress: Progress) ->
         state, _ = _kept(study, recorded.get((standings[0].name, seed)))
         others += [state] if state is not None else []
     with _threads(1 if study.executor.get("name") == "processes" else None):  # sums over other threads round otherwise
-        return _subject(task, shown[:count], others, notes, study.folder, progress)
+        return _subject(task, shown[:count], others, notes, study.folder, progress, deadline)
 
 
 @contextlib.contextmanager
@@ -94,7 +96,7 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def of_run(run: Run, task: Task | None, progress: Progress) -> Subject:
+def of_run(run: Run, task: Task | None, progress: Progress, deadline: float = math.inf) -> Subject:
     """A run, with the course that it took.
 
     Raises:
@@ -106,7 +108,7 @@ def of_run(run: Run, task: Task | None, progress: Progress) -> Subject:
         raise BadTask(f"landscape: this run {run.outcome}", "take one that finished, or its model with task=")
     final, recorded = run.model.state_dict(), float(run.final.get("loss", float("nan")))
     shown = Shown(run.recipe.optimizer, run.recipe, run.seed, len(run.trace), final, recorded)
-    return _subject(task, [shown], [], [], None, progress)
+    return _subject(task, [shown], [], [], None, progress, deadline)
 
 
 def of_model(task: Task, model: nn.Module) -> Subject:
@@ -135,6 +137,7 @@ def _subject(
     notes: list[str],
     folder: Path | None,
     progress: Progress,
+    deadline: float,
 ) -> Subject:
     """Train the runs again; their last checkpoints are the weights that were kept."""
     if not shown:
@@ -145,7 +148,9 @@ def _subject(
         def observe(step: int, traces: list[Trace], run: Shown = run) -> None:
             progress.at(f"the course of {run.name}: step {step}")
 
-        trajectory = replay(task, run.recipe, run.seed, steps=run.steps, name=run.name, observe=observe)
+        trajectory = replay(
+            task, run.recipe, run.seed, steps=run.steps, name=run.name, observe=observe, deadline=deadline
+        )
         if run.final is not None:
             apart = abs(trajectory.recorded[-1] - run.recorded)
             said = f"{run.name}: trained again its final loss is {trajectory.recorded[-1]:.6g}, the study's {run.recorded:.6g}"
@@ -160,11 +165,12 @@ def _subject(
     return Subject(task, model.eval(), tuple(found), tuple(others), tuple(notes), folder)
 
 
-def measured(subject: Subject) -> dict[tuple[str, int], float]:
+def measured(subject: Subject, deadline: float = math.inf) -> dict[tuple[str, int], float]:
     """The losses on ``select`` of all checkpoints, measured again: by run and step."""
-    with torch.no_grad():
-        return {
-            (run.name, step): again(subject.task, subject.model, state)
-            for run in subject.runs
-            for step, state in zip(run.steps, run.states, strict=True)
-        }
+    found = {}
+    for run in subject.runs:
+        for step, state in zip(run.steps, run.states, strict=True):
+            in_time(deadline)
+            with torch.no_grad():
+                found[run.name, step] = again(subject.task, subject.model, state)
+    return found

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .. import lengths, loop
 from ..cohort import Solo
+from ..deadline import TimeOver
 from ..run import Trace
 from ..seeds import stream
 
@@ -69,6 +70,7 @@ def replay(
     name: str | None = None,
     checkpoints: int = CHECKPOINTS,
     observe: Callable[[int, list[Trace]], None] | None = None,
+    deadline: float = math.inf,
 ) -> Trajectory:
     """Train a run once more and keep its checkpoints, the untrained model first.
 
@@ -80,9 +82,13 @@ def replay(
         name: of the run; None: the recipe's optimizer.
         checkpoints: how many, evenly spaced, the last at the end; fewer where they would take too much memory.
         observe: called with the step and the trace now and then.
+        deadline: on the clock of `time.monotonic`.
 
     Returns:
         The trajectory; of a run that diverges up to its last evaluation.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, or the deadline, came before its end.
 
     Example:
         >>> import thalweg
@@ -109,9 +115,10 @@ def replay(
 
         take(0, [])
         feed = loop.updates(data.train, recipe.batch_size or data.batch_size, task.accumulate, seed)
-        [(trace, _)] = loop.train(
-            solo, feed, [loop.Course(steps, frozenset(at))], {"select": data.select}, observe=take
-        )
+        course = loop.Course(steps, frozenset(at))
+        [(trace, outcome)] = loop.train(solo, feed, [course], {"select": data.select}, deadline=deadline, observe=take)
+    if outcome.status == "stopped":
+        raise TimeOver if outcome.reason == "budget" else KeyboardInterrupt
     losses = {0: first} | {int(e["step"]): float(e["loss"]) for e in trace.evaluations}
     kept = [step for step in states if math.isfinite(losses.get(step, math.nan))] or [0]
     return Trajectory(

@@ -103,5 +103,4 @@ def _around(marks: Sequence[Mark]) -> list[tuple[float, float]]:
 def _each(views: Views, count: int) -> dict[str, ModelField]:
     """A field for each of some mini-batches of training."""
     own = batches_of(views.subject.task, count, views.seed)
-    task, model, norm = views.subject.task, views.subject.model, views.surface.norm
-    return {f"batch {k + 1}": ModelField(task, model, [batch], norm) for k, batch in enumerate(own)}
+    return {f"batch {k + 1}": views.surface.over([batch]) for k, batch in enumerate(own)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from torch import nn
 
 from ..console import Progress
-from ..errors import COUNT, FLAG, NOT_NEGATIVE, Allowed, BadOption, BadTask, check, one_of, optional, unknown
+from ..deadline import TimeOver
+from ..errors import COUNT, FLAG, NOT_NEGATIVE, Allowed, BadOption, BadStudy, BadTask, check, one_of, optional, unknown
 from . import around, one_axis, two_axes
 from .field import ModelField
 from .result import Landscape
@@ -46,6 +48,7 @@ def landscape(
     refine: bool = True,
     seed: int = 0,
     folder: str | Path | None = None,
+    deadline: float = math.inf,
     quiet: bool = False,
 ) -> Landscape:
     """Measure the loss surface around a trained model, along lines and in planes, with the runs that were trained on it.
@@ -74,11 +77,12 @@ def landscape(
         refine: whether points are left out where the surface is nearly straight.
         seed: of the random directions.
         folder: where it is written; None: a study's own folder; of others nowhere.
+        deadline: on the clock of `time.monotonic`; what is not evaluated by then is left out, as after Ctrl-C.
         quiet: no progress.
 
     Raises:
         BadOption: an argument outside what is allowed.
-        BadStudy, BadTask: the study or run has no model, or its task is not at hand.
+        BadStudy, BadTask: the study or run has no model, its task is not at hand, or the deadline is too near.
 
     Example:
         >>> import thalweg
@@ -101,18 +105,21 @@ def landscape(
     check("landscape", "norm", norm, optional(one_of("running", "batch")))
     begun = time.perf_counter()
     with Progress(quiet) as progress:
-        subject = _subject(what, task, runs, progress)
+        try:
+            subject = _subject(what, task, runs, progress, deadline)
+        except TimeOver:
+            raise BadStudy("landscape: the time was over before the runs were trained again", "fewer runs=") from None
         data = subject.task.prepare()
         own = sample(data.train, rows, seed)
-        surface = ModelField(subject.task, subject.model, own, norm or "batch")
-        others = {"select": ModelField(subject.task, subject.model, sample(data.select, rows, seed), norm or "batch")}
+        surface = ModelField(subject.task, subject.model, own, norm or "batch", deadline)
+        others = {"select": surface.over(sample(data.select, rows, seed))}
         views = Views(
             subject, surface, others, resolution, refine, seed, mode_of(surface), progress, notes=[*subject.notes]
         )
         found: dict[str, Any] = {"connections": {}, "matched": None, "walls": None, "escapes": None, "convexity": None}
         apart, again, going = None, dict[tuple[str, int], float](), False
         try:
-            apart, again = _apart(subject, progress)
+            apart, again = _apart(subject, progress, deadline)
             going = one_axis.see(views, slices) and two_axes.see(views, planes, both, batches, again)
         except KeyboardInterrupt:
             views.interrupted = True
@@ -139,7 +146,7 @@ def landscape(
     return made
 
 
-def _subject(what: Any, task: Task | str | None, runs: int, progress: Progress) -> Subject:
+def _subject(what: Any, task: Task | str | None, runs: int, progress: Progress, deadline: float) -> Subject:
     from ..run import Run
     from ..study import Study
     from ..task import Task
@@ -154,9 +161,9 @@ def _subject(what: Any, task: Task | str | None, runs: int, progress: Progress) 
     if isinstance(what, str | Path):
         what = Study.load(what)
     if isinstance(what, Study):
-        return of_study(what, task, runs, progress)
+        return of_study(what, task, runs, progress, deadline)
     if isinstance(what, Run):
-        return of_run(what, task, progress)
+        return of_run(what, task, progress, deadline)
     if isinstance(what, nn.Module):
         if task is None:
             raise BadTask("landscape: a model alone has no loss", "pass task=")
@@ -173,12 +180,12 @@ def _where(subject: Subject) -> str:
     return f"{run.name} at the end of training ({run.recipe}, seed {run.seed})"
 
 
-def _apart(subject: Subject, progress: Progress) -> tuple[float | None, dict[tuple[str, int], float]]:
+def _apart(subject: Subject, progress: Progress, deadline: float) -> tuple[float | None, dict[tuple[str, int], float]]:
     """The largest difference between recorded losses and the same measured again, and all of the latter."""
     if not subject.runs:
         return None, {}
     progress.at("the checkpoints' losses once more")
-    again = measured(subject)
+    again = measured(subject, deadline)
     worst = 0.0
     for run in subject.runs:
         for step, recorded in zip(run.steps, run.recorded, strict=True):

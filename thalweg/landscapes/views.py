@@ -98,7 +98,7 @@ class Views:
             rows += batch.rows
             if rows >= CURVED_ROWS:
                 break
-        field = ModelField(self.subject.task, self.subject.model, batches, self.surface.norm)
+        field = self.surface.over(batches)
         self.notes.append(f"Eigenvectors are of the Hessian over {field.rows} of these rows.")
         return directions.ends(lambda v: field.hessian_product(field.start, v), field.n)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, cast, o
 
 from ..console import Progress
 from ..errors import BadOption, BadStudy
-from ..store import FORMAT, HOME, Store, plain
+from ..store import FORMAT, HOME, SEVERAL, Store, plain
 from .plan import Budget
 from .profile import Profile, profile
 from .profile_table import html, text
@@ -20,7 +20,6 @@ from .study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEAD = "studies.json"
 P = ParamSpec("P")
 
 
@@ -159,7 +158,7 @@ def _each(
             break
     else:
         store = Store(root)
-        store.write(HEAD, {**(_head(root) or {}), "complete": True})
+        store.write(SEVERAL, {**(_head(root) or {}), "complete": True})
     return Studies(root, names[: len(done)], done)
 
 
@@ -176,7 +175,7 @@ def _share(limit: Budget, spent: float, waiting: int, store: Store) -> Budget:
 
 
 def _head(root: Path) -> dict[str, Any] | None:
-    head = Store(root).read(HEAD)
+    head = Store(root).read(SEVERAL)
     if head is not None and head.get("format") != FORMAT:
         raise BadStudy(f"{root} has format {head.get('format')!r}, this thalweg reads {FORMAT}", "use what wrote it")
     return head
@@ -205,7 +204,7 @@ def _root(folder: str | Path | None, asked: dict[str, Any], resume: bool) -> Pat
             number += 1
     try:
         root.mkdir(parents=True, exist_ok=True)
-        Store(root).write(HEAD, {"format": FORMAT, "asked": asked, "complete": False})
+        Store(root).write(SEVERAL, {"format": FORMAT, "asked": asked, "complete": False})
     except OSError as error:
         raise BadStudy(
             f"cannot write studies to {root}: {error.strerror}", "give a folder that you may write to"

@@ -22,8 +22,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..errors import BadOption, BadStudy, ThalwegError
+from .confinement import confined
 from .jobs import Jobs, resume_words, try_words
-from .security import PATIENCE, Guard, Refused, confined, document_of
+from .security import PATIENCE, Guard, Refused, document_of
 from .source import Document, Source
 from .streams import Channel, Stream, finite
 
@@ -33,6 +34,7 @@ AXES = ("step", "samples", "seconds")
 COLUMNS = 4000  # of pixels, at most
 CHANNELS = 16  # studies whose columns are kept while nobody reads them
 _ID = re.compile(r"[\w-]{1,100}", re.ASCII)
+_COLUMNS = re.compile(r"[0-9]{1,4}", re.ASCII)
 _CURSOR = re.compile(r"(?:([0-9]{1,9})\.)?([0-9]{1,18})", re.ASCII)  # an epoch, and a byte
 
 
@@ -58,6 +60,7 @@ class Page:
         self.patience = patience
         self.channels: dict[str, Channel] = {}
         self._studies: dict[str, Path] = {}
+        self._older = 0
         self._look = asyncio.Lock()
 
     def asgi(self) -> Starlette:
@@ -104,12 +107,12 @@ class Page:
     async def home(self, _: Request) -> Document:
         """All studies."""
         studies = await self.refresh()
-        return await asyncio.to_thread(self.source.home, studies)
+        return await asyncio.to_thread(self.source.home, studies, self._older)
 
     async def refresh(self) -> dict[str, Path]:
         """The studies that there are, but those that reach out of their folders."""
         async with self._look:
-            found = await asyncio.to_thread(self.source.studies, self.folders)
+            found, self._older = await asyncio.to_thread(self.source.studies, self.folders)
             self._studies = {
                 id: folder for id, folder in found.items() if await asyncio.to_thread(self._is_inside, folder)
             }
@@ -182,13 +185,13 @@ class Page:
         if k >= len(findings) or not findings[k]["can_try"]:
             raise BadOption("there is no remedy of this finding that can be tried from here", "choose another finding")
 
-        await self._agreed(asked, folder)
+        source = await self._agreed(asked, folder)
 
         def outcome() -> Document | None:
             found: Document | None = self.source.view("findings", folder)["findings"][k]["outcome"]
             return found
 
-        return (await self.jobs.start("try", id, try_words(folder, k), (k,), outcome)).as_dict()
+        return (await self.jobs.start("try", id, try_words(folder, k, source), (k,), outcome)).as_dict()
 
     async def resume(self, request: Request) -> Document:
         """Go on with a study that was interrupted."""
@@ -197,14 +200,17 @@ class Page:
         same = [j for j in self.jobs.known.values() if (j.study, j.kind, j.status) == (id, "resume", "running")]
         if not same and (status := await asyncio.to_thread(self.source.status, folder)) != "interrupted":
             raise BadOption(f"this study is {status}", "only one that was interrupted goes on")
-        await self._agreed(asked, folder)
-        return (await self.jobs.start("resume", id, resume_words(folder))).as_dict()
+        source = await self._agreed(asked, folder)
+        return (await self.jobs.start("resume", id, resume_words(folder, source))).as_dict()
 
-    async def _agreed(self, asked: Document, folder: Path) -> None:
-        """Raise `BadOption` unless the file that a study says to run is the one that was agreed to."""
-        code = (await asyncio.to_thread(self.source.head, folder, ""))["code"]
+    async def _agreed(self, asked: Document, folder: Path) -> str:
+        """Where a study says that its task is; `BadOption` where that is a file that was not agreed to."""
+        source, code = await asyncio.to_thread(self.source.task, folder)
+        if source is None:
+            raise BadOption("this study does not say where its task is", "start it again as it was started")
         if code is not None and asked.get("code") != code:
             raise BadOption(f"this runs {code}", "say that it may: run only files that you trust")
+        return source
 
     def _job(self, request: Request) -> Any:
         job = self.jobs.known.get(request.path_params["id"])
@@ -263,7 +269,7 @@ def _curves_asked(params: Mapping[str, str]) -> dict[str, Any]:
     x, columns = params.get("x", "step"), params.get("columns", "800")
     if x not in AXES:
         raise BadOption(f"x is one of {', '.join(AXES)}", "leave x out")
-    if not columns.isdigit() or not 1 <= len(columns) <= 4 or not 1 <= int(columns) <= COLUMNS:
+    if not _COLUMNS.fullmatch(columns) or not 1 <= int(columns) <= COLUMNS:
         raise BadOption(f"columns is a whole number from 1 to {COLUMNS}", "leave columns out")
     window: list[float | None] = []
     for name in ("from", "to"):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadStudy, ThalwegError
 from ..store import HOME, Store
+from .processes import command, environment
 
 if TYPE_CHECKING:
     from ..study import Study
@@ -43,10 +44,10 @@ class Beside:
         self._listener: threading.Thread | None = None
 
     def __enter__(self) -> Beside:
-        command = [sys.executable, "-m", "thalweg.web.beside", str(self.folder.absolute()), str(int(self.browser))]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+            command("thalweg.web.beside", str(self.folder.absolute()), str(int(self.browser))), env=environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
         assert self._process.stdout is not None
         try:
             self.address = json.loads(self._process.stdout.readline())["address"]
@@ -115,8 +116,9 @@ def _listen(told: Iterable[str]) -> None:
     for line in told:
         quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with contextlib.suppress(OSError, ValueError, KeyError):
-            address, words = json.loads(line)["open"], [sys.executable, "-m", "thalweg.web.beside"]
-            subprocess.run(words, input=address, text=True, check=False, start_new_session=True, **quiet)
+            address, words = json.loads(line)["open"], command("thalweg.web.beside")
+            own = {"env": environment(), "start_new_session": True, **quiet}
+            subprocess.run(words, input=address, text=True, check=False, **own)
 
 
 def main(words: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.3  # of the comparison's seconds
 LEAST = 15.0  # seconds that a look may take in any case
+SLACK = 1.3  # times what a part was to take, after which it is ended, so that something is left for the others
 PARTS = {"layers": 0.25, "landscape": 0.5, "findings": 0.25}
 FILES = {"layers": "layers.json", "landscape": "landscape.json", "findings": "findings.json"}
 COMMANDS = {"layers": "layers", "landscape": "landscape", "findings": "diagnose"}
@@ -70,12 +71,35 @@ class Cost:
         return int(min(EVALUATIONS, seconds / self.step)) if self.step > 0 else EVALUATIONS
 
 
+@dataclass(frozen=True)
+class Portion:
+    """The time of a part of the look: what it is planned to take, and when it is ended in any case."""
+
+    seconds: float
+    deadline: float
+
+    def too_long(self) -> str:
+        """Why a part was not begun."""
+        return f"it would take more than the {duration(self.seconds)} that are left for it"
+
+    def ended(self) -> str:
+        """Why a part was not finished.
+
+        Raises:
+            KeyboardInterrupt: it was not the time.
+        """
+        if time.monotonic() <= self.deadline:
+            raise KeyboardInterrupt
+        return f"it took more than the {duration(self.seconds)} that were left for it, and is told as far as it came"
+
+
 def look(folder: str | Path, task: Task | None = None, quiet: bool = False, share: float = SHARE) -> Looked:
     """Measure layers, landscape and findings of a study's best recipe, and write them into its folder.
 
     What is there already and not older than the verdict is left as it is. Ctrl-C ends it and keeps what is done. How large
     each part is made goes by what steps took in the study, and by what is left until the deadline: where a part takes
-    longer than that, the ones after it get smaller, or are left out.
+    longer than that, the ones after it get smaller, or are left out. One that takes much longer than it was to is ended,
+    and what it has done is kept.
 
     Args:
         folder: of a study that has its verdict.
@@ -89,7 +113,7 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
         >>> look(study.folder, quiet=True).made
         ('layers', 'landscape', 'findings')
     """
-    begun, folder = time.perf_counter(), Path(folder)
+    begun, folder = time.monotonic(), Path(folder)
     made: list[str] = []
     left: list[tuple[str, str]] = []
     interrupted = False
@@ -99,10 +123,10 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
             deadline = begun + max(LEAST, share * float(study.cost["seconds"]))
             cost, missing = _cost(study), [part for part in PARTS if not _there(folder, part)]
             for k, part in enumerate(missing):
-                portion = PARTS[part] / sum(PARTS[p] for p in missing[k:])
-                seconds = portion * max(0.0, deadline - time.perf_counter())
+                now = time.monotonic()
+                seconds = max(0.0, deadline - now) * PARTS[part] / sum(PARTS[p] for p in missing[k:])
                 progress.at(f"{folder.name} · a look at its {part}")
-                why = _measure(part, study, task, cost, seconds)
+                why = _measure(part, study, task, cost, Portion(seconds, min(deadline, now + SLACK * seconds)))
                 if why is None:
                     made.append(part)
                     progress.say(f"{part.capitalize()}: {folder / FILES[part]}")
@@ -115,7 +139,7 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
         except Exception as error:  # the comparison is done, whatever the user's task does now
             left.append(("study", _why(error)))
             progress.say(f"No closing look: {_why(error)}.")
-    return Looked(tuple(made), tuple(left), time.perf_counter() - begun, interrupted)
+    return Looked(tuple(made), tuple(left), time.monotonic() - begun, interrupted)
 
 
 def _there(folder: Path, part: str) -> bool:
@@ -142,7 +166,7 @@ def _cost(study: Study) -> Cost:
     return Cost(steps * step, step, rows if isinstance(rows, int) else 64)
 
 
-def _measure(part: str, study: Study, task: Task | None, cost: Cost, seconds: float) -> str | None:
+def _measure(part: str, study: Study, task: Task | None, cost: Cost, portion: Portion) -> str | None:
     """Make one of the documents; why it was not made, None where it was.
 
     Raises:
@@ -150,7 +174,7 @@ def _measure(part: str, study: Study, task: Task | None, cost: Cost, seconds: fl
     """
     measures: dict[str, Callable[..., str | None]] = {"layers": _layers, "landscape": _landscape, "findings": _findings}
     try:
-        return measures[part](study, task, cost, seconds)
+        return measures[part](study, task, cost, portion)
     except Exception as error:  # what the user's own model raises when it is looked at ends no comparison
         return _why(error)
 
@@ -161,40 +185,34 @@ def _why(error: Exception) -> str:
     return " ".join(said.split())
 
 
-def _too_long(seconds: float) -> str:
-    return f"it would take more than the {duration(seconds)} that are left for it"
-
-
-def _layers(study: Study, task: Task | None, cost: Cost, seconds: float) -> str | None:
+def _layers(study: Study, task: Task | None, cost: Cost, portion: Portion) -> str | None:
     from ..layering import layers
 
-    looks = cost.looks(seconds)
+    looks = cost.looks(portion.seconds)
     if looks < FEWEST_LOOKS:
-        return _too_long(seconds)
-    if layers(study, task=task, looks=looks, quiet=True).status == "stopped":  # one that diverged is told up to there
-        raise KeyboardInterrupt
-    return None
+        return portion.too_long()
+    found = layers(study, task=task, looks=looks, deadline=portion.deadline, quiet=True)
+    return portion.ended() if found.status == "stopped" else None  # one that diverged is told up to there
 
 
-def _landscape(study: Study, task: Task | None, cost: Cost, seconds: float) -> str | None:
+def _landscape(study: Study, task: Task | None, cost: Cost, portion: Portion) -> str | None:
     from ..landscapes import landscape
 
-    size = cost.surface(seconds)
+    size = cost.surface(portion.seconds)
     if size is None:
-        return _too_long(seconds)
+        return portion.too_long()
     resolution, rows, runs = size
     options: dict[str, Any] = {"resolution": resolution, "rows": rows, "runs": runs, "quiet": True}
-    if not landscape(study, task=task, planes=PLANES, slices=SLICES, **options).complete:
-        raise KeyboardInterrupt
-    return None
+    found = landscape(study, task=task, planes=PLANES, slices=SLICES, deadline=portion.deadline, **options)
+    return None if found.complete else portion.ended()
 
 
-def _findings(study: Study, task: Task | None, cost: Cost, seconds: float) -> str | None:
+def _findings(study: Study, task: Task | None, cost: Cost, portion: Portion) -> str | None:
     from ..diagnosis.keeping import keep, of_study
 
-    budget = cost.evaluations(seconds)
+    budget = cost.evaluations(portion.seconds)
     if budget < FEWEST:
-        return _too_long(seconds)
-    found, run = of_study(study.folder, task, budget=budget)
+        return portion.too_long()
+    found, run = of_study(study.folder, task, budget=budget, deadline=portion.deadline)
     keep(found, study.folder, run, budget=budget)
     return None

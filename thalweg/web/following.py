@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import tomllib
@@ -17,10 +18,11 @@ import numpy as np
 from ..errors import BadStudy
 from ..run import COLUMNS, Floats
 from ..store import Store
+from .confinement import opened, opened_trace
 from .lines import ALONE, Other, Steps, numbers, scan
 
-PIECE = 8 << 20  # bytes that are read at once
-LONGEST = 64 << 20  # bytes of a line; what is longer is passed over
+PIECE = 4 << 20  # bytes that are read at once
+LONGEST = 16 << 20  # bytes of a line; what is longer is passed over
 OPENING = 256  # bytes by which a trace is known
 WIDTH = 2 * len(COLUMNS)
 DONE = ("finished", "diverged")  # what a run that is done again would come to with the same bits
@@ -144,7 +146,7 @@ class Follower:
         cursor: the byte up to which the trace is known; it is the beginning of a line.
         damaged: lines that could not be read, and were passed over.
         seconds: of the study, by its last record.
-        epoch: how often another file has taken the trace's place: a cursor is a byte of one file.
+        epoch: from a first one on, how often another file has taken the trace's place: a cursor is a byte of one file.
 
     Example:
         >>> import thalweg
@@ -156,11 +158,11 @@ class Follower:
         True
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, epoch: int = 0) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "trace.jsonl"
         self._lock = threading.RLock()
-        self.epoch = -1
+        self.epoch = epoch - 1
         self._forget()
 
     def _forget(self) -> None:
@@ -174,7 +176,7 @@ class Follower:
         """Read the whole lines that were written since the last time; whether there were any."""
         with self._lock:
             try:
-                file = self.path.open("rb")
+                file = opened_trace(self.folder)
             except OSError:
                 return self._finished()
             with file:
@@ -267,14 +269,17 @@ class Follower:
             return False
         run._close(said.get("outcome"), self.cursor)
         if not run.recipe:
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                run.recipe = tomllib.loads((self.folder / "recipe.toml").read_text(encoding="utf-8"))
+            with (
+                contextlib.suppress(OSError, ValueError, KeyError, BadStudy),
+                opened(self.folder, "recipe.toml") as file,
+            ):
+                run.recipe = tomllib.load(file)
                 run.entrant = str(run.recipe["optimizer"])
         return True
 
     def _document(self, name: str) -> dict[str, Any] | None:
         try:
-            return Store(self.folder).read(name)
+            return Store(self.folder, opened).read(name)
         except BadStudy:
             return None
 
@@ -286,7 +291,7 @@ class Follower:
                 "runs": len(runs),
                 "running": sum(run.status == "running" for run in runs),
                 "diverged": sum(run.status == "diverged" for run in runs),
-                "samples": round(sum(run.samples for run in runs)),
+                "samples": round(sum(run.samples for run in runs if math.isfinite(run.samples))),
                 "seconds": round(self.seconds, 3),
             }
 
@@ -307,7 +312,7 @@ def _whole(value: Any) -> int | None:
 
 def _parsed(path: Path, starts: Sequence[int], ends: Sequence[int], counts: Sequence[int]) -> Floats:
     """The numbers of several spans of a file, one after the other."""
-    with path.open("rb") as file:
+    with opened_trace(path.parent) as file:
         handle = file.fileno()
         texts = [os.pread(handle, b - a, a) for a, b in zip(starts, ends, strict=True)]
     total = sum(counts)

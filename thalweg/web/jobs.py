@@ -8,18 +8,19 @@ import os
 import re
 import secrets
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadOption
+from .processes import command, environment
 from .streams import SILENCE, event, finite_json
 
 MOST = 50  # jobs that are remembered
 LINE = 500  # characters of a line that is shown
 PATIENCE = 10.0  # seconds that a process has to end after it was interrupted
+NICE = 10  # that the server goes first by: a page that is looked at must not wait for what it has started
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -90,7 +91,7 @@ class Jobs:
         Args:
             kind: ``try`` or ``resume``.
             study: its id.
-            words: what follows ``python -m``.
+            words: the module that runs, and what it is told.
             what: tells jobs of a kind apart.
             outcome: asked when it is done.
 
@@ -109,14 +110,15 @@ class Jobs:
             del self.known[other.id]
         try:
             job.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT, start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                *command(*words), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT, start_new_session=True, env=environment() | {"PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
         except BaseException as error:  # one that is running for ever would be in the way of the next
             job.tell(status="failed", said=f"it cannot be started: {error}"[:LINE])
             if isinstance(error, Exception):
                 return job
             raise
+        _give_way(job.process)
         job.task = asyncio.create_task(_follow(job, job.process, outcome))
         return job
 
@@ -136,6 +138,14 @@ class Jobs:
         for job in running:
             _send(job, signal.SIGKILL)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _give_way(process: asyncio.subprocess.Process) -> None:
+    """Let a process that has just begun go after this one; its threads and children are as nice as it is."""
+    if hasattr(os, "setpriority"):
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, min(19, own + NICE))
 
 
 def _send(job: Job, number: signal.Signals) -> None:
@@ -168,11 +178,11 @@ def _shown(line: bytes) -> str:
     return _COLOURS.sub("", line.decode("utf-8", "replace")).strip()[:LINE]
 
 
-def resume_words(folder: Path) -> list[str]:
-    """The words that go on with a study."""
-    return ["thalweg.study.again", str(folder)]
+def resume_words(folder: Path, source: str) -> list[str]:
+    """The words that go on with a study, by the task that was agreed to."""
+    return ["thalweg.study.again", str(folder), source]
 
 
-def try_words(folder: Path, finding: int) -> list[str]:
-    """The words that try the remedy of a finding."""
-    return ["thalweg.web.trying", str(folder), str(finding)]
+def try_words(folder: Path, finding: int, source: str) -> list[str]:
+    """The words that try the remedy of a finding, by the task that was agreed to."""
+    return ["thalweg.web.trying", str(folder), str(finding), source]

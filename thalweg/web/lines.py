@@ -78,7 +78,7 @@ def _steps(data: bytes, start: int, end: int, base: int) -> Steps | None:
         spans += (first, last)
     if last < 0:
         return None
-    name = head[1].decode("ascii", "replace") if head[1] is not None else ALONE
+    name = head[1].decode(errors="replace") if head[1] is not None else ALONE
     return _record(data, start, end, base, name, spans)
 
 

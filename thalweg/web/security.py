@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import os
 import secrets
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -190,31 +187,3 @@ async def document_of(request: Request, patience: float = PATIENCE) -> dict[str,
 
 def _no_number(word: str) -> None:
     raise ValueError(word)
-
-
-def confined(folder: Path) -> bool:
-    """Whether all that lies in a study's folder lies there itself: plain files and folders, no link that leads out.
-
-    Example:
-        >>> confined(tmp)
-        True
-        >>> (tmp / "trace.jsonl").symlink_to("/etc/hostname")
-        >>> confined(tmp)
-        False
-    """
-    try:
-        root = folder.resolve(strict=True)
-        for place in (root, root / "models"):
-            if not place.is_dir():
-                continue
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if entry.is_symlink():
-                        target = Path(entry.path).resolve()
-                        if not target.is_relative_to(root) or not (target.is_file() or target.is_dir()):
-                            return False
-                    elif not (entry.is_file() or stat.S_ISDIR(entry.stat().st_mode)):
-                        return False
-    except (OSError, RuntimeError):
-        return False
-    return True

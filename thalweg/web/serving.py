@@ -20,13 +20,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BadOption, BadStudy, ThalwegError
-from ..store import HOME, RUNS, Store
+from ..store import HOME, RUNS, SEVERAL, Store
 from .app import Page, guarded
+from .documents.catalogue import written
 from .security import HEAD, PATIENCE, new_token
 
 HOST = "127.0.0.1"
 CONNECTIONS = 512
-SEVERAL = "studies.json"  # in the folder of a comparison of several tasks
 LOOK = 0.3  # seconds between two looks for a study that begins
 
 
@@ -221,7 +221,7 @@ async def _opened(server: Server, since: float | None, opener: Callable[[str], N
 
 def _shown(page: Page, studies: Mapping[str, Path], since: float) -> str | None:
     """The study to open: the last one that was written to after a time; else the first of those asked for, once complete."""
-    begun = {id: at for id, folder in studies.items() if (at := _written(folder)) >= since}
+    begun = {id: at for id, folder in studies.items() if (at := written(folder)) >= since}
     if begun:
         return max(begun, key=lambda id: begun[id])
     several = [folder for folder in page.folders if (folder / SEVERAL).is_file()]
@@ -229,12 +229,6 @@ def _shown(page: Page, studies: Mapping[str, Path], since: float) -> str | None:
     if all(Store(folder).head().get("complete") for folder in own.values()):  # who holds it is not asked: it begins
         return next(iter(own), None)
     return None
-
-
-def _written(folder: Path) -> float:
-    """When something was last written to a study's head or trace."""
-    times = [(folder / name).stat().st_mtime for name in ("study.json", "trace.jsonl") if (folder / name).exists()]
-    return max(times, default=0.0)
 
 
 def can_open() -> bool:

@@ -16,19 +16,18 @@ Document = dict[str, Any]
 class Source:
     """Where the documents come from: the functions of `thalweg.web.documents`, loaded when they are asked for."""
 
-    def studies(self, folders: Sequence[Path]) -> dict[str, Path]:
-        """The studies in some folders, by their ids."""
+    def studies(self, folders: Sequence[Path]) -> tuple[dict[str, Path], int]:
+        """The newest studies in some folders, by their ids, and how many older ones there are."""
         from .documents import catalogue
 
-        found: dict[str, Path] = catalogue.found(folders)
-        return found
+        return catalogue.newest(folders)
 
-    def home(self, studies: Mapping[str, Path]) -> Document:
+    def home(self, studies: Mapping[str, Path], older: int) -> Document:
         """``Home`` of some studies."""
         from ..version import __version__
         from .documents import catalogue
 
-        return {"version": __version__, "live": True, "studies": catalogue.listed(studies)}
+        return {"version": __version__, "live": True, "studies": catalogue.listed(studies), "older": older}
 
     def head(self, folder: Path, id: str) -> Document:
         """``Head`` of a study."""
@@ -36,6 +35,14 @@ class Source:
 
         with reading.intact(folder):
             return catalogue.head(folder, id)
+
+    def task(self, folder: Path) -> tuple[str | None, str | None]:
+        """Where a study's task is, and the file that runs with it; None where it does not say, or where that is none."""
+        from .documents import catalogue, reading
+
+        with reading.intact(folder):
+            head = reading.head_of(folder)
+            return (str(head["source"]) if catalogue.goes_on(head) else None), catalogue.code_of(head)
 
     def status(self, folder: Path) -> str:
         """Whether it runs."""

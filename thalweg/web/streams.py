@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadOption, ThalwegError
 from ..run import COLUMNS
+from .confinement import opened_trace
 from .documents.reading import intact
 from .following import Followed, Follower
 from .lines import ALONE, Other, Steps, scan
@@ -26,6 +28,7 @@ PULSE = 0.25  # seconds between two looks at the files
 STATUS = 2.0  # seconds between two words on how far a study is
 SILENCE = 10.0  # seconds after which a reader is told that the stream lives
 LIMIT = 256 << 10  # bytes of the trace that a batch covers, if a line is no longer than that
+EPOCHS = 10**8
 REMEMBERED = 8  # batches that are kept for the next reader who is as far
 DOCUMENTS = ("study", "verdict", "findings", "layers", "landscape", "shift", "run")
 HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
@@ -43,7 +46,7 @@ def batch(follower: Follower, cursor: int, limit: int = LIMIT) -> tuple[bytes, i
         cursor: a byte at which a line begins.
         limit: bytes of the trace, about.
     """
-    data = _lines(follower.path, cursor, follower.cursor, limit)
+    data = _lines(follower.folder, cursor, follower.cursor, limit)
     runs: dict[str, dict[str, Any]] = {}
     columns: dict[str, list[list[bytes]]] = {}
     evaluations: dict[str, list[Any]] = {}
@@ -91,9 +94,9 @@ def _said(run: Followed) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names} | {"steps": run.steps or 0}
 
 
-def _lines(path: Path, cursor: int, end: int, limit: int) -> bytes:
+def _lines(folder: Path, cursor: int, end: int, limit: int) -> bytes:
     """Whole lines from a cursor on: about ``limit`` bytes, one line at least."""
-    with path.open("rb") as file:
+    with opened_trace(folder) as file:
         file.seek(cursor)
         data = file.read(max(0, min(limit, end - cursor)))
         while not (whole := data.rfind(b"\n") + 1) and (
@@ -145,7 +148,7 @@ class Channel:
     """
 
     def __init__(self, folder: Path, status: Callable[[Path], str]) -> None:
-        self.follower = Follower(folder)
+        self.follower = Follower(folder, secrets.randbelow(EPOCHS))  # no cursor of another channel's fits by chance
         self.folder, self.changed, self.readers, self.closed = folder, asyncio.Event(), 0, False
         self.stamps: dict[str, tuple[int, int]] = {}
         self.said: dict[str, Any] = {}
@@ -185,14 +188,17 @@ class Channel:
         other, self.stamps = stamps != self.stamps, stamps
         return grown or other
 
+    def _state(self) -> dict[str, Any]:
+        with intact(self.folder):
+            return {"status": self._status(self.folder), "progress": self.follower.progress()}
+
     async def _pulse(self) -> None:
         clock = asyncio.get_running_loop().time
         while not self.closed:
             try:
                 news = await asyncio.to_thread(self._look)
                 if clock() - self._told >= STATUS:
-                    status = await asyncio.to_thread(self._status, self.folder)
-                    now = {"status": status, "progress": self.follower.progress()}
+                    now = await asyncio.to_thread(self._state)
                     news, self.said, self._told = news or now != self.said, now, clock()
             except (ThalwegError, OSError):  # the study was moved away: it may come back
                 news = False
@@ -217,7 +223,7 @@ class Channel:
         if epoch not in (None, self.follower.epoch):
             raise BadOption("another file has taken the trace's place", "load the page again")
         if cursor:
-            with self.follower.path.open("rb") as file:
+            with opened_trace(self.folder) as file:
                 file.seek(cursor - 1)
                 if cursor > self.follower.cursor or file.read(1) != b"\n":
                     raise BadOption(f"no line of the trace begins at byte {cursor}", "load the page again")
@@ -236,7 +242,7 @@ class Channel:
             if epoch != self.follower.epoch:
                 return  # another file has taken the trace's place
             if stamps not in (None, self.stamps):
-                names = [name for name, stamp in self.stamps.items() if stamps.get(name) != stamp]
+                names = sorted({name for name, _ in stamps.items() ^ self.stamps.items()})
                 yield event("documents", finite_json({"changed": names}))
             stamps = self.stamps
             if self.said not in (said, {}):

@@ -92,6 +92,7 @@ export interface Outcome {
   after: Num
   interval: [Num, Num]
   seeds: number
+  steps: [number, number] | null // of a run without and with the remedy; an older study does not say
   helps: boolean
   sentence: string
 }

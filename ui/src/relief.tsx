@@ -98,7 +98,7 @@ export function Surface(props: SurfaceProps): JSX.Element {
           class="relief"
           hidden={trouble !== null}
           tabIndex={0}
-          role="img"
+          role="application"
           aria-label={`${props.label} Arrow keys turn it, plus and minus zoom, 0 turns it back.`}
           style={{ width: "100%", height: `${height}px` }}
           onPointerDown={(event) => {

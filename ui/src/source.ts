@@ -67,7 +67,7 @@ export interface Source {
   race(request: RaceRequest, signal?: AbortSignal): Promise<RaceResult>
   tryRemedy(id: string, finding: number, code: string | null): Promise<Job>
   resume(id: string, code: string | null): Promise<Job>
-  watch(id: string, cursor: number | null, on: Watcher): () => void // no cursor: from now on
+  watch(id: string, read: Read | null, on: Watcher): () => void // nothing was read: from now on
   job(id: string, on: (job: Job) => void): () => void
 }
 
@@ -97,6 +97,7 @@ function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> 
 }
 
 const ABSENT = "absent=said" // a document that is not there is an answer, not a failed request that the console tells
+type Read = Pick<Curves, "cursor" | "epoch"> // how far a trace was read
 const of = (id: string): string => `study/${encodeURIComponent(id)}`
 
 const CALM = 2000 // milliseconds before the stream is opened for its news alone
@@ -107,15 +108,15 @@ class Stream {
   private readonly watchers = new Set<Watcher>()
   private events: EventSource | null = null
   private asking = false
-  seen: number | null = null // the cursor of what was read last
+  seen: Read | null = null // what was read last
   private at = Infinity // the cursor behind what has arrived
 
   constructor(readonly id: string) {}
 
-  /** One more watches; batches behind `cursor` are wanted. Returns what ends that. */
-  join(cursor: number | null, on: Watcher): () => void {
+  /** One more watches; batches behind what was read are wanted. Returns what ends that. */
+  join(read: Read | null, on: Watcher): () => void {
     this.watchers.add(on)
-    if (cursor !== null && cursor < this.at) this.open(cursor)
+    if (read !== null && read.cursor < this.at) this.open(read)
     else if (!this.events) void this.fromNow()
     return () => {
       this.watchers.delete(on)
@@ -134,7 +135,7 @@ class Stream {
     this.asking = true
     await new Promise((done) => setTimeout(done, CALM)) // a view may come to read curves, which tell the cursor
     if (this.watchers.size > 0 && !this.events) {
-      this.seen ??= (await ask<Curves>(`${of(this.id)}/curves?columns=1`).catch(() => null))?.cursor ?? null
+      this.seen ??= await ask<Curves>(`${of(this.id)}/curves?columns=1`).catch(() => null)
       if (this.seen !== null && this.watchers.size > 0 && !this.events) this.open(this.seen)
     }
     this.asking = false
@@ -151,10 +152,10 @@ class Stream {
     }, AGAIN)
   }
 
-  private open(cursor: number): void {
+  private open({ cursor, epoch }: Read): void {
     this.close()
     this.at = cursor
-    const events = new EventSource(`api/${of(this.id)}/events?cursor=${cursor}`)
+    const events = new EventSource(`api/${of(this.id)}/events?cursor=${epoch}.${cursor}`)
     const listen = (kind: "batch" | "documents" | "status", told: (data: unknown) => void): void =>
       events.addEventListener(kind, (event) => told(JSON.parse((event as MessageEvent<string>).data)))
     listen("batch", (data) => {
@@ -173,7 +174,7 @@ export class LiveSource implements Source {
   live = true
   private stream: Stream | null = null // one for all who watch: a browser has six connections to a server
   home = (): Promise<Home> => ask("home")
-  head = (id: string): Promise<Head> => ask(of(id))
+  head = (id: string): Promise<Head> => ask(`${of(id)}?${ABSENT}`)
   holds = (): boolean => true
   verdict = (id: string): Promise<Verdict> => ask(`${of(id)}/verdict?${ABSENT}`)
   rates = (id: string): Promise<Rates> => ask(`${of(id)}/rates?${ABSENT}`)
@@ -191,16 +192,16 @@ export class LiveSource implements Source {
     const params = new URLSearchParams()
     for (const [key, value] of Object.entries(query)) if (value != null) params.set(key, String(value))
     const found = await ask<Curves>(`${of(id)}/curves?${params}`)
-    if (this.stream?.id === id) this.stream.seen = found.cursor
+    if (this.stream?.id === id) this.stream.seen = found
     return found
   }
 
-  watch(id: string, cursor: number | null, on: Watcher): () => void {
+  watch(id: string, read: Read | null, on: Watcher): () => void {
     if (this.stream?.id !== id) {
       this.stream?.close()
       this.stream = new Stream(id)
     }
-    return this.stream.join(cursor, on)
+    return this.stream.join(read, on)
   }
 
   job(id: string, on: (job: Job) => void): () => void {

@@ -39,7 +39,7 @@ export function Touched(props: TouchProps): JSX.Element {
         class="panel touched"
         ref={box}
         tabIndex={0}
-        role="group"
+        role="application"
         aria-label={`${props.label} ${props.hint}`}
         onPointerMove={moved}
         onPointerDown={moved}

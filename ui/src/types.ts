@@ -25,6 +25,7 @@ export interface Home {
   version: string
   live: boolean
   studies: Entry[]
+  older: number // studies that are not listed: the newest are
 }
 
 export interface Head extends Entry {
@@ -138,6 +139,7 @@ export interface Curves {
   phases: string[]
   phase: string
   cursor: number
+  epoch: number // of the trace that the cursor is of
   n: number
   groups: CurveGroup[]
   thinned: boolean

@@ -6,18 +6,18 @@ import contextlib
 import hashlib
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadStudy
 from ...store import Store
+from ...study.again import command
 from ...version import __version__
 from .reading import RUN, TRACE, VERDICT, head_of, intact, number, read, runs_of
 
 DEPTH = 3  # folders below those given in which studies are looked for
-MOST = 500
+MOST = 500  # studies that are listed
 AXES = ("init", "norm")  # whose finals make a table of the view of layers
 FILES = {
     "verdict": VERDICT,
@@ -27,9 +27,7 @@ FILES = {
     "shift": "shift.json",
 }
 _PLAIN = (str, int, float)
-SEVERAL, PROXIES = "studies.json", ("smaller", "larger")  # what a study's parent holds
 STRANGE = re.compile(r"[^a-z0-9]+")
-DROPPED = {"--show": 0, "--json": 0, "--dry-run": 0, "--folder": 1, "--plot": 1}
 
 
 def home(folders: Sequence[str | Path], live: bool = True) -> dict[str, Any]:
@@ -43,7 +41,8 @@ def home(folders: Sequence[str | Path], live: bool = True) -> dict[str, Any]:
         >>> home([tmp])["studies"]
         []
     """
-    return {"version": __version__, "live": live, "studies": entries(folders)}
+    studies, older = newest(folders)
+    return {"version": __version__, "live": live, "studies": listed(studies), "older": older}
 
 
 def entries(folders: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -65,18 +64,31 @@ def listed(studies: Mapping[str, Path]) -> list[dict[str, Any]]:
 
 
 def found(folders: Sequence[str | Path]) -> dict[str, Path]:
-    """The studies in some folders, by their ids; links are not followed.
+    """The studies in some folders, by their ids, the newest where there are many; links are not followed.
 
     Example:
         >>> found([tmp / "nothing"])
         {}
     """
-    known: dict[str, Path] = {}
-    for folder in folders:
-        for study in _below(Path(folder).resolve(), DEPTH):
-            if len(known) < MOST:
-                known.setdefault(slug(study), study)
-    return known
+    return newest(folders)[0]
+
+
+def newest(folders: Sequence[str | Path]) -> tuple[dict[str, Path], int]:
+    """The studies in some folders, by their ids, and how many older ones there are beyond `MOST`."""
+    known = {slug(study): study for folder in folders for study in _below(Path(folder).resolve(), DEPTH)}
+    if len(known) <= MOST:
+        return known, 0
+    kept = sorted(known, key=lambda id: written(known[id]), reverse=True)[:MOST]
+    return {id: known[id] for id in kept}, len(known) - MOST
+
+
+def written(study: Path) -> float:
+    """When something was last written to a study, as far as its head and its trace tell."""
+    times = [0.0]
+    for name in ("study.json", TRACE):
+        with contextlib.suppress(OSError):
+            times.append((study / name).stat().st_mtime)
+    return max(times)
 
 
 def _below(folder: Path, depth: int) -> list[Path]:
@@ -182,7 +194,7 @@ def head(folder: Path, id: str | None = None) -> dict[str, Any]:
             "samples": sum(int(end.get("samples", 0)) for end in runs.ends.values()),
             "seconds": number(float(seconds)),
         },
-        "resume": resume(folder, own),
+        "resume": command(folder, own),
         "goes_on": goes_on(own) and "asked" in own,
         "code": code_of(own),
     }
@@ -194,39 +206,6 @@ def entrants_of(head: dict[str, Any], starts: Any = ()) -> list[str]:
     return list(dict.fromkeys([*asked, *(str(start["entrant"]) for start in starts)]))
 
 
-def resume_words(folder: Path, head: dict[str, Any] | None = None) -> list[str] | None:
-    """The words after ``thalweg`` that go on with a study; None where a program of the user's made it.
-
-    Args:
-        folder: of the study.
-        head: its ``study.json``, where that is at hand.
-    """
-    own = head_of(folder) if head is None else head
-    try:
-        words = shlex.split(str(own.get("environment", {}).get("command", "")))
-    except ValueError:
-        return None
-    place = next((i for i, word in enumerate(words[:3]) if word == "compare"), None)
-    if not place or Path(words[place - 1]).stem not in ("thalweg", "__main__"):
-        return None
-    kept, skip = ["compare"], 0
-    for word in words[place + 1 :]:
-        option, _, value = word.partition("=")
-        if skip:
-            skip -= 1
-        elif option in DROPPED:
-            skip = 0 if value else DROPPED[option]
-        else:
-            kept.append(word)
-    return [*kept, "--folder", str(_asked_for(folder, kept))]
-
-
-def _asked_for(folder: Path, words: Sequence[str]) -> Path:
-    """The folder that a command is to name: of several tasks, or of a proxy, that which holds this study and others."""
-    small = any(word.partition("=")[0] == "--proxy" for word in words) and folder.name in PROXIES
-    return folder.parent if small or (folder.parent / SEVERAL).is_file() else folder
-
-
 def code_of(head: dict[str, Any]) -> str | None:
     """The file that runs when a study is trained on, as the study names it; None for a built-in task."""
     source = head.get("source")
@@ -236,12 +215,6 @@ def code_of(head: dict[str, Any]) -> str | None:
 def goes_on(head: dict[str, Any]) -> bool:
     """Whether a study can be trained on from its folder: it says where its task is."""
     return isinstance(head.get("source"), str)
-
-
-def resume(folder: Path, head: dict[str, Any]) -> str:
-    """The command that goes on with a study; "" where that is no command of thalweg's."""
-    words = resume_words(folder, head) if "asked" in head else None
-    return "" if words is None else shlex.join(["thalweg", *words])
 
 
 def missing(folder: Path, what: str, command: str) -> BadStudy:

@@ -86,6 +86,7 @@ def document(
         "phases": [*there, ALL],
         "phase": phase,
         "cursor": follower.cursor,
+        "epoch": follower.epoch,
         "n": len(own),
         "groups": groups,
         "thinned": drawn < known,

@@ -59,6 +59,7 @@ def outcome(tried: dict[str, Any]) -> dict[str, Any]:
         "after": number(tried["after"]),
         "interval": pair(tried["interval"]),
         "seeds": int(tried["seeds"]),
+        "steps": None if tried.get("steps") is None else [int(n) for n in tried["steps"]],
         "helps": bool(tried["helps"]),
         "sentence": tried["sentence"],
     }

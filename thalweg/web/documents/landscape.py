@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadStudy
+from ..confinement import ARRAYS as MOST
+from ..confinement import opened
 from .catalogue import missing
-from .reading import DAMAGE, MOST, column, inside, number, numbers, read
+from .reading import DAMAGE, column, number, numbers, read
 
 JSON, ARRAYS = "landscape.json", "landscape.npz"
 PLANES = {
@@ -69,18 +71,19 @@ def arrays_of(folder: Path, named: Sequence[str] | None = None) -> dict[str, Any
     Raises:
         BadStudy: the file is missing, damaged, too large, or holds something else than numbers.
     """
-    path = inside(folder, ARRAYS)
     try:
-        with zipfile.ZipFile(path) as packed:
-            size = sum(part.file_size for part in packed.infolist())
-        if size > MOST:
-            raise BadStudy(f"{path} is too large to be shown", "measure at a lower --resolution")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in (arrays.files if named is None else named)}
+        with opened(folder, ARRAYS, MOST) as file:
+            with zipfile.ZipFile(file) as packed:
+                size = sum(part.file_size for part in packed.infolist())
+            if size > MOST:
+                raise BadStudy(f"{ARRAYS} is too large to be shown", "measure at a lower --resolution")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in (arrays.files if named is None else named)}
     except BadStudy:
         raise
     except (*DAMAGE, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise BadStudy(f"cannot read {path}: {error}", f"thalweg landscape {quote(str(folder))}") from None
+        raise BadStudy(f"cannot read {folder / ARRAYS}: {error}", f"thalweg landscape {quote(str(folder))}") from None
 
 
 def _plane(one: dict[str, Any], arrays: dict[str, Any], data: str) -> dict[str, Any]:

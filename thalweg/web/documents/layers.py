@@ -27,7 +27,7 @@ def document(folder: Path) -> dict[str, Any]:
     if own is None and tested is None:
         raise missing(folder, "measured layers", f"layers {quote(str(folder))}")
     if own is None:
-        said = f"No layers were measured yet: thalweg layers {folder}"
+        said = f"No layers were measured yet: thalweg layers {quote(str(folder))}"
         own = {"recipe": "", "seed": 0, "rows": 0, "steps": [], "layers": [], "quantities": [], "notes": [said]}
     keys = ("recipe", "seed", "rows", "steps", "layers", "notes")
     return {key: own[key] for key in keys} | {

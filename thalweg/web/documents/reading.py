@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from ...errors import BadStudy, ThalwegError
 from ...store import Store
-from ..following import OPENING
+from ..confinement import opened, opened_trace
+from ..following import LONGEST, OPENING
 from ..lines import ALONE
 from ..thinning import rounded
 
 DIGITS = 6
-MOST = 256_000_000  # bytes that a document or the unpacked arrays of a study may have
+LARGEST = 2**63  # what a whole number stays below: a page that reads more has an infinite one
 TRACE, VERDICT, RUN = "trace.jsonl", "verdict.json", "run.json"
 DAMAGE = (
     LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError, MemoryError,
@@ -66,7 +67,7 @@ def number(value: Any) -> float | int | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
+        return value if abs(value) < LARGEST else None
     try:
         value = float(value)
     except (TypeError, ValueError):
@@ -99,28 +100,13 @@ def pair(interval: Any) -> list[float | int | None]:
     return numbers(interval) if isinstance(interval, list | tuple) and len(interval) == 2 else [None, None]
 
 
-def inside(folder: Path, name: str) -> Path:
-    """A file of a folder.
-
-    Raises:
-        BadStudy: it lies elsewhere, behind a link, or is too large to be shown.
-    """
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BadStudy(f"{path} leads out of the study", "remove the link")
-    if path.exists() and path.stat().st_size > MOST:
-        raise BadStudy(f"{path} is too large to be shown", "give another folder")
-    return path
-
-
 def read(folder: Path, name: str) -> dict[str, Any] | None:
     """A JSON document of a study, None where there is none.
 
     Raises:
         BadStudy: it cannot be read.
     """
-    inside(folder, name)
-    return Store(folder).read(name)
+    return Store(folder, opened).read(name)
 
 
 def head_of(folder: Path) -> dict[str, Any]:
@@ -129,16 +115,15 @@ def head_of(folder: Path) -> dict[str, Any]:
     Raises:
         BadStudy: there is neither.
     """
-    inside(folder, "study.json")
-    return Store(folder).head()
+    return Store(folder, opened).head()
 
 
 def text(folder: Path, name: str, most: int = 100_000) -> str | None:
     """A small text file of a study, None where there is none."""
-    path = inside(folder, name)
     try:
-        return path.read_text(encoding="utf-8")[:most]
-    except (OSError, UnicodeDecodeError):
+        with opened(folder, name) as file:
+            return file.read(4 * most).decode(errors="replace")[:most]
+    except OSError:
         return None
 
 
@@ -168,7 +153,10 @@ def runs_of(folder: Path) -> Runs:
     Raises:
         BadStudy: the trace cannot be read.
     """
-    return _reading(folder).runs() if inside(folder, TRACE).exists() else Runs()
+    try:
+        return _reading(folder).runs()
+    except FileNotFoundError:
+        return Runs()
 
 
 @functools.lru_cache(maxsize=512)
@@ -192,7 +180,7 @@ class _Reading:
 
     def runs(self) -> Runs:
         """What the trace says now."""
-        with self._lock, (self.folder / TRACE).open("rb") as file:
+        with self._lock, opened_trace(self.folder) as file:
             about = os.fstat(file.fileno())
             known = (about.st_dev, about.st_ino)
             opening = file.read(OPENING)
@@ -205,8 +193,8 @@ class _Reading:
                 self._forget()
             self._file, self._state = known, state
             file.seek(self.cursor)
-            for line in file:
-                if line[-1:] != b"\n":
+            while line := file.readline(LONGEST):
+                if line[-1:] != b"\n" and len(line) < LONGEST:
                     break
                 self.cursor += len(line)
                 self._take(line)

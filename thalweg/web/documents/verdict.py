@@ -6,11 +6,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from ...study.again import command
 from ...study.borders import Border
 from ...study.horizons import Trend
 from ...study.table import doubts
 from ...study.words import SHARES
-from .catalogue import missing, resume
+from .catalogue import missing
 from .reading import VERDICT, head_of, number, numbers, pair, read, text
 
 SCRIPTS = (("PyTorch", "plain.py"), ("Hugging Face Trainer", "trainer.py"), ("Lightning", "lightning.py"))
@@ -26,7 +27,9 @@ def document(folder: Path) -> dict[str, Any]:
     if whole is None:
         head = head_of(folder)
         task = head["asked"]["task"] if "asked" in head else head.get("task", "TASK")
-        raise missing(folder, "verdict", resume(folder, head).removeprefix("thalweg ") or f"compare {quote(str(task))}")
+        raise missing(
+            folder, "verdict", command(folder, head).removeprefix("thalweg ") or f"compare {quote(str(task))}"
+        )
     verdict, best = whole["verdict"], whole["best"]
     delta = float(verdict["smallest_difference"])
     marked = [(entry["name"], _border(entry), _trend(entry)) for entry in whole["finalists"]]

@@ -53,7 +53,7 @@ function useLive(head: Head, read: Curves | null, whole: boolean, again: () => v
       set((now) => (now && arrived.cursor > now.cursor ? grown(now, arrived) : now))
       timer ||= window.setTimeout(again, AGAIN)
     }
-    const stop = source.watch(head.id, read.cursor, { batch })
+    const stop = source.watch(head.id, read, { batch })
     return () => (stop(), clearTimeout(timer))
   }, [head.id, read, running, whole])
   return live && read && live.y === read.y && live.x === read.x && live.phase === read.phase ? live : read

@@ -11,14 +11,6 @@ import type { Finding, Findings, Head, Job, Outcome } from "../types"
 
 const SEVERITIES = ["error", "warning", "note"] as const
 const SIGNS = { error: "✕", warning: "!", note: "i" }
-const WORDS: [number, string][] = [
-  [0.99, "certain"],
-  [0.95, "almost certain"],
-  [0.8, "likely"],
-  [0.6, "rather likely"],
-  [0.4, "as likely as not"],
-  [0, "unlikely"],
-]
 
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
@@ -98,13 +90,6 @@ function Of({ findings, study, code }: { findings: Findings; study: string; code
       </details>
     </section>
   )
-}
-
-/** A probability in words and as a number. */
-export function sure(confidence: number): string {
-  const word = WORDS.find(([least]) => confidence >= least)?.[1] ?? "unlikely"
-  const share = confidence > 0.99 && confidence < 1 ? "> 99 %" : `${Math.round(100 * confidence)} %`
-  return `${word} (${share})`
 }
 
 interface Place {
@@ -247,7 +232,8 @@ function Trial({ finding, index, study, code }: Place): JSX.Element {
 }
 
 function Tried({ outcome, code }: { outcome: Outcome; code: string }): JSX.Element {
-  const { before, after, interval, seeds } = outcome
+  const { before, after, interval, seeds, steps } = outcome
+  const runs = `${seeds} paired seeds${steps ? ` of ${[...new Set(steps)].join(" and ")} steps` : ""}`
   return (
     <div class="tried" data-helps={outcome.helps ? "yes" : "no"} data-before={before ?? ""} data-after={after ?? ""}>
       <p>
@@ -258,9 +244,9 @@ function Tried({ outcome, code }: { outcome: Outcome; code: string }): JSX.Eleme
         name={`tried-${code}`}
         label={
           `Loss before ${number(before)}, after ${number(after)}, difference between ${number(interval[0])} ` +
-          `and ${number(interval[1])}, n = ${seeds} paired seeds.`
+          `and ${number(interval[1])}, n = ${runs}.`
         }
-        caption={`n = ${seeds} paired seeds; the bar: 95 % interval of the difference, laid from the loss before`}
+        caption={`n = ${runs}; the bar: 95 % interval of the difference, laid from the loss before`}
         data={{ n: seeds, drawn: 2 }}
       />
     </div>

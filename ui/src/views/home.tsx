@@ -24,6 +24,11 @@ export default function View(): JSX.Element {
           <Card key={study.id} study={study} />
         ))}
       </ul>
+      {value.older > 0 && (
+        <p class="older" data-older={value.older}>
+          {counted(value.older, "older study", "older studies")} not listed here: thalweg show FOLDER shows one.
+        </p>
+      )}
       <p class="soft">
         To see how optimizers walk, without a study: the <a href={address(null, "playground")}>playground</a>.
         <span class="version"> thalweg {value.version}</span>

@@ -14,7 +14,6 @@ import { Trouble } from "../parts"
 import { Lines } from "../swatch"
 import { source, useDocument } from "../source"
 import type { Head, Num, Plane, ShiftView } from "../types"
-import { sure } from "./findings"
 
 const FIRST = 12 // features that are shown at once
 const LOWER = "dashed and blue: lower than it was"
@@ -60,7 +59,7 @@ function Of({ shift, entrants }: { shift: ShiftView; entrants: string[] }): JSX.
       <p class="lead">
         {shift.sentence}{" "}
         <span class="soft">
-          {shift.confidence === null ? "" : `${sure(shift.confidence)}; `}
+          {shift.confidence === null ? "" : `confidence ${shift.confidence.toFixed(2)}; `}
           {count(shift.rows.reference)} rows of reference, {count(shift.rows.incoming)} new ones.
         </span>
       </p>
