@@ -15,6 +15,7 @@ import pytest
 from contract import declared, wrong
 from studies import columns_of, interrupted
 
+import thalweg as tw
 from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
 from thalweg.web.documents import catalogue, curves, findings, landscape, layers, rates, reading, shift, verdict
@@ -297,6 +298,21 @@ def test_the_landscape_is_that_of_the_arrays(study):
     assert [p["step"] for p in document["planes"][0]["paths"][0]["points"]] == sorted(
         p["step"] for p in document["planes"][0]["paths"][0]["points"]
     )
+
+
+def test_a_landscape_says_what_lies_between_solutions_and_around_one(study, tmp_path):
+    options = {"planes": ["random"], "slices": [], "resolution": 3, "rows": 30, "runs": 2, "folder": tmp_path}
+    found = tw.landscape(study, connect=True, walls=True, convex=3, quiet=True, **options)
+    document = landscape.document(tmp_path)
+    assert not wrong(document, "Landscape")
+    assert [one["kind"] for one in document["connections"]] == ["line", "matched line", "curve"]
+    parts = (found.matched.sentence, found.walls.sentence, found.convexity.sentence, found.escapes.sentence)
+    assert len(document["sentences"]) == 4
+    assert all(part in said for part, said in zip(parts, document["sentences"], strict=True))
+    whole = json.loads((tmp_path / "landscape.json").read_text())
+    del whole["matched"]["sentence"]  # as it was written once
+    (tmp_path / "landscape.json").write_text(json.dumps(whole))
+    assert landscape.document(tmp_path)["sentences"] == document["sentences"][1:]
 
 
 def test_arrays_that_are_no_numbers_are_refused(study, tmp_path):

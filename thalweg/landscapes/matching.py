@@ -72,6 +72,7 @@ class Matched:
             "moved": self.moved,
             "distance": list(self.distance),
             "notes": list(self.notes),
+            "sentence": self.sentence,
         }
 
 
