@@ -130,7 +130,8 @@ class Walk:
                     place = self.place(study["id"], view, way)
                     if place is not None:
                         self.page.evaluate("place => { location.hash = place }", place)
-                        self.look(study["name"], view, way, charts=view != "findings")
+                        asked = place.partition("?")[2]
+                        self.look(study["name"], view, asked, charts=view != "findings")
         self.context.close()
 
     def place(self, study: str, view: str, way: str) -> str | None:
@@ -141,14 +142,14 @@ class Walk:
             return f"#/{study}/{view}{way.format(other=others[0])}" if others else None
         return f"#/{study}/{view}{way}"
 
-    def look(self, study: str, view: str, way: str, charts: bool) -> None:
+    def look(self, study: str, view: str, asked: str, charts: bool) -> None:
         """What is wrong with what is shown now."""
         page, ready = self.page, f"main[data-view={view}][data-ready=yes]"
         seen = self.found.setdefault((study, view), Seen(study, view))
         page.wait_for_selector(f"{ready} :is(section, article, ul, .playground, .trouble)")
         if charts:
             page.wait_for_selector(f"{ready} figure[data-chart] canvas")
-        if "surface" in way:
+        if "surface" in asked:
             page.wait_for_selector("figure[data-webgl=yes]:not([data-drawn='0'])")
         page.wait_for_timeout(SETTLED)
         figures = page.locator("main figure[data-chart]")
@@ -164,10 +165,10 @@ class Walk:
         if self.where == "desk, light":
             self.trouble += [f"not reached by Tab: {name}" for name in self.unreached()]
         if self.pictures is not None:
-            words = [study, view, way.removeprefix("?").replace("=", "-"), *self.where.split(", ")]
+            words = [study, view, asked, *self.where.split(", ")]
             name = "-".join("".join(c if c.isalnum() else "_" for c in word) for word in words if word)
             page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
-        seen.faults += [f"{view}{way} of {study}, {self.where}: {fault}" for fault in self.trouble]
+        seen.faults += [f"{view} {asked} of {study}, {self.where}: {fault}" for fault in self.trouble]
         self.trouble.clear()
 
     def unreached(self) -> list[str]:
@@ -182,7 +183,7 @@ class Walk:
                 break
             page.keyboard.press("Tab")
             left.discard(page.evaluate("document.activeElement.closest('figure[data-chart]')?.dataset.chart"))
-        page.evaluate("scrollTo(0, 0)")
+        page.evaluate("document.activeElement.blur(), scrollTo(0, 0)")
         return sorted(left)
 
 
