@@ -111,7 +111,7 @@ function StatusLine({ head }: { head: Head }): JSX.Element {
   return (
     <div class="status-line" data-status={head.status} data-runs={progress.runs}>
       <span class={`status ${head.status}`}>{STATUS[head.status]}</span>
-      <span class="soft">{facts.join("\u00a0· ")}</span>
+      <span class="soft">{facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join("\u00a0· ")}</span>
       {head.status === "interrupted" && <Resume head={head} />}
     </div>
   )

@@ -133,7 +133,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
   const theme = useTheme()
   const [box, wide] = useWidth<HTMLDivElement>()
   const base = verdict.finalists.find((one) => one.baseline)
-  const span = wide > 900 ? 220 : wide > 500 ? 180 : 104
+  const span = wide > 900 ? 220 : wide > 500 ? 180 : 96
   const axis = useMemo(() => axisDrawing(verdict, span, theme), [verdict, span, theme])
   const drawn = useMemo(
     () => verdict.finalists.map((one) => rowDrawing(one, verdict, span, entrants, theme)),
