@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness import Row, report
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 
 from thalweg.web.closing import look
 
@@ -146,11 +146,14 @@ class Walk:
         """What is wrong with what is shown now."""
         page, ready = self.page, f"main[data-view={view}][data-ready=yes]"
         seen = self.found.setdefault((study, view), Seen(study, view))
-        page.wait_for_selector(f"{ready} :is(section, article, ul, .playground, .trouble)")
-        if charts:
-            page.wait_for_selector(f"{ready} figure[data-chart] canvas")
-        if "surface" in asked:
-            page.wait_for_selector("figure[data-webgl=yes]:not([data-drawn='0'])")
+        wanted = [f"{ready} :is(section, article, ul, .playground, .trouble)"]
+        wanted += [f"{ready} figure[data-chart] canvas"] if charts else []
+        wanted += ["figure[data-webgl=yes]:not([data-drawn='0'])"] if "surface" in asked else []
+        for selector in wanted:
+            try:
+                page.wait_for_selector(selector)
+            except TimeoutError:
+                self.trouble.append(f"did not come: {selector}")
         page.wait_for_timeout(SETTLED)
         figures = page.locator("main figure[data-chart]")
         seen.charts = max(seen.charts, figures.count())
