@@ -147,7 +147,7 @@ class Walk:
         page, ready = self.page, f"main[data-view={view}][data-ready=yes]"
         seen = self.found.setdefault((study, view), Seen(study, view))
         wanted = [f"{ready} :is(section, article, ul, .playground, .trouble)"]
-        wanted += [f"{ready} figure[data-chart] canvas"] if charts else []
+        wanted += [f"{ready} :is(figure[data-chart] canvas, [data-finalists='0'])"] if charts else []
         wanted += ["figure[data-webgl=yes]:not([data-drawn='0'])"] if "surface" in asked else []
         for selector in wanted:
             try:

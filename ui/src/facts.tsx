@@ -9,7 +9,8 @@ import { Swatch } from "./swatch"
 import { farOff } from "./trails"
 import type { Plane } from "./types"
 
-const SPACINGS = {
+/** What levels are even in. */
+export const SPACINGS = {
   log: "the loss's logarithm",
   rise: "the logarithm of the height above the lowest",
   linear: "the loss",

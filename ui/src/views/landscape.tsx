@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks"
 import { LineChart } from "../chart"
 import { Contour, withPaths } from "../contour"
 import { known } from "../contours"
-import { Facts } from "../facts"
+import { Facts, SPACINGS } from "../facts"
 import { number } from "../format"
 import { shared } from "../levels"
 import { colour, dash, look, useTheme } from "../palette"
@@ -164,7 +164,7 @@ function PlaneOf({
               relief={relief}
               name={`surface-${plane.kind}`}
               label={`${plane.title} as a surface over ${shown[0][1]}.`}
-              caption={`${evaluated(plane)} · height: the loss${levels.spacing === "linear" ? "" : "'s logarithm"}`}
+              caption={`${evaluated(plane)} · height: ${SPACINGS[levels.spacing]}`}
               data={{ levels: levels.values.length, paths: plane.paths.length, kind: plane.kind, n: plane.evaluated }}
             />
           ) : (

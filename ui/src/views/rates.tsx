@@ -109,6 +109,11 @@ function lying(runs: number): string {
   return `${counted(runs, "run")} ${runs === 1 ? "lies" : "lie"}`
 }
 
+/** Whether a run ended without a value, and did not diverge. */
+function cut({ points }: RateGroup): boolean {
+  return points.some((point) => point.value === null && point.status !== "diverged")
+}
+
 function rightmost(beyond: Rate[]): string {
   return [...new Set(beyond.map((point) => `lr ${number(point.lr)}`))].join(", ")
 }
@@ -118,7 +123,7 @@ function legend(groups: RateGroup[], marks: ChartMark[]): string {
   const has = (kind: ChartMark["kind"]): boolean => marks.some((mark) => mark.kind === kind)
   const below = [
     has("span") ? "bar: rates within the smallest difference that counts" : null,
-    has("cross") ? "cross: a run that diverged" : null,
+    has("cross") ? `cross: a run that ${groups.some(cut) ? "was stopped or diverged" : "diverged"}` : null,
   ].filter((one) => one !== null)
   return [
     has("ring") ? "Ring: the rate that was chosen." : null,

@@ -59,7 +59,7 @@ function Told({ verdict, head }: { verdict: Verdict; head: Head }): JSX.Element 
         </p>
       )}
       <Facts verdict={verdict} />
-      <Table verdict={verdict} entrants={head.entrants} />
+      {verdict.finalists.length > 0 && <Table verdict={verdict} entrants={head.entrants} />}
       <div class="columns">
         <Best verdict={verdict} />
         {verdict.code.length > 0 && <Paste verdict={verdict} />}
@@ -88,7 +88,7 @@ function Facts({ verdict }: { verdict: Verdict }): JSX.Element {
           {scored(test.mean, verdict.unit)}
         </Fact>
       )}
-      <Fact name="runs" small={`${counted(seeds, "seed")} a finalist`}>
+      <Fact name="runs" small={seeds > 0 ? `${counted(seeds, "seed")} a finalist` : "no finals"}>
         {count(cost.runs)}
       </Fact>
       <Fact name="samples" small="in all">
