@@ -169,6 +169,21 @@ def test_a_remedy_works_on_fresh_seeds(name):
     assert outcome.helps and outcome.after < outcome.before and found.findings[0].outcome is outcome
 
 
+def test_a_code_that_is_among_few_rows_only_is_no_trouble():
+    random = torch.Generator().manual_seed(0)
+    parts = [torch.randint(0, 9, (rows, 8), generator=random) for rows in (300, 120)]
+    parts[1][0, 0] = 9  # one half of the validation rows has it, the other and the training rows have not
+    data = [(codes, (codes + 1) % 10) for codes in parts]
+
+    def net():
+        return nn.Sequential(nn.Embedding(10, 16), nn.Linear(16, 10))
+
+    spoken = tw.Task(model=net, train=data[0], valid=data[1], batch_size=32, epochs=2, name="codes")
+    found = tw.diagnose(spoken, ADAM)
+    assert "labels-shuffled" not in {one["what"] for one in found.as_dict()["not_measured"]}
+    assert "labels-shuffled" not in [one.code for one in found.findings]
+
+
 def test_every_code_of_the_faults_is_in_the_table():
     assert len(FAULTS) > 30 and len(HEALTHY) > 15
     assert set().union(*(codes for codes, _ in FAULTS.values())) <= {*CODES}

@@ -38,11 +38,14 @@ def test_the_wall_of_the_double_well(minimum, sign, reach):
     assert not none.found and math.isnan(none.height) and none.reach == reach
     assert found.nearest == found.lowest == wall and found.loss == pytest.approx(f(minimum))
     assert f"none within {reach:.4g}" in str(found) and f"{wall.distance:.4g}" in str(found)
+    assert f"Walls on 1 of 2 ways: the nearest {wall.distance:.4g} away ({wall.way})" in found.sentence
+    assert found.as_dict()["sentence"] == found.sentence
 
 
 def test_within_less_reach_there_is_none():
     found = walls(WELL, tensor(HIGH), directions={"x": tensor(1.0)}, reach=HIGH - TOP - 0.01)
     assert not any(w.found for w in found.walls) and found.nearest is None and found.lowest is None
+    assert found.sentence == f"No wall within {HIGH - TOP - 0.01:.4g} on any of 2 ways."
 
 
 def test_the_line_to_the_other_well():

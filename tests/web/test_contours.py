@@ -239,3 +239,13 @@ def test_surfaces_side_by_side_share_their_levels(call):
     one, other = [1.0, 2.0, 3.0], [2.0, 900.0]
     together, joined = call(("shared", [one, other], 8), ("levels", one + other, 8))
     assert together == joined and together["high"] == 900
+
+
+def test_levels_are_told_apart_by_few_digits(call):
+    values = [2.61328, 2.61828, 2.62828, 2.65828, 2.70828, 3.10828, 4.60828]
+    levels = {"values": values, "spacing": "rise", "low": 2.6, "high": 5, "top": 5, "n": 9}
+    texts = call(*[("named", value, levels) for value in values])
+    assert texts == ["2.613", "2.618", "2.628", "2.66", "2.71", "3.1", "4.6"]
+    for text, value in zip(texts, values, strict=True):
+        assert abs(float(text) - value) <= 0.1 * min(abs(other - value) for other in values if other != value)
+    assert call(("named", 0.005, levels | {"values": [0.005, 0.01]})) == ["0.005"]

@@ -8,6 +8,7 @@ import pytest
 from contract import wrong
 from studies import ends_of, interrupted, rounded
 
+import thalweg as tw
 from thalweg.errors import BadStudy
 from thalweg.store import Store
 from thalweg.web.documents import findings, landscape, layers, shift, verdict
@@ -107,3 +108,18 @@ def test_a_cell_tells_how_many_of_its_seeds_diverged(crossed, tmp_path):
     after = layers.document(folder)["experiments"]
     assert not wrong(layers.document(folder), "Layers") and after["of"] == before["of"]
     assert before["n"] == [[2, 2], [2, 2]] and after["n"] == [[1, 1], [1, 1]]
+
+
+def test_a_landscape_says_what_lies_between_solutions_and_around_one(study, tmp_path):
+    options = {"planes": ["random"], "slices": [], "resolution": 3, "rows": 30, "runs": 2, "folder": tmp_path}
+    found = tw.landscape(study, connect=True, walls=True, convex=3, quiet=True, **options)
+    document = landscape.document(tmp_path)
+    assert not wrong(document, "Landscape")
+    assert [one["kind"] for one in document["connections"]] == ["line", "matched line", "curve"]
+    parts = (found.matched.sentence, found.walls.sentence, found.convexity.sentence, found.escapes.sentence)
+    assert len(document["sentences"]) == 4
+    assert all(part in said for part, said in zip(parts, document["sentences"], strict=True))
+    whole = json.loads((tmp_path / "landscape.json").read_text())
+    del whole["matched"]["sentence"]  # as it was written once
+    (tmp_path / "landscape.json").write_text(json.dumps(whole))
+    assert landscape.document(tmp_path)["sentences"] == document["sentences"][1:]

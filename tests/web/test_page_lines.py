@@ -140,3 +140,29 @@ def test_a_report_offers_only_the_curves_that_it_holds(call):
 def test_an_address_that_nobody_wrote_leads_home(call):
     assert call("place", "#/%E0%A4%A/x") == {"study": None, "view": "home", "params": 0}
     assert call("place", "#/a%20b/rates") == {"study": "a b", "view": "rates", "params": 0}
+
+
+def test_numbers_of_one_quantity_share_a_scale(call):
+    one = {"threshold": None, "error": None}
+    kept = [
+        one | {"name": "loss", "value": 12.0},
+        one | {"name": "loss at 0.3", "value": 3.0},
+        one | {"name": "rate", "value": 9.0},
+    ]
+    finding = {"code": "some", "evidence": kept}
+    bars = [s for s in call("evidenceDrawing", finding, 600, THEME)["shapes"] if s.get("fill") == THEME["accent"]]
+    assert [bar["w"] for bar in bars] == pytest.approx([4 * bars[1]["w"], bars[1]["w"]]) and len(bars) == 2
+    assert call("drawnAs", finding) == "bars on one scale: the same quantity"
+    assert call("drawnAs", evidence(1.0, 10.0)).startswith("bars, each on its own scale")
+    assert call("drawnAs", finding | {"evidence": kept[2:]}) == ""
+
+
+def test_a_layer_of_a_sequence_is_no_count(call):
+    layers = {
+        "steps": [0, 1],
+        "layers": [{"name": name, "kind": "linear", "activation": None} for name in ("9", "head")],
+        "quantities": [
+            {"key": "q", "label": "dead", "scale": "share", "good": [None, 0.5], "values": [[1, 1], [1, 1]]}
+        ],
+    }
+    assert "dead (layer 9, head)" in call("mostly", layers)

@@ -58,9 +58,9 @@ class Matched:
     def sentence(self) -> str:
         """What was done, in words."""
         before, after = self.distance
-        units = sum(map(len, self.permutations.values()))
+        units, groups = sum(map(len, self.permutations.values())), len(self.permutations)
         return (
-            f"{units} units in {len(self.permutations)} groups were matched by {self.by}: {self.moved:.0%} of them moved, "
+            f"{units} units in {groups} group{'s' * (groups != 1)} were matched by {self.by}: {self.moved:.0%} of them moved, "
             f"and the distance of the networks went from {before:.4g} to {after:.4g}."
         )
 
@@ -72,6 +72,7 @@ class Matched:
             "moved": self.moved,
             "distance": list(self.distance),
             "notes": list(self.notes),
+            "sentence": self.sentence,
         }
 
 

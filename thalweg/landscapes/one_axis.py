@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from .views import FILTERS, Views, mark
 BEYOND = 0.25  # of a line, on both sides
 RISE = 3.0  # times the loss, by which a slice along a curved direction goes up
 LEAST = 0.1  # of a loss, for the same
+EPS = sys.float_info.epsilon
 
 
 def see(views: Views, kinds: Sequence[str]) -> bool:
@@ -58,5 +60,7 @@ def _direction(views: Views, kind: str) -> tuple[Tensor | None, str]:
     found = views.ends
     k = 0 if kind == "top" else 1
     name = "largest" if kind == "top" else "least"
-    said = f"Along the eigenvector of the Hessian's {name} eigenvalue, {found.values[k]:.4g} ± {found.bounds[k]:.1g}."
+    value = float(found.values[k])
+    bound = max(float(found.bounds[k]), EPS * abs(value))  # no number is surer than its last digit
+    said = f"Along the eigenvector of the Hessian's {name} eigenvalue, {value:.4g} ± {bound:.1g}."
     return found.vectors[k], said

@@ -52,6 +52,11 @@ class Wall:
         """Whether there is a wall within reach."""
         return math.isfinite(self.distance)
 
+    @property
+    def way(self) -> str:
+        """Its direction with the sign."""
+        return f"{self.direction} {'+' if self.sign > 0 else '−'}"
+
 
 @dataclass(frozen=True)
 class Between:
@@ -96,19 +101,30 @@ class Walls:
         """The wall that is lowest."""
         return min((w for w in self.walls if w.found), key=lambda w: w.height, default=None)
 
+    @property
+    def sentence(self) -> str:
+        """The nearest wall and the lowest one, in words."""
+        near, low = self.nearest, self.lowest
+        if near is None or low is None:
+            least = min((w.reach for w in self.walls), default=0.0)
+            return f"No wall within {least:.4g} on any of {len(self.walls)} ways."
+        said = f"the nearest {near.distance:.4g} away ({near.way}), {near.height:.4g} high"
+        if low is not near:
+            said += f"; the lowest {low.height:.4g} high, {low.distance:.4g} away ({low.way})"
+        return f"Walls on {sum(w.found for w in self.walls)} of {len(self.walls)} ways: {said}."
+
     def as_dict(self) -> dict[str, Any]:
         """The keys that programs read."""
-        return asdict(self)
+        return asdict(self) | {"sentence": self.sentence}
 
     def __str__(self) -> str:
         rows = [("direction", "wall at", "height")]
         notes = []
         for w in self.walls:
-            name = f"{w.direction} {'+' if w.sign > 0 else '−'}"
             far, high = (f"{w.distance:.4g}", f"{w.height:.4g}") if w.found else (f"none within {w.reach:.4g}", "")
-            rows.append((name, far, high))
+            rows.append((w.way, far, high))
             if w.lowest < -self.tolerance:
-                notes.append(f"Not a minimum along {name}: the loss falls by {-w.lowest:.3g}.")
+                notes.append(f"Not a minimum along {w.way}: the loss falls by {-w.lowest:.3g}.")
         if self.between is not None:
             b = self.between
             notes.append(

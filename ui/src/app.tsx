@@ -74,7 +74,8 @@ function useHead(id: string | null): { head: Head | null; error: Failure | null 
   useEffect(() => {
     if (said && value && said.status !== value.status) documentsChanged()
   }, [said?.status])
-  const now = value && said && value.id === id ? { ...value, ...said } : value
+  const known = value?.status === "complete" && said?.status === "complete" // the head is then of the verdict
+  const now = value && said && !known && value.id === id ? { ...value, ...said } : value
   return { head: useMemo(() => now, [value, said]), error }
 }
 

@@ -8,15 +8,50 @@ import type { Finding, Num, Outcome, ShiftView } from "./types"
 const SIZE = 12
 const known = (value: Num | undefined): value is number => value != null && Number.isFinite(value)
 
-/** Numbers with a threshold or an error as bars, each on its own scale, the threshold a line across; others as they are. */
+type Evidence = Finding["evidence"][number]
+
+/** Whether a number is held against a bound, or has an error. */
+function isHeld({ threshold, error }: Evidence): boolean {
+  return known(threshold) || (known(error) && error > 0)
+}
+
+/** The numbers of one quantity, as "loss" and "loss at 0.3" are: they share a scale. */
+function kin({ evidence }: Finding): Evidence[] {
+  const free = evidence.filter((one) => !isHeld(one) && known(one.value))
+  return free.filter((one) =>
+    free.some((other) => one.name.startsWith(`${other.name} `) || other.name.startsWith(`${one.name} `)),
+  )
+}
+
+/** How the numbers of a finding are drawn, in words. */
+export function drawnAs(finding: Finding): string {
+  const parts = [
+    finding.evidence.some(isHeld)
+      ? "bars, each on its own scale, points where that is logarithmic: what is held against a bound, or has an error"
+      : null,
+    kin(finding).length > 0 ? "bars on one scale: the same quantity" : null,
+  ]
+  return parts.filter((part) => part !== null).join("; ")
+}
+
+/**
+ * Numbers with a threshold or an error as bars, each on its own scale, the threshold a line across; those of one quantity
+ * as bars on one scale; others as they are.
+ */
 export function evidenceDrawing(finding: Finding, width: number, theme: Theme): Drawing {
-  const [left, long, row, plain] = [1, Math.min(width - 2, 640), 56, 24]
+  const [left, long, row, beside, plain] = [1, Math.min(width - 2, 640), 56, 42, 24]
   const shapes: Shape[] = []
+  const same = kin(finding)
+  const together = reach(
+    same.map((one) => one.value),
+    0,
+  )
   let top = 0
-  finding.evidence.forEach(({ name, value, threshold, error }) => {
+  finding.evidence.forEach((one) => {
+    const { name, value, threshold, error } = one
     const [bar, tall] = [top + 20, 14]
-    const alone = !known(threshold) && !(known(error) && error > 0)
-    top += alone ? plain : row
+    const [held, shared] = [isHeld(one), same.includes(one)]
+    top += held ? row : shared ? beside : plain
     const said = `${number(value)}${known(error) ? ` ± ${number(error, 2)}` : ""}`
     const text = { kind: "text", size: SIZE } as const
     shapes.push({
@@ -27,8 +62,8 @@ export function evidenceDrawing(finding: Finding, width: number, theme: Theme): 
       colour: theme.ink,
       anchor: "start",
     })
-    if (alone) return
-    const place = reach([value, threshold, 0], known(error) ? error : 0)
+    if (!held && !shared) return
+    const place = shared ? together : reach([value, threshold, 0], known(error) ? error : 0)
     const x = (at: number): number => left + place(at) * long
     shapes.push({ kind: "rect", x: left, y: bar, w: long, h: tall, fill: theme.faint })
     if (place.log)
@@ -135,7 +170,7 @@ function laid(from: Num, [low, high]: [Num, Num]): [Num, Num] {
 /** Rows of values with intervals over one axis, and a line at one value. */
 function intervals(rows: Row[], label: string, width: number, theme: Theme, line: Num, title: string): Drawing {
   const longest = Math.max(...rows.map((row) => row.name.length)) + 2
-  const left = Math.min(longest * 6.6 + 12, width * 0.42)
+  const left = Math.min(longest * 6.6 + 12, width * 0.5)
   const [right, tall, top] = [16, 28, 8]
   const all = [...rows.flatMap((row) => [row.value, ...row.interval]), line].filter(known)
   const span = extent(all) ?? [0, 1]
@@ -197,7 +232,7 @@ function intervals(rows: Row[], label: string, width: number, theme: Theme, line
       kind: "text",
       x: left - 10,
       y: y + 4,
-      text: short(name, left / 6),
+      text: short(name, (left - 10) / (row.marked ? 6.9 : 6.2)),
       size: SIZE,
       colour: theme.ink,
       anchor: "end",

@@ -9,7 +9,8 @@ import { Swatch } from "./swatch"
 import { farOff } from "./trails"
 import type { Plane } from "./types"
 
-const SPACINGS = {
+/** What levels are even in. */
+export const SPACINGS = {
   log: "the loss's logarithm",
   rise: "the logarithm of the height above the lowest",
   linear: "the loss",
@@ -19,15 +20,12 @@ function sum(values: number[]): number {
   return values.reduce((a, b) => a + b, 0)
 }
 
-export function Facts({
-  plane,
-  levels,
-  entrants,
-}: {
-  plane: Plane
-  levels: Levels
-  entrants: string[]
-}): JSX.Element {
+/** What stands among the facts already. */
+function told(word: string): boolean {
+  return /^\d+ of \d+ points evaluated\.$/.test(word)
+}
+
+export function Facts({ plane, levels, entrants }: { plane: Plane; levels: Levels; entrants: string[] }): JSX.Element {
   const runs = plane.paths.filter((path) => path.run !== "")
   const total = plane.x.length * plane.y.length
   const off = plane.paths.flatMap((path) => path.points.map((point) => point.off))
@@ -75,9 +73,7 @@ export function Facts({
         <dt>Measured</dt>
         <dd>
           {plane.evaluated} of {total} points
-          {plane.evaluated < total && plane.complete
-            ? `; the rest is interpolated within ${percent(plane.error)}`
-            : ""}
+          {plane.evaluated < total && plane.complete ? `; the rest is interpolated within ${percent(plane.error)}` : ""}
           {plane.complete ? "" : "; not finished"}
         </dd>
         <dt>Levels</dt>
@@ -85,11 +81,13 @@ export function Facts({
           evenly in {SPACINGS[levels.spacing]}, {number(levels.low)} to {number(levels.high)}
         </dd>
       </dl>
-      {plane.words.map((word) => (
-        <p key={word} class="soft">
-          {word}
-        </p>
-      ))}
+      {plane.words
+        .filter((word) => !told(word))
+        .map((word) => (
+          <p key={word} class="soft">
+            {word}
+          </p>
+        ))}
     </aside>
   )
 }

@@ -30,6 +30,11 @@ export function percent(value: number | null | undefined, places = 1): string {
   return value == null ? NONE : `${(100 * value).toFixed(places).replace("-", "−")} %`
 }
 
+/** Whether a metric is a share, which is told as a percentage. */
+export function isShare(metric: string): boolean {
+  return ["accuracy", "f1", "auc", "ece"].includes(metric)
+}
+
 /** A value of the metric: a percentage where the metric is a share. */
 export function scored(value: number | null | undefined, unit: "share" | "number", digits = 4): string {
   return unit === "share" ? percent(value, 2) : number(value, digits)

@@ -1,6 +1,6 @@
 /** The head of the page: the study, how it is doing, the views. */
 import type { JSX } from "preact"
-import { useState } from "preact/hooks"
+import { useEffect, useRef, useState } from "preact/hooks"
 import type { ViewEntry } from "./app"
 import { count, counted, duration } from "./format"
 import { type Mode, mode, setMode } from "./palette"
@@ -19,6 +19,12 @@ interface HeaderProps {
 
 export function Header(props: HeaderProps): JSX.Element {
   const home = useDocument(source.home, ["home"]).value
+  const strip = useRef<HTMLElement>(null)
+  useEffect(() => {
+    const chosen = strip.current?.querySelector<HTMLElement>("[aria-selected=true]")
+    if (!strip.current || !chosen) return
+    strip.current.scrollLeft = chosen.offsetLeft - (strip.current.clientWidth - chosen.offsetWidth) / 2
+  }, [props.view, props.tabs.length])
   const studies = home?.studies ?? []
   return (
     <header class="top">
@@ -55,7 +61,7 @@ export function Header(props: HeaderProps): JSX.Element {
       </div>
       {props.head && <StatusLine head={props.head} />}
       {props.view !== "home" && (
-        <nav class="tabs" role="tablist" aria-label="Views" onKeyDown={(event) => turn(event, props)}>
+        <nav class="tabs" role="tablist" aria-label="Views" ref={strip} onKeyDown={(event) => turn(event, props)}>
           {props.tabs.map((tab) => {
             const chosen = tab.name === props.view
             return (
@@ -105,7 +111,7 @@ function StatusLine({ head }: { head: Head }): JSX.Element {
   return (
     <div class="status-line" data-status={head.status} data-runs={progress.runs}>
       <span class={`status ${head.status}`}>{STATUS[head.status]}</span>
-      <span class="soft">{facts.join(" · ")}</span>
+      <span class="soft">{facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join("\u00a0· ")}</span>
       {head.status === "interrupted" && <Resume head={head} />}
     </div>
   )

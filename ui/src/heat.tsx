@@ -23,6 +23,7 @@ export interface HeatProps {
   cell: Cell | null
   onCell: (cell: Cell | null) => void
   numbers?: boolean // written into the cells
+  percent?: boolean // whether they are shares, told as percentages
   quiet?: boolean // how it is read is said elsewhere
   note?: (cell: Cell) => string // added to what is said of a cell
   caption?: ComponentChildren
@@ -37,6 +38,7 @@ interface Layout {
 
 const SIZE = 11
 const TOP = 6
+const MARGIN = 10 // at the right
 
 export function Heat(props: HeatProps): JSX.Element {
   const { rows, columns, values, cell } = props
@@ -115,12 +117,13 @@ function saying(props: HeatProps, cell: Cell): string {
   const sides = { "-1": ", below the good range", "0": "", "1": ", above the good range" }
   const side = known(value) ? sides[`${beyond(value, props.good)}`] : ""
   const place = `${props.rows[cell[0]]}, ${props.across} ${props.columns[cell[1]]}`
-  return `${place}: ${shown(value, props.scale, 4)}${side}${props.note?.(cell) ?? ""}`
+  return `${place}: ${shown(value, props, 4)}${side}${props.note?.(cell) ?? ""}`
 }
 
-function shown(value: Num, scale: HeatProps["scale"], digits = 3): string {
+function shown(value: Num, props: HeatProps, digits = 3): string {
   if (!known(value)) return "no number"
-  return scale === "share" ? percent(value) : number(value, digits)
+  if (props.percent) return percent(value, 2)
+  return props.scale === "share" ? percent(value) : number(value, digits)
 }
 
 /** Which values the colours reach over: the good range too, where it is near. */
@@ -154,7 +157,7 @@ function layout({ rows, columns, numbers }: HeatProps, width: number): Layout {
   const longest = Math.max(0, ...rows.map((row) => row.length))
   const left = Math.round(Math.min(Math.max(longest * SIZE * 0.56 + 14, 48), Math.max(width * 0.3, 84)))
   const tall = numbers ? 30 : rows.length > 40 ? 9 : rows.length > 20 ? 14 : rows.length > 5 ? 20 : 28
-  return { left, top: TOP, wide: (width - left - 10) / Math.max(columns.length, 1), tall }
+  return { left, top: TOP, wide: (width - left - MARGIN) / Math.max(columns.length, 1), tall }
 }
 
 function heatDrawing(props: HeatProps, width: number, theme: Theme): Drawing {
@@ -190,7 +193,7 @@ function heatDrawing(props: HeatProps, width: number, theme: Theme): Drawing {
   })
   shapes.push({ ...text, x: at.left - 7, y: bottom + 15, text: props.across, anchor: "end" })
   const key = bottom + (props.good ? 42 : 26)
-  shapes.push(...legend(props, at.left, key, width - at.left - 10, theme))
+  shapes.push(...legend(props, at.left, key, width - at.left - MARGIN, theme))
   return {
     width,
     height: key + 30,
@@ -247,7 +250,8 @@ function cellShapes(
     })
   }
   if (props.numbers && w > 26) {
-    const said = props.scale === "share" ? percent(value, w > 52 ? 1 : 0) : number(value, w > 46 ? 3 : 2)
+    const share = props.scale === "share" || props.percent
+    const said = share ? percent(value, w > 52 ? 1 : 0) : number(value, w > 46 ? 3 : 2)
     shapes.push({
       kind: "text",
       x: x + w / 2,
@@ -276,9 +280,11 @@ function legend(props: HeatProps, left: number, top: number, wide: number, theme
   let last = -Infinity
   for (const value of ticks) {
     const x = left + place(value) * long
-    const said = props.scale === "share" ? percent(value, 0) : tick(value)
-    if (x - last < said.length * SIZE * 0.56 + 8) continue
+    const said = props.scale === "share" ? percent(value, 0) : props.percent ? `${tick(100 * value)} %` : tick(value)
+    const wordy = said.length * SIZE * 0.56
+    if (x - last < wordy + 8) continue
     last = x
+    const room = left + wide + MARGIN - x
     shapes.push({
       kind: "line",
       points: [
@@ -288,7 +294,9 @@ function legend(props: HeatProps, left: number, top: number, wide: number, theme
       colour: theme.line,
       width: 1,
     })
-    shapes.push({ kind: "text", x, y: top + 23, text: said, size: SIZE, colour: theme.soft, anchor: "middle" })
+    const anchor = wordy / 2 > room ? "end" : "middle"
+    const at = anchor === "end" ? x + room : x
+    shapes.push({ kind: "text", x: at, y: top + 23, text: said, size: SIZE, colour: theme.soft, anchor })
   }
   if (!props.good) return shapes
   const [from, to] = [props.good[0] ?? low, props.good[1] ?? high].map((limit) => left + place(limit) * long)

@@ -1,6 +1,7 @@
 // Which heights a surface is cut at: round numbers, evenly apart as the values ask for it.
 
 import { known, type Values } from "./contours"
+import { tick } from "./format"
 
 export type Spacing = "linear" | "log" | "rise"
 
@@ -50,6 +51,16 @@ function geometric(low: number, high: number, count: number): number[] {
   if (fitting.length > 0) return fitting[fitting.length - 1]
   const skip = Math.ceil(decades.length / count)
   return made([1]).filter((_, k) => k % skip === 0)
+}
+
+/** A level with as few digits as tell it from its neighbours: it is off by a tenth of the way to the nearer one at most. */
+export function named(level: number, { values }: Levels): string {
+  const gap = Math.min(...values.filter((other) => other !== level).map((other) => Math.abs(other - level)), Infinity)
+  for (let digits = 1; digits < 12; digits += 1) {
+    const short = Number(level.toPrecision(digits))
+    if (Math.abs(short - level) <= 0.1 * Math.min(gap, Math.abs(level))) return tick(short)
+  }
+  return tick(level)
 }
 
 /**

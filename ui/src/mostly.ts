@@ -16,12 +16,17 @@ export function mostly({ quantities, layers, steps }: Layers): string {
       return 2 * outside > all ? [layers[layer].name] : []
     })
     if (often.length === 0) return []
-    return [`${quantity.label} (${often.length > 3 ? `${often.length} layers` : often.join(", ")})`]
+    return [`${quantity.label} (${often.length > 3 ? `${often.length} layers` : often.map(called).join(", ")})`]
   })
   if (!quantities.some((quantity) => quantity.good)) return ""
   return out.length === 0
     ? "No layer is outside a good range for most of the steps."
     : `Outside the good range for most of the steps: ${out.join("; ")}.`
+}
+
+/** A layer of a sequence is called by its number. */
+function called(name: string): string {
+  return /^\d/.test(name) ? `layer ${name}` : name
 }
 
 /** The steps for which a look stands: half the way to either neighbour. */

@@ -21,9 +21,9 @@ export function Trouble({ failure }: { failure: Failure }): JSX.Element {
   )
 }
 
-/** A sentence in which no line ends between a number and its unit, nor inside an interval. */
+/** A sentence in which no line ends inside a number or an interval, nor between a number and its unit. */
 export function Unbroken({ text }: { text: string }): JSX.Element {
-  const parts = text.split(/([+±−-]?\d[\d.]* %|\[[^\]\s]+, [^\]\s]+\])/)
+  const parts = text.split(/([+±−-]?\d[\d.]*(?:e-\d+| %)|\[[^\]\s]+, [^\]\s]+\])/)
   return (
     <>
       {parts.map((part, i) =>

@@ -4,7 +4,7 @@ import { type Grid, known, lines, type Point, refined, regions, sampler, type Va
 import type { Drawing, Shape } from "./drawing"
 import { number, tick } from "./format"
 import { apart, type Label, labelled, textWidth } from "./labels"
-import type { Levels } from "./levels"
+import { type Levels, named } from "./levels"
 import { sequential, type Theme } from "./palette"
 import { along, trail } from "./trails"
 import type { Plane } from "./types"
@@ -87,7 +87,7 @@ export function planeDrawing(plane: Plane, values: Values, width: number, style:
   for (const level of levels.values) {
     const ink = light(tone(level)) ? "#000000" : "#ffffff"
     const found = lines(grid, level).map((line) => ({ ...line, points: at(line.points) }))
-    const label = labelled(found, tick(level), box, labels, taken)
+    const label = labelled(found, named(level, levels), box, labels, taken)
     if (label) labels.push(label)
     for (const { points } of found) {
       const cut = label ? points.map((p) => (apart(p, label) ? p : ([NaN, NaN] as Point))) : points
@@ -266,7 +266,7 @@ function bar(box: Box, { levels, theme, measured }: PlaneStyle, tone: (level: nu
       kind: "text",
       x: x + wide + 6,
       y: y + step + 4,
-      text: tick(level),
+      text: named(level, levels),
       size: SIZE,
       colour: theme.soft,
       anchor: "start",

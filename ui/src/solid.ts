@@ -27,8 +27,7 @@ import {
 } from "three"
 import { type Grid, known, lines, sampler } from "./contours"
 import type { Drawing } from "./drawing"
-import { tick } from "./format"
-import { type Levels, share } from "./levels"
+import { type Levels, named, share } from "./levels"
 import { sequential, type Theme } from "./palette"
 import type { PathPoint } from "./types"
 
@@ -195,7 +194,7 @@ function floor({ theme, axes, levels }: Relief): Object3D[] {
     post,
     sign(axes[0], "first", theme.ink),
     sign(axes[1], "second", theme.ink),
-    ...some.map((level) => sign(tick(level), "height", theme.soft, HEIGHT * high(level))),
+    ...some.map((level) => sign(named(level, levels), "height", theme.soft, HEIGHT * high(level))),
   ]
 }
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -88,19 +88,30 @@ def shown(*folders) -> Iterator[str]:
             process.wait(30)
 
 
-@pytest.fixture(scope="session")
-def studied(tmp_path_factory):
-    """A real study of the digits with everything that the page shows; one optimizer diverges. Made once for all workers."""
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that ``make`` fills, once for all workers of a test run."""
     home = tmp_path_factory.getbasetemp()
-    folder = (home.parent if "PYTEST_XDIST_WORKER" in os.environ else home) / "studied"
+    folder = (home.parent if "PYTEST_XDIST_WORKER" in os.environ else home) / name
+    done = folder.with_suffix(".done")
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "findings.json").exists():
+        if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            field = ["momentum", tw.Recipe("sgd", lr=1e38)]
-            tw.compare("digits", field=field, budget="26 runs", seeds=3, folder=folder, quiet=True)
-            look(folder, quiet=True)
+            make(folder)
+            done.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory):
+    """A real study of the digits with everything that the page shows; one optimizer diverges."""
+
+    def make(folder: Path) -> None:
+        field = ["momentum", tw.Recipe("sgd", lr=1e38)]
+        tw.compare("digits", field=field, budget="26 runs", seeds=3, folder=folder, quiet=True)
+        look(folder, quiet=True)
+
+    return made_once(tmp_path_factory, "studied", make)
 
 
 @pytest.fixture(scope="session")

@@ -45,9 +45,16 @@ def _rows(exam: Examination, feed: Feed) -> tuple[Tensor, Tensor]:
     x, y = exam.rows(feed, 4 * ROWS)
     if y is None or exam.kind not in ("classification", "binary", "regression", "language-model"):
         raise NotMeasured("needs inputs of one tensor, and one label a row or a place")
-    x, y = _places(x, y) if exam.kind == "language-model" else (_vectors(x), y)
+    kinds = 0 if x.is_floating_point() else _kinds(exam)
+    x, y = _places(x, y, kinds) if exam.kind == "language-model" else (_vectors(x, kinds), y)
     few = torch.randperm(len(x), generator=torch.Generator().manual_seed(exam.seed))[:ROWS]  # they may be sorted
     return x[few], y[few]
+
+
+def _kinds(exam: Examination) -> int:
+    """How many codes there are: some rows may lack those that others have."""
+    data = exam.data
+    return 1 + max(int(exam.rows(feed, 4 * ROWS)[0].max()) for feed in (data.train, data.select, data.judge))
 
 
 def _mostly(exam: Examination, x: Tensor, y: Tensor) -> Iterator[Finding]:
@@ -113,23 +120,22 @@ def agreement(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> tuple[float, float,
     return a / b, math.sqrt(noise_a + (a / b) ** 2 * noise_b) / b, z
 
 
-def _vectors(x: Tensor) -> Tensor:
-    """Rows of numbers; of codes, which code stands at which place."""
+def _vectors(x: Tensor, kinds: int) -> Tensor:
+    """Rows of numbers; of so many kinds of codes, which code stands at which place."""
     if x.is_floating_point():
         return x.flatten(1)
-    kinds = int(x.max()) + 1
     if kinds * x[0].numel() > WIDEST:
         raise NotMeasured(f"the inputs are {x[0].numel()} codes of {kinds} kinds")
     return torch.nn.functional.one_hot(x.long().flatten(1), kinds).flatten(1).float()
 
 
-def _places(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _places(x: Tensor, y: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
     """A row for each place of a sequence: the code there and the one before, and the label there."""
     if x.is_floating_point() or x.shape != y.shape or x.ndim != 2 or x.shape[1] < 2:
         raise NotMeasured("needs a label for each place of a sequence of codes")
     pairs = torch.stack([x[:, :-1], x[:, 1:]], -1).reshape(-1, 2)
     few = torch.arange(0, len(pairs), max(1, len(pairs) // ROWS))
-    return _vectors(pairs[few]), y[:, 1:].reshape(-1)[few]
+    return _vectors(pairs[few], kinds), y[:, 1:].reshape(-1)[few]
 
 
 def _numbers(y: Tensor, kind: str) -> Tensor:

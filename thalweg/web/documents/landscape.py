@@ -43,7 +43,6 @@ def document(folder: Path) -> dict[str, Any]:
     if whole is None:
         raise missing(folder, "landscape", f"landscape {quote(str(folder))}")
     arrays = arrays_of(folder)
-    said = [whole[part]["sentence"] for part in ("matched", "convexity", "escapes") if whole.get(part)]
     return {
         "task": whole["task"],
         "where": whole["where"],
@@ -55,10 +54,18 @@ def document(folder: Path) -> dict[str, Any]:
             {"kind": c["kind"], "x": numbers(c["t"]), "values": numbers(c["losses"]), "sentence": c["sentence"]}
             for c in whole["connections"]
         ],
-        "sentences": said,
+        "sentences": _sentences(whole),
         "notes": list(whole["notes"]),
         "complete": bool(whole["complete"]),
     }
+
+
+def _sentences(whole: dict[str, Any]) -> list[str]:
+    """What was found besides surfaces; what an earlier version wrote may have no sentence."""
+    said = {part: (whole.get(part) or {}).get("sentence") for part in ("matched", "walls", "convexity", "escapes")}
+    if said["convexity"]:
+        said["convexity"] = f"Convex? {said['convexity']}"
+    return [text if text.endswith(".") else f"{text}." for text in said.values() if text]
 
 
 def arrays_of(folder: Path, named: Sequence[str] | None = None) -> dict[str, Any]:

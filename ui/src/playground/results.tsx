@@ -17,7 +17,7 @@ export function Standings(props: { tracks: Track[]; goal: string | null; bright:
   return (
     <section class="standings" aria-label="Standings">
       <h3>Standings</h3>
-      <p class="soft">{props.goal ? `A racer has arrived ${props.goal.startsWith("within") ? props.goal : `when ${props.goal}`}.` : "There is no goal: all run to the end."}</p>
+      <p class="soft">{props.goal ? `A racer has arrived when ${props.goal.startsWith("within") ? "it is " : ""}${props.goal}.` : "There is no goal: all run to the end."}</p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table of the standings">
         <table>
           <thead><tr><th scope="col">racer</th><th scope="col">steps to the goal</th><th scope="col">last loss</th><th scope="col">end</th><th scope="col">how it ended</th></tr></thead>

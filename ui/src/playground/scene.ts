@@ -95,7 +95,7 @@ export function ticks(surface: SurfaceView, box: Frame, theme: Theme, at: number
     shapes.push({ kind: "line", points: [[x, box.top + box.h], [x, box.top + box.h + 4]], colour: theme.line, width: 1 })
     put(x, box.top + box.h + 17, value, "middle")
   }
-  for (const value of linearTicks(bottom + dy, up + dy, box.h / 60)) {
+  for (const value of linearTicks(bottom + dy, up + dy, box.h / 50)) {
     const y = box.y(value - dy)
     shapes.push({ kind: "line", points: [[box.left - 4, y], [box.left, y]], colour: theme.line, width: 1 })
     put(box.left - 7, y + 4, value, "end")

@@ -248,7 +248,7 @@ function ended(name: string, run: Curve, x: string): string {
       : x === "step"
         ? ` at step ${count(end)}`
         : ` after ${x === "seconds" ? `${tick(end)} s` : `${count(end)} samples`}`
-  return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? ` in ${run.where}` : ""}`
+  return `${name}${rate}, seed ${run.seed}: diverged${at}${run.where ? `, first in ${/^\d+$/.test(run.where) ? "module " : ""}${run.where}` : ""}`
 }
 
 interface CaptionProps {

@@ -2,10 +2,10 @@
 import "../surfaces.css"
 import type { ComponentChildren, JSX } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
-import { evidenceDrawing, outcomeDrawing } from "../evidence"
+import { drawnAs, evidenceDrawing, outcomeDrawing } from "../evidence"
 import { Figure } from "../figure"
 import { count, counted, duration, number } from "../format"
-import { Code, Trouble } from "../parts"
+import { Code, Trouble, Unbroken } from "../parts"
 import { Failure, mayRun, source, useDocument } from "../source"
 import type { Finding, Findings, Head, Job, Outcome } from "../types"
 
@@ -40,9 +40,8 @@ function Of({ findings, study, code }: { findings: Findings; study: string; code
     >
       <h2 class="title">Findings</h2>
       <p class="lead">
-        {findings.title}:{" "}
-        {ranked.length === 0 ? "nothing found" : tally.map(([severity, n]) => counted(n, severity)).join(", ")} for{" "}
-        <b>{findings.recipe}</b>.{" "}
+        {findings.title.replace(` · ${findings.recipe}`, "")}, <b>{findings.recipe}</b>:{" "}
+        {ranked.length === 0 ? "nothing found" : tally.map(([severity, n]) => counted(n, severity)).join(", ")}.{" "}
         <span class="soft">
           {count(findings.cost.gradient_evaluations)} gradients, {duration(findings.cost.seconds)}.
         </span>
@@ -120,13 +119,15 @@ function Card({ finding, index, study, code }: Place): JSX.Element {
           confidence {finding.confidence.toFixed(2)}
         </span>
       </header>
-      <p class="what">{finding.sentence}</p>
+      <p class="what">
+        <Unbroken text={finding.sentence} />
+      </p>
       {finding.evidence.length > 0 && (
         <Figure
           draw={(width, theme) => evidenceDrawing(finding, width, theme)}
           name={`evidence-${finding.code}`}
           label={`Evidence for ${finding.code}: ${inWords(finding)}. n = ${finding.evidence.length}.`}
-          caption={`n = ${counted(finding.evidence.length, "number")}; bars, each on its own scale, points where that is logarithmic: what is held against a bound, or has an error`}
+          caption={[`n = ${counted(finding.evidence.length, "number")}`, drawnAs(finding)].filter(Boolean).join("; ")}
           data={{ n: finding.evidence.length, drawn: finding.evidence.length }}
         />
       )}

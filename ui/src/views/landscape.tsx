@@ -4,11 +4,11 @@ import { useMemo } from "preact/hooks"
 import { LineChart } from "../chart"
 import { Contour, withPaths } from "../contour"
 import { known } from "../contours"
-import { Facts } from "../facts"
+import { Facts, SPACINGS } from "../facts"
 import { number } from "../format"
 import { shared } from "../levels"
 import { colour, dash, look, useTheme } from "../palette"
-import { Choice, Trouble } from "../parts"
+import { Choice, Trouble, Unbroken } from "../parts"
 import { smooth, table } from "../planes"
 import { Surface } from "../relief"
 import { Lines } from "../swatch"
@@ -58,7 +58,9 @@ function Of({ landscape, entrants }: { landscape: Landscape; entrants: string[] 
           {landscape.loss === null ? "" : `: ${number(landscape.loss, 4)} there`}, on {landscape.data}.
         </p>
         {landscape.sentences.map((sentence) => (
-          <p key={sentence}>{sentence}</p>
+          <p key={sentence}>
+            <Unbroken text={sentence} />
+          </p>
         ))}
         {!landscape.complete && <p class="warn">Not all of it is measured yet; what is missing is hatched.</p>}
       </div>
@@ -162,7 +164,7 @@ function PlaneOf({
               relief={relief}
               name={`surface-${plane.kind}`}
               label={`${plane.title} as a surface over ${shown[0][1]}.`}
-              caption={`${evaluated(plane)} · height: the loss${levels.spacing === "linear" ? "" : "'s logarithm"}`}
+              caption={`${evaluated(plane)} · height: ${SPACINGS[levels.spacing]}`}
               data={{ levels: levels.values.length, paths: plane.paths.length, kind: plane.kind, n: plane.evaluated }}
             />
           ) : (
@@ -208,17 +210,15 @@ function Slices({ slices, own }: { slices: SliceView[]; own: string }): JSX.Elem
         {measured.map((slice, k) => {
           const all = [...slice.values, ...Object.values(slice.others).flat()].filter(known)
           const log = all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > 20 * Math.min(...all)
-          const series = [[own, slice.values] as [string, Num[]], ...Object.entries(slice.others)].map(
-            ([name, y]) => ({
-              name,
-              y,
-              x: slice.x,
-              colour: colour(names.indexOf(name)),
-              dash: dash(names.indexOf(name)),
-              width: 2,
-              dots: slice.x.length > 30 ? undefined : 2.5,
-            }),
-          )
+          const series = [[own, slice.values] as [string, Num[]], ...Object.entries(slice.others)].map(([name, y]) => ({
+            name,
+            y,
+            x: slice.x,
+            colour: colour(names.indexOf(name)),
+            dash: dash(names.indexOf(name)),
+            width: 2,
+            dots: slice.x.length > 30 ? undefined : 2.5,
+          }))
           const marks = slice.marks
             .filter((mark) => mark.at.every(known))
             .map((mark) => ({

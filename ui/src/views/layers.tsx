@@ -1,7 +1,7 @@
 /** What passes through the layers while the network learns: a heat map a quantity, all with one axis of time. */
 import type { JSX } from "preact"
 import { useState } from "preact/hooks"
-import { count, counted, number } from "../format"
+import { count, counted, isShare, number } from "../format"
 import { type Cell, Heat } from "../heat"
 import { Trouble } from "../parts"
 import { source, useDocument } from "../source"
@@ -43,9 +43,9 @@ function LayersOf({ layers }: { layers: Layers }): JSX.Element {
             on {count(layers.rows)} rows. {mostly(layers)}
           </p>
           <p class="soft">
-            A row is a layer, from the input at the top; a column is a moment. A line at a cell's upper edge: above
-            the good range; at its lower edge: below. Point at a cell or use the arrow keys: every map says what it
-            has there.
+            A row is a layer, from the input at the top; a column is a moment. A line at a cell's upper edge: above the
+            good range; at its lower edge: below. Point at a cell or use the arrow keys: every map says what it has
+            there.
           </p>
         </>
       )}
@@ -125,8 +125,8 @@ function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.El
         {of.row} × {of.column}
       </h3>
       <p class="soft">
-        {of.metric[0].toUpperCase() + of.metric.slice(1)} at the end of training with each pair; a cell without a
-        number was not trained, or diverged. A cell is the mean of the seeds that did not diverge; where several finalists
+        {of.metric[0].toUpperCase() + of.metric.slice(1)} at the end of training with each pair; a cell without a number
+        was not trained, or diverged. A cell is the mean of the seeds that did not diverge; where several finalists
         share one, the better one is shown.
       </p>
       <Heat
@@ -137,6 +137,7 @@ function Experiments({ of }: { of: NonNullable<Layers["experiments"]> }): JSX.El
         columns={of.columns}
         across={of.column}
         scale={wide ? "log" : "linear"}
+        percent={isShare(of.metric)}
         good={null}
         values={of.values}
         cell={cell}

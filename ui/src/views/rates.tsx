@@ -3,13 +3,15 @@ import type { JSX } from "preact"
 import { useMemo } from "preact/hooks"
 import { extent, roomy } from "../axis"
 import { type ChartMark, type ChartSeries, LineChart } from "../chart"
-import { count, counted, number, percent } from "../format"
+import { counted, isShare, number, percent } from "../format"
 import { Legend, NamedSwatch, useHidden } from "../legend"
 import { look, useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
 import { source, useDocument } from "../source"
 import { useParam } from "../state"
 import type { Head, Rate, RateGroup, Rates } from "../types"
+
+const FAR = 1e4 // times the largest rate that trained: a run that diverged there would squeeze all others
 
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const { value, error } = useDocument(() => source.rates(head!.id), [head!.id, head!.progress.runs])
@@ -29,7 +31,7 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
   const [near, setNear] = useParam("near", crowded(rates) ? "yes" : "no")
   const theme = useTheme()
   const [hidden, hide] = useHidden(head.entrants)
-  const share = ["accuracy", "f1", "auc", "ece"].includes(rates.metric)
+  const share = isShare(rates.metric)
   const shown = rates.groups.filter((group) => !hidden.has(group.name))
   const key = shown.map((group) => group.name).join("\n")
   const lengths = new Set(rates.groups.flatMap((group) => group.points.map((point) => point.steps)))
@@ -42,6 +44,7 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
         .flatMap((group) => chosen(group, which === "all"))
         .filter((point) => point.value !== null && !within(point.value, range)).length
     : 0
+  const { across, beyond } = reach(shown, which === "all")
   const format = share ? (value: number): string => percent(value, 1).replace(".0 %", " %") : undefined
   return (
     <section class="rates" data-groups={rates.groups.length}>
@@ -80,13 +83,13 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
         n={points}
         series={series}
         marks={marks}
-        x={{ label: "learning rate", log: true }}
+        x={{ label: "learning rate", log: true, range: across }}
         y={{ label: rates.metric, log: log === "yes", format, range }}
         caption={
           <>
-            On the selection rows, n = {count(points)} runs. Ring: the rate that was chosen. Below, a row for each: bar:
-            rates within the smallest difference that counts; cross: a run that diverged. Dotted: divergence begins.
-            {outside > 0 && ` ${counted(outside, "run")} lie outside the panel; “near the best” off shows all.`}
+            On the selection rows, n = {counted(points, "run")}. {legend(shown, marks)}
+            {outside > 0 && ` ${lying(outside)} outside the panel; “near the best” off shows all.`}
+            {beyond.length > 0 && ` ${lying(beyond.length)} farther right and diverged: ${rightmost(beyond)}.`}
           </>
         }
       />
@@ -100,6 +103,53 @@ function Drawn({ rates, head }: { rates: Rates; head: Head }): JSX.Element {
       )}
     </section>
   )
+}
+
+function lying(runs: number): string {
+  return `${counted(runs, "run")} ${runs === 1 ? "lies" : "lie"}`
+}
+
+/** Whether a run ended without a value, and did not diverge. */
+function cut({ points }: RateGroup): boolean {
+  return points.some((point) => point.value === null && point.status !== "diverged")
+}
+
+function rightmost(beyond: Rate[]): string {
+  return [...new Set(beyond.map((point) => `lr ${number(point.lr)}`))].join(", ")
+}
+
+/** What the marks that are there mean. */
+function legend(groups: RateGroup[], marks: ChartMark[]): string {
+  const has = (kind: ChartMark["kind"]): boolean => marks.some((mark) => mark.kind === kind)
+  const below = [
+    has("span") ? "bar: rates within the smallest difference that counts" : null,
+    has("cross") ? `cross: a run that ${groups.some(cut) ? "was stopped or diverged" : "diverged"}` : null,
+  ].filter((one) => one !== null)
+  return [
+    has("ring") ? "Ring: the rate that was chosen." : null,
+    below.length > 0 ? `Below${groups.length > 1 ? ", a row for each" : ""}: ${below.join("; ")}.` : null,
+    has("vertical") ? "Dotted: divergence begins." : null,
+  ]
+    .filter((one) => one !== null)
+    .join(" ")
+}
+
+/** The rates that are shown, and the runs that diverged too far from all others to be shown with them. */
+function reach(groups: RateGroup[], all: boolean): { across: [number, number] | null; beyond: Rate[] } {
+  const points = groups.flatMap((group) => chosen(group, all))
+  const fine = extent(
+    points.filter((point) => point.value !== null).map((point) => point.lr),
+    true,
+  )
+  const beyond = fine ? points.filter((point) => point.lr > FAR * fine[1]) : []
+  const seen =
+    beyond.length > 0
+      ? extent(
+          points.flatMap((point) => (beyond.includes(point) ? [] : [point.lr])),
+          true,
+        )
+      : null
+  return { across: seen && roomy(seen, true, 0.02), beyond }
 }
 
 /** The points of the longest runs, or all. */

@@ -10,7 +10,7 @@ import { Figure } from "../figure"
 import { count, number, signed } from "../format"
 import { diverging, shared } from "../levels"
 import { colour, dash, look } from "../palette"
-import { Trouble } from "../parts"
+import { Trouble, Unbroken } from "../parts"
 import { Lines } from "../swatch"
 import { source, useDocument } from "../source"
 import type { Head, Num, Plane, ShiftView } from "../types"
@@ -57,7 +57,7 @@ function Of({ shift, entrants }: { shift: ShiftView; entrants: string[] }): JSX.
         {shift.kind === null ? "Nothing moved" : (KINDS[shift.kind] ?? shift.kind)}
       </p>
       <p class="lead">
-        {shift.sentence}{" "}
+        <Unbroken text={shift.sentence} />{" "}
         <span class="soft">
           {shift.confidence === null ? "" : `confidence ${shift.confidence.toFixed(2)}; `}
           {count(shift.rows.reference)} rows of reference, {count(shift.rows.incoming)} new ones.
@@ -68,7 +68,9 @@ function Of({ shift, entrants }: { shift: ShiftView; entrants: string[] }): JSX.
         <section>
           <h3>The surface</h3>
           {shift.surface.map((sentence) => (
-            <p key={sentence}>{sentence}</p>
+            <p key={sentence}>
+              <Unbroken text={sentence} />
+            </p>
           ))}
           {shift.planes && <Planes planes={shift.planes} entrants={entrants} />}
         </section>

@@ -59,7 +59,7 @@ function Told({ verdict, head }: { verdict: Verdict; head: Head }): JSX.Element 
         </p>
       )}
       <Facts verdict={verdict} />
-      <Table verdict={verdict} entrants={head.entrants} />
+      {verdict.finalists.length > 0 && <Table verdict={verdict} entrants={head.entrants} />}
       <div class="columns">
         <Best verdict={verdict} />
         {verdict.code.length > 0 && <Paste verdict={verdict} />}
@@ -88,7 +88,7 @@ function Facts({ verdict }: { verdict: Verdict }): JSX.Element {
           {scored(test.mean, verdict.unit)}
         </Fact>
       )}
-      <Fact name="runs" small={`${counted(seeds, "seed")} a finalist`}>
+      <Fact name="runs" small={seeds > 0 ? `${counted(seeds, "seed")} a finalist` : "no finals"}>
         {count(cost.runs)}
       </Fact>
       <Fact name="samples" small="in all">
@@ -133,7 +133,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
   const theme = useTheme()
   const [box, wide] = useWidth<HTMLDivElement>()
   const base = verdict.finalists.find((one) => one.baseline)
-  const span = wide > 900 ? 220 : 180
+  const span = wide > 900 ? 220 : wide > 500 ? 180 : 96
   const axis = useMemo(() => axisDrawing(verdict, span, theme), [verdict, span, theme])
   const drawn = useMemo(
     () => verdict.finalists.map((one) => rowDrawing(one, verdict, span, entrants, theme)),
@@ -220,7 +220,7 @@ function Table({ verdict, entrants }: { verdict: Verdict; entrants: string[] }):
       <figcaption>
         <span>
           Dots: mean of n = {Math.max(0, ...verdict.finalists.map((one) => one.scores.length))} seeds; bars: 95 %;
-          ticks: single runs; dotted: {base?.name ?? "baseline"}.
+          ticks: single runs; dotted: <Unbroken text={base?.name ?? "baseline"} />.
         </span>
         <Export drawing={() => forest(verdict, entrants, theme)} name="finalists" />
       </figcaption>
