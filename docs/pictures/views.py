@@ -53,7 +53,7 @@ SHOTS = {
     "page-surface": ("digits", "landscape", 1280, 900, "dark", ("Surface",)),
     "page-findings": ("in trouble", "findings", 1280, 900, "light", ()),
     "page-playground": ("digits", "playground", 1280, 1000, "light", ()),
-    "page-playground-dark": ("digits", "playground?surface=himmelblau", 1280, 1000, "dark", ()),
+    "page-playground-dark": ("digits", "playground?s=himmelblau", 1280, 1000, "dark", ()),
     "page-phone": ("digits", "landscape", 390, 844, "light", ()),
 }
 

@@ -34,7 +34,7 @@ PLACES = {
     ("in trouble", "findings"): {"evidence-*", "tried-*"},
     ("whole", "shift"): {"features", "shift-old", "shift-new", "shift-difference", "shift-slice-*", "remedies"},
     ("whole", "playground"): {"playground-map", "playground-loss"},
-    ("whole", "playground?surface=himmelblau"): {"playground-map", "playground-loss"},
+    ("whole", "playground?s=himmelblau"): {"playground-map", "playground-loss"},
 }
 
 
@@ -259,6 +259,8 @@ def test_every_chart_is_saved_as_it_is_drawn(seen, sheet, study, place):
     if "playground" in place:
         page.wait_for_selector("figure[data-chart=playground-map]:not([data-points='0'])")
         page.wait_for_selector(".playground[data-busy=no]")
+        surface = place.partition("s=")[2] or f"{seen.ids[study]}:pca"
+        assert page.get_attribute("figure[data-chart=playground-map]", "data-surface") == surface
     page.wait_for_timeout(300)
     figures = page.locator("main figure[data-chart]").all()
     names = [figure.get_attribute("data-chart") for figure in figures]
