@@ -91,9 +91,7 @@ export function Contour(props: ContourProps): JSX.Element {
         `${plane.title}, ${measured} over ${props.of}: n = ${there.length} values in ` +
         `${levels.values.length + 1} bands, ${counted(paths.length, "path")}.`
       }
-      hint={
-        props.quiet ? "" : n > 0 ? "Point at the surface; arrow keys go along the paths." : "Point at the surface."
-      }
+      hint={props.quiet ? "" : n > 0 ? "Point at the surface; arrow keys go along the paths." : "Point at the surface."}
       ring={ring}
       said={current ? told(paths[chosen!.path], current) : (under?.said ?? null)}
       onPoint={point}

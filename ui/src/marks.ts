@@ -211,7 +211,9 @@ export function draw(u: uPlot, { props, theme }: Now): Drawing {
   const [from, to] = [u.scales.x.min!, u.scales.x.max!]
   const rows = props.series.flatMap((one) =>
     one.x.flatMap((at, i) =>
-      at >= from && at <= to ? [[one.raw ? `${one.name}, smoothed` : one.name, at, one.y[i], one.low?.[i] ?? null, one.high?.[i] ?? null]] : [],
+      at >= from && at <= to
+        ? [[one.raw ? `${one.name}, smoothed` : one.name, at, one.y[i], one.low?.[i] ?? null, one.high?.[i] ?? null]]
+        : [],
     ),
   )
   const marked = (props.marks ?? []).map((mark) => [

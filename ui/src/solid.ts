@@ -178,10 +178,7 @@ function floor({ theme, axes, levels }: Relief): Object3D[] {
   const corner = (x: number, z: number, y = 0): Vector3 => new Vector3(x, y, z)
   const around = [corner(-1, DEPTH), corner(1, DEPTH), corner(1, -DEPTH), corner(-1, -DEPTH)]
   const ends = around.flatMap((from, k) => [from, around[(k + 1) % 4]])
-  const frame = new LineSegments(
-    new BufferGeometry().setFromPoints(ends),
-    new LineBasicMaterial({ color: theme.soft }),
-  )
+  const frame = new LineSegments(new BufferGeometry().setFromPoints(ends), new LineBasicMaterial({ color: theme.soft }))
   const high = share(levels)
   const some = levels.values.filter((_, k) => k % Math.ceil(levels.values.length / 5) === 0)
   const post = new LineSegments(

@@ -89,8 +89,7 @@ export function mount(canvas: HTMLCanvasElement): Mounted {
       view = { ...START }
       soon()
     },
-    drawing: () =>
-      held ? projected(held.relief, held.group, camera, canvas.clientWidth, canvas.clientHeight) : null,
+    drawing: () => (held ? projected(held.relief, held.group, camera, canvas.clientWidth, canvas.clientHeight) : null),
     dispose() {
       cancelAnimationFrame(frame)
       if (held) discard(scene, held.group)

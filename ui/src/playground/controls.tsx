@@ -25,12 +25,24 @@ export function Slider(props: {
     <label class="slider" data-slider={props.name} data-value={props.value}>
       <span class="slider-label">{props.label}</span>
       <input
-        type="range" min={0} max={1} step={0.005} value={share(props.option, props.value)} aria-label={name} aria-valuetext={plain(props.value)}
+        type="range"
+        min={0}
+        max={1}
+        step={0.005}
+        value={share(props.option, props.value)}
+        aria-label={name}
+        aria-valuetext={plain(props.value)}
         onInput={(event) => props.onChange(valueAt(props.option, Number(event.currentTarget.value)))}
       />
       <input
-        type="text" inputMode="decimal" class="typed" aria-label={`${name}, as a number`} value={typed ?? plain(props.value)} size={6}
-        onInput={(event) => type(event.currentTarget.value)} onBlur={(event) => typed !== null && told(event.currentTarget.value)}
+        type="text"
+        inputMode="decimal"
+        class="typed"
+        aria-label={`${name}, as a number`}
+        value={typed ?? plain(props.value)}
+        size={6}
+        onInput={(event) => type(event.currentTarget.value)}
+        onBlur={(event) => typed !== null && told(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && told(event.currentTarget.value)}
       />
     </label>
@@ -59,13 +71,29 @@ export function Racers({ setup, rules, looks, change, bright }: RacersProps): JS
       <h3>Racers</h3>
       <ul>
         {setup.racers.map((one, row) => (
-          <Row key={`${one.rule}-${row}`} one={one} rule={rules.find((rule) => rule.name === one.rule)} look={looks[row]} put={(next) => put(row, next)}
-            bright={(yes) => bright(yes ? row : null)} />
+          <Row
+            key={`${one.rule}-${row}`}
+            one={one}
+            rule={rules.find((rule) => rule.name === one.rule)}
+            look={looks[row]}
+            put={(next) => put(row, next)}
+            bright={(yes) => bright(yes ? row : null)}
+          />
         ))}
       </ul>
-      <select aria-label="Add a racer" class="add" value="" disabled={full} onChange={(event) => add(event.currentTarget.value)}>
+      <select
+        aria-label="Add a racer"
+        class="add"
+        value=""
+        disabled={full}
+        onChange={(event) => add(event.currentTarget.value)}
+      >
         <option value="">{full ? `${MOST} racers are the most` : "Add a racer …"}</option>
-        {rules.map((rule) => <option key={rule.name} value={rule.name}>{rule.label}</option>)}
+        {rules.map((rule) => (
+          <option key={rule.name} value={rule.name}>
+            {rule.label}
+          </option>
+        ))}
       </select>
     </section>
   )
@@ -84,23 +112,44 @@ function Row(props: {
   const values = { ...settings(rule), ...one.options }
   const set = (name: string, value: number): void => put({ ...one, options: { ...one.options, [name]: value } })
   const slider = (option: Option): JSX.Element => (
-    <Slider key={option.name} name={option.name} label={option.label} option={option} value={values[option.name]} of={look.name}
-      onChange={(value) => set(option.name, value)} />
+    <Slider
+      key={option.name}
+      name={option.name}
+      label={option.label}
+      option={option}
+      value={values[option.name]}
+      of={look.name}
+      onChange={(value) => set(option.name, value)}
+    />
   )
   const [rate, ...rest] = rule.options
   return (
     <li
-      class={one.on ? "" : "off"} data-racer={one.rule} data-on={one.on ? "yes" : "no"}
-      onPointerEnter={() => props.bright(true)} onPointerLeave={() => props.bright(false)}
-      onFocusIn={() => props.bright(true)} onFocusOut={() => props.bright(false)}
+      class={one.on ? "" : "off"}
+      data-racer={one.rule}
+      data-on={one.on ? "yes" : "no"}
+      onPointerEnter={() => props.bright(true)}
+      onPointerLeave={() => props.bright(false)}
+      onFocusIn={() => props.bright(true)}
+      onFocusOut={() => props.bright(false)}
     >
       <div class="racer-head">
         <label class="racer-name">
-          <input type="checkbox" checked={one.on} onChange={(event) => put({ ...one, on: event.currentTarget.checked })} />
+          <input
+            type="checkbox"
+            checked={one.on}
+            onChange={(event) => put({ ...one, on: event.currentTarget.checked })}
+          />
           <Swatch colour={look.colour} dash={look.dash} />
           <span>{look.name}</span>
         </label>
-        <button type="button" class="more" aria-expanded={open} aria-label={`More of ${look.name}`} onClick={() => setOpen(!open)}>
+        <button
+          type="button"
+          class="more"
+          aria-expanded={open}
+          aria-label={`More of ${look.name}`}
+          onClick={() => setOpen(!open)}
+        >
           {open ? "less" : "more"}
         </button>
       </div>
@@ -109,7 +158,9 @@ function Row(props: {
         <div class="racer-more">
           {rest.map(slider)}
           <pre>{rule.equation}</pre>
-          <button type="button" onClick={() => put(null)}>Take {look.name} out</button>
+          <button type="button" onClick={() => put(null)}>
+            Take {look.name} out
+          </button>
         </div>
       )}
     </li>
@@ -122,26 +173,52 @@ const STEPS = { low: 10, high: 5000, scale: "log" } as const
 
 /** What holds for all racers. */
 export function Everyone({ setup, change }: { setup: Setup; change: (change: Partial<Setup>) => void }): JSX.Element {
-  const optional = (label: string, on: boolean, flip: (on: boolean) => void, slider: ComponentChildren): JSX.Element => (
+  const optional = (
+    label: string,
+    on: boolean,
+    flip: (on: boolean) => void,
+    slider: ComponentChildren,
+  ): JSX.Element => (
     <div class="optional">
-      <label><input type="checkbox" checked={on} onChange={(event) => flip(event.currentTarget.checked)} /> {label}</label>
+      <label>
+        <input type="checkbox" checked={on} onChange={(event) => flip(event.currentTarget.checked)} /> {label}
+      </label>
       {on && slider}
     </div>
   )
   return (
     <section class="everyone" aria-label="For all racers">
       <h3>For all</h3>
-      <Slider name="steps" label="steps" option={STEPS} value={setup.steps}
-        onChange={(value) => change({ steps: Math.min(Math.max(Math.round(value), 1), 5000) })} />
-      {optional("noise on the gradient", setup.noise > 0, (on) => change({ noise: on ? 0.1 : 0 }), (
+      <Slider
+        name="steps"
+        label="steps"
+        option={STEPS}
+        value={setup.steps}
+        onChange={(value) => change({ steps: Math.min(Math.max(Math.round(value), 1), 5000) })}
+      />
+      {optional(
+        "noise on the gradient",
+        setup.noise > 0,
+        (on) => change({ noise: on ? 0.1 : 0 }),
         <>
           <Slider name="noise" label="σ" option={NOISE} value={setup.noise} onChange={(noise) => change({ noise })} />
-          <button type="button" class="small" onClick={() => change({ seed: setup.seed + 1 })}>Draw it anew (seed {setup.seed})</button>
-        </>
-      ))}
-      {optional("clip the gradient's norm", setup.clip !== null, (on) => change({ clip: on ? 1 : null }), (
-        <Slider name="clip" label="at most" option={CLIP} value={setup.clip ?? 1} onChange={(clip) => change({ clip: clip > 0 ? clip : null })} />
-      ))}
+          <button type="button" class="small" onClick={() => change({ seed: setup.seed + 1 })}>
+            Draw it anew (seed {setup.seed})
+          </button>
+        </>,
+      )}
+      {optional(
+        "clip the gradient's norm",
+        setup.clip !== null,
+        (on) => change({ clip: on ? 1 : null }),
+        <Slider
+          name="clip"
+          label="at most"
+          option={CLIP}
+          value={setup.clip ?? 1}
+          onChange={(clip) => change({ clip: clip > 0 ? clip : null })}
+        />,
+      )}
     </section>
   )
 }

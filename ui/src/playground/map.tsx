@@ -88,12 +88,16 @@ export function Arena(props: MapProps): JSX.Element {
   }
   const key = (event: KeyboardEvent): void => {
     if (event.ctrlKey || event.metaKey || event.altKey) return
-    const by = ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] } as Record<string, number[]>)[event.key]
+    const by = (
+      { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] } as Record<string, number[]>
+    )[event.key]
     if (by && !props.fixed) {
       const [[low, high], [bottom, up]] = surface.bounds
       const stride = STRIDE * (event.shiftKey ? 0.25 : 1)
       const [x, y] = aim ?? start
-      const next = [x + by[0] * stride * (high - low), y + by[1] * stride * (up - bottom)].map((value) => Number(value.toPrecision(6)))
+      const next = [x + by[0] * stride * (high - low), y + by[1] * stride * (up - bottom)].map((value) =>
+        Number(value.toPrecision(6)),
+      )
       setAim([Math.min(Math.max(next[0], low), high), Math.min(Math.max(next[1], bottom), up)])
     } else if (event.key === "Enter" && aim) {
       setAim(null)
@@ -113,19 +117,39 @@ export function Arena(props: MapProps): JSX.Element {
   const arrived = all.filter((track) => track.status === "reached").length
   return (
     <figure
-      class="chart arena" data-chart="playground-map" data-surface={surface.id} data-n={all.length} data-at={at} data-start={start.join(",")}
-      data-points={all.reduce((sum, track) => sum + track.x.length, 0)} data-arrived={arrived}
-      data-diverged={all.filter((track) => track.status === "diverged").length} data-aim={aim?.join(",") ?? ""}
+      class="chart arena"
+      data-chart="playground-map"
+      data-surface={surface.id}
+      data-n={all.length}
+      data-at={at}
+      data-start={start.join(",")}
+      data-points={all.reduce((sum, track) => sum + track.x.length, 0)}
+      data-arrived={arrived}
+      data-diverged={all.filter((track) => track.status === "diverged").length}
+      data-aim={aim?.join(",") ?? ""}
     >
       <div
-        class="arena-panel" ref={box} tabIndex={0} role="application" aria-label={`${label}. ${hint} Space plays.`}
-        onPointerDown={pressed} onPointerMove={moved} onPointerUp={released} onPointerCancel={released} onKeyDown={key}
+        class="arena-panel"
+        ref={box}
+        tabIndex={0}
+        role="application"
+        aria-label={`${label}. ${hint} Space plays.`}
+        onPointerDown={pressed}
+        onPointerMove={moved}
+        onPointerUp={released}
+        onPointerCancel={released}
+        onKeyDown={key}
       >
         <canvas ref={canvas} role="img" aria-label={label} class={props.fixed ? "" : "settable"} />
       </div>
       <figcaption>
-        <span aria-live="polite">{aim ? `Enter starts from ${said(aim)}.` : hint} n = {all.length} racers.</span>
-        <Export drawing={() => (width > 0 ? drawing(surface, Math.max(width, 480), theme, all, shown) : null)} name={`playground-${surface.id.replace(/[^\w-]+/g, "-")}`} />
+        <span aria-live="polite">
+          {aim ? `Enter starts from ${said(aim)}.` : hint} n = {all.length} racers.
+        </span>
+        <Export
+          drawing={() => (width > 0 ? drawing(surface, Math.max(width, 480), theme, all, shown) : null)}
+          name={`playground-${surface.id.replace(/[^\w-]+/g, "-")}`}
+        />
       </figcaption>
     </figure>
   )

@@ -10,28 +10,60 @@ import type { Track } from "./tracks"
 
 const ORDER = { reached: 0, finished: 1, diverged: 2 }
 
-export function Standings(props: { tracks: Track[]; goal: string | null; bright: (row: number | null) => void }): JSX.Element {
+export function Standings(props: {
+  tracks: Track[]
+  goal: string | null
+  bright: (row: number | null) => void
+}): JSX.Element {
   const lastOf = (track: Track): number | null => track.loss[track.loss.length - 1] ?? null
-  const sorted = [...props.tracks].sort((a, b) =>
-    ORDER[a.status] - ORDER[b.status] || (a.status === "reached" ? a.end - b.end : (lastOf(a) ?? Infinity) - (lastOf(b) ?? Infinity)))
+  const sorted = [...props.tracks].sort(
+    (a, b) =>
+      ORDER[a.status] - ORDER[b.status] ||
+      (a.status === "reached" ? a.end - b.end : (lastOf(a) ?? Infinity) - (lastOf(b) ?? Infinity)),
+  )
   return (
     <section class="standings" aria-label="Standings">
       <h3>Standings</h3>
-      <p class="soft">{props.goal ? `A racer has arrived when ${props.goal.startsWith("within") ? "it is " : ""}${props.goal}.` : "There is no goal: all run to the end."}</p>
+      <p class="soft">
+        {props.goal
+          ? `A racer has arrived when ${props.goal.startsWith("within") ? "it is " : ""}${props.goal}.`
+          : "There is no goal: all run to the end."}
+      </p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table of the standings">
         <table>
-          <thead><tr><th scope="col">racer</th><th scope="col">steps to the goal</th><th scope="col">last loss</th><th scope="col">end</th><th scope="col">how it ended</th></tr></thead>
+          <thead>
+            <tr>
+              <th scope="col">racer</th>
+              <th scope="col">steps to the goal</th>
+              <th scope="col">last loss</th>
+              <th scope="col">end</th>
+              <th scope="col">how it ended</th>
+            </tr>
+          </thead>
           <tbody>
             {sorted.map((track) => {
               const last = track.x.length - 1
               return (
-                <tr key={track.row} data-standing={track.name} data-status={track.status} data-steps={track.end} data-loss={lastOf(track) ?? ""}
-                  onPointerEnter={() => props.bright(track.row)} onPointerLeave={() => props.bright(null)}>
-                  <th scope="row"><Swatch colour={track.colour} dash={track.dash} /> {track.name}</th>
+                <tr
+                  key={track.row}
+                  data-standing={track.name}
+                  data-status={track.status}
+                  data-steps={track.end}
+                  data-loss={lastOf(track) ?? ""}
+                  onPointerEnter={() => props.bright(track.row)}
+                  onPointerLeave={() => props.bright(null)}
+                >
+                  <th scope="row">
+                    <Swatch colour={track.colour} dash={track.dash} /> {track.name}
+                  </th>
                   <td class="number">{track.status === "reached" ? count(track.end) : "–"}</td>
                   <td class="number">{number(lastOf(track))}</td>
-                  <td class="number">{track.status === "diverged" ? "–" : `${number(track.x[last])}, ${number(track.y[last])}`}</td>
-                  <td class={track.status} title={track.message}>{ended(track, props.goal)}</td>
+                  <td class="number">
+                    {track.status === "diverged" ? "–" : `${number(track.x[last])}, ${number(track.y[last])}`}
+                  </td>
+                  <td class={track.status} title={track.message}>
+                    {ended(track, props.goal)}
+                  </td>
                 </tr>
               )
             })}
@@ -71,12 +103,24 @@ function thinned(track: Track): { x: number[]; y: (number | null)[] } {
 }
 
 /** The loss along every path; the axis ends where the map's highest point is, so that who is thrown out hides nobody. */
-export function Heights({ tracks, surface, at }: { tracks: Track[]; surface: SurfaceView; at: number | null }): JSX.Element | null {
+export function Heights({
+  tracks,
+  surface,
+  at,
+}: {
+  tracks: Track[]
+  surface: SurfaceView
+  at: number | null
+}): JSX.Element | null {
   const theme = useTheme()
-  const series = useMemo((): ChartSeries[] => tracks.map((track) => {
-    const { name, colour, dash } = track
-    return { name, colour, dash, width: 2, ...thinned(track) }
-  }), [tracks])
+  const series = useMemo(
+    (): ChartSeries[] =>
+      tracks.map((track) => {
+        const { name, colour, dash } = track
+        return { name, colour, dash, width: 2, ...thinned(track) }
+      }),
+    [tracks],
+  )
   const range = useMemo((): { log: boolean; of: [number, number] | null } => {
     const values = series.flatMap((one) => one.y.filter((value): value is number => value !== null))
     const top = surface.values.reduce<number>((most, value) => Math.max(most, value ?? -Infinity), -Infinity)
@@ -91,10 +135,25 @@ export function Heights({ tracks, surface, at }: { tracks: Track[]; surface: Sur
     if (log) return { log, of: [Math.max(positive, 1e-16) * 0.8, high * 1.25] }
     return { log, of: high > low ? [low - 0.04 * (high - low), high + 0.06 * (high - low)] : null }
   }, [series, surface])
-  const marks = useMemo((): ChartMark[] => (at === null || at === 0 ? [] : [{ kind: "vertical", x: at, colour: theme.soft, label: `step ${at}` }]), [at, theme])
+  const marks = useMemo(
+    (): ChartMark[] =>
+      at === null || at === 0 ? [] : [{ kind: "vertical", x: at, colour: theme.soft, label: `step ${at}` }],
+    [at, theme],
+  )
   const x = useMemo(() => ({ label: "step" }), [])
   const y = useMemo(() => ({ label: "loss", log: range.log, range: range.of }), [range])
   if (tracks.length === 0) return null
-  return <LineChart title={`Loss on ${surface.name}`} name="playground-loss" n={tracks.length} x={x} y={y} series={series} marks={marks} height={300}
-    caption={`The loss along each path; n = ${tracks.length} racers, one run each.`} />
+  return (
+    <LineChart
+      title={`Loss on ${surface.name}`}
+      name="playground-loss"
+      n={tracks.length}
+      x={x}
+      y={y}
+      series={series}
+      marks={marks}
+      height={300}
+      caption={`The loss along each path; n = ${tracks.length} racers, one run each.`}
+    />
+  )
 }

@@ -38,7 +38,12 @@ export function frame(surface: SurfaceView, width: number, tallest = TALLEST): F
   const h = w * ratio
   const from = left + (room - w) / 2
   return {
-    width, height: Math.round(h + top + under), left: from, top, w, h,
+    width,
+    height: Math.round(h + top + under),
+    left: from,
+    top,
+    w,
+    h,
     x: (value) => from + ((value - low) / (high - low)) * w,
     y: (value) => top + h - ((value - bottom) / (up - bottom)) * h,
     backX: (pixel) => low + ((pixel - from) / w) * (high - low),
@@ -68,7 +73,8 @@ export function ground(surface: SurfaceView, box: Frame, theme: Theme): Shape[] 
   const grid = { ...axes(surface), values: surface.values }
   const cut = levels(floored(surface.values), LEVELS)
   const dark = document.documentElement.dataset.theme === "dark"
-  const tone = (k: number): string => mixed(sequential(0.12 + (0.83 * k) / Math.max(cut.values.length, 1)), theme.paper, dark ? 0.62 : 0.5)
+  const tone = (k: number): string =>
+    mixed(sequential(0.12 + (0.83 * k) / Math.max(cut.values.length, 1)), theme.paper, dark ? 0.62 : 0.5)
   const at = (points: readonly Point[]): Point[] => points.map(([x, y]) => [box.x(x), box.y(y)])
   const inside: Shape[] = [{ kind: "rect", x: box.left, y: box.top, w: box.w, h: box.h, fill: tone(0) }]
   cut.values.forEach((level, k) => {
@@ -92,12 +98,28 @@ export function ticks(surface: SurfaceView, box: Frame, theme: Theme, at: number
     void shapes.push({ kind: "text", x, y, text: tick(value), size: 11, colour: theme.soft, anchor })
   for (const value of linearTicks(low + dx, high + dx, box.w / 80)) {
     const x = box.x(value - dx)
-    shapes.push({ kind: "line", points: [[x, box.top + box.h], [x, box.top + box.h + 4]], colour: theme.line, width: 1 })
+    shapes.push({
+      kind: "line",
+      points: [
+        [x, box.top + box.h],
+        [x, box.top + box.h + 4],
+      ],
+      colour: theme.line,
+      width: 1,
+    })
     put(x, box.top + box.h + 17, value, "middle")
   }
   for (const value of linearTicks(bottom + dy, up + dy, box.h / 50)) {
     const y = box.y(value - dy)
-    shapes.push({ kind: "line", points: [[box.left - 4, y], [box.left, y]], colour: theme.line, width: 1 })
+    shapes.push({
+      kind: "line",
+      points: [
+        [box.left - 4, y],
+        [box.left, y],
+      ],
+      colour: theme.line,
+      width: 1,
+    })
     put(box.left - 7, y + 4, value, "end")
   }
   return shapes
@@ -116,7 +138,10 @@ export function actors(surface: SurfaceView, box: Frame, theme: Theme, all: Trac
   const place = (x: number, y: number): Point => [box.x(x - dx), box.y(y - dy)]
   const shapes: Shape[] = []
   if (surface.drift) {
-    const points: Point[] = [place(surface.minima[0][0], surface.minima[0][1]), [box.x(surface.minima[0][0]), box.y(surface.minima[0][1])]]
+    const points: Point[] = [
+      place(surface.minima[0][0], surface.minima[0][1]),
+      [box.x(surface.minima[0][0]), box.y(surface.minima[0][1])],
+    ]
     shapes.push({ kind: "line", points, colour: theme.ink, width: 1.5, dash: [2, 4], label: "the target's way" })
   }
   for (const [x, y] of surface.minima) shapes.push(...cross(box.x(x), box.y(y), theme))
@@ -128,19 +153,37 @@ export function actors(surface: SurfaceView, box: Frame, theme: Theme, all: Trac
     if (tip === null) continue
     const opacity = faded ? 0.25 : 1
     if (!faded) shapes.push({ kind: "line", points, colour: theme.paper, width: 5, opacity: 0.75 })
-    shapes.push({ kind: "line", points, colour: track.colour, width: track.row === shown.bright ? 3.4 : 2.4, dash: track.dash, opacity, label: track.name })
+    shapes.push({
+      kind: "line",
+      points,
+      colour: track.colour,
+      width: track.row === shown.bright ? 3.4 : 2.4,
+      dash: track.dash,
+      opacity,
+      label: track.name,
+    })
     const [x, y] = tip
     const done = shown.at >= track.end
     if (faded) continue
     if (done && track.status === "diverged") ends.push(...lost(x, y, track.colour, box))
     else if (!whole || !within(x, y, box)) ends.push(...gone(x, y, track.colour, theme, box))
     else {
-      ends.push({ kind: "circle", x, y, r: done && track.status === "reached" ? 7 : 5, fill: track.colour, stroke: theme.paper })
+      ends.push({
+        kind: "circle",
+        x,
+        y,
+        r: done && track.status === "reached" ? 7 : 5,
+        fill: track.colour,
+        stroke: theme.paper,
+      })
       if (done && track.status === "reached") ends.push({ kind: "circle", x, y, r: 2.5, fill: theme.paper })
     }
   }
   const [sx, sy] = place(shown.start[0], shown.start[1])
-  ends.push({ kind: "circle", x: sx, y: sy, r: 6.5, fill: "none", stroke: theme.ink }, { kind: "circle", x: sx, y: sy, r: 2, fill: theme.ink })
+  ends.push(
+    { kind: "circle", x: sx, y: sy, r: 6.5, fill: "none", stroke: theme.ink },
+    { kind: "circle", x: sx, y: sy, r: 2, fill: theme.ink },
+  )
   if (shown.aim) ends.push(...aim(box.x(shown.aim[0]), box.y(shown.aim[1]), theme))
   return [{ kind: "clip", x: box.left, y: box.top, w: box.w, h: box.h, shapes: [...shapes, ...ends] }]
 }
@@ -176,13 +219,46 @@ function walked(track: Track, at: number, place: (x: number, y: number) => Point
 
 function cross(x: number, y: number, theme: Theme): Shape[] {
   return [4, 2].flatMap((width): Shape[] => [
-    { kind: "line", points: [[x - 6, y], [x + 6, y]], colour: width > 2 ? theme.paper : theme.ink, width },
-    { kind: "line", points: [[x, y - 6], [x, y + 6]], colour: width > 2 ? theme.paper : theme.ink, width },
+    {
+      kind: "line",
+      points: [
+        [x - 6, y],
+        [x + 6, y],
+      ],
+      colour: width > 2 ? theme.paper : theme.ink,
+      width,
+    },
+    {
+      kind: "line",
+      points: [
+        [x, y - 6],
+        [x, y + 6],
+      ],
+      colour: width > 2 ? theme.paper : theme.ink,
+      width,
+    },
   ])
 }
 
 function aim(x: number, y: number, theme: Theme): Shape[] {
-  const arms: Point[][] = [[[x - 18, y], [x - 6, y]], [[x + 6, y], [x + 18, y]], [[x, y - 18], [x, y - 6]], [[x, y + 6], [x, y + 18]]]
+  const arms: Point[][] = [
+    [
+      [x - 18, y],
+      [x - 6, y],
+    ],
+    [
+      [x + 6, y],
+      [x + 18, y],
+    ],
+    [
+      [x, y - 18],
+      [x, y - 6],
+    ],
+    [
+      [x, y + 6],
+      [x, y + 18],
+    ],
+  ]
   return arms.flatMap((points): Shape[] => [
     { kind: "line", points, colour: theme.paper, width: 4 },
     { kind: "line", points, colour: theme.ink, width: 2 },
@@ -196,24 +272,49 @@ function within(x: number, y: number, box: Frame): boolean {
 /** The place on the map nearest to one outside of it. */
 function border(x: number, y: number, box: Frame): Point {
   const rim = 8
-  return [Math.max(Math.min(x, box.left + box.w - rim), box.left + rim), Math.max(Math.min(y, box.top + box.h - rim), box.top + rim)]
+  return [
+    Math.max(Math.min(x, box.left + box.w - rim), box.left + rim),
+    Math.max(Math.min(y, box.top + box.h - rim), box.top + rim),
+  ]
 }
 
 /** An arrow to a racer outside of the map. */
 function gone(x: number, y: number, colour: string, theme: Theme, box: Frame): Shape[] {
   const [px, py] = border(x, y, box)
   const turn = Math.atan2(y - py, x - px)
-  const corner = (by: number, length: number): Point => [px + length * Math.cos(turn + by), py + length * Math.sin(turn + by)]
+  const corner = (by: number, length: number): Point => [
+    px + length * Math.cos(turn + by),
+    py + length * Math.sin(turn + by),
+  ]
   const points: Point[] = [corner(0, 7), corner(2.4, 7), corner(-2.4, 7), corner(0, 7)]
-  return [{ kind: "line", points, colour: theme.paper, width: 4 }, { kind: "area", points, colour, opacity: 1 }]
+  return [
+    { kind: "line", points, colour: theme.paper, width: 4 },
+    { kind: "area", points, colour, opacity: 1 },
+  ]
 }
 
 /** Where a racer that diverged left the map. */
 function lost(x: number, y: number, colour: string, box: Frame): Shape[] {
   const [px, py] = border(x, y, box)
   return [
-    { kind: "line", points: [[px - 5, py - 5], [px + 5, py + 5]], colour, width: 3 },
-    { kind: "line", points: [[px - 5, py + 5], [px + 5, py - 5]], colour, width: 3 },
+    {
+      kind: "line",
+      points: [
+        [px - 5, py - 5],
+        [px + 5, py + 5],
+      ],
+      colour,
+      width: 3,
+    },
+    {
+      kind: "line",
+      points: [
+        [px - 5, py + 5],
+        [px + 5, py - 5],
+      ],
+      colour,
+      width: 3,
+    },
   ]
 }
 
@@ -221,18 +322,39 @@ function lost(x: number, y: number, colour: string, box: Frame): Shape[] {
 export function drawing(surface: SurfaceView, width: number, theme: Theme, all: Track[], shown: Shown): Drawing {
   const box = frame(surface, width)
   const shapes: Shape[] = [
-    ...ground(surface, box, theme), ...ticks(surface, box, theme, shown.at), ...actors(surface, box, theme, all, { ...shown, aim: null, bright: null }),
+    ...ground(surface, box, theme),
+    ...ticks(surface, box, theme, shown.at),
+    ...actors(surface, box, theme, all, { ...shown, aim: null, bright: null }),
   ]
   let y = box.height + 16
   for (const track of all) {
-    shapes.push({ kind: "line", points: [[12, y - 4], [40, y - 4]], colour: track.colour, width: 2.5, dash: track.dash })
+    shapes.push({
+      kind: "line",
+      points: [
+        [12, y - 4],
+        [40, y - 4],
+      ],
+      colour: track.colour,
+      width: 2.5,
+      dash: track.dash,
+    })
     const said = `${track.name}: ${track.message}`
     shapes.push({ kind: "text", x: 48, y, text: said, size: 12, colour: theme.ink, anchor: "start" })
     y += 18
   }
   const title = `${surface.name}: ${surface.formula}`
-  shapes.push({ kind: "text", x: 12, y: y + 4, text: `${title} · n = ${all.length} racers`, size: 12, colour: theme.soft, anchor: "start" })
-  const rows = all.flatMap((track) => track.steps.map((step, k) => [track.name, step, track.x[k], track.y[k], track.loss[k]]))
+  shapes.push({
+    kind: "text",
+    x: 12,
+    y: y + 4,
+    text: `${title} · n = ${all.length} racers`,
+    size: 12,
+    colour: theme.soft,
+    anchor: "start",
+  })
+  const rows = all.flatMap((track) =>
+    track.steps.map((step, k) => [track.name, step, track.x[k], track.y[k], track.loss[k]]),
+  )
   const table = { columns: ["racer", "step", "x", "y", "loss"], rows }
   return { width, height: y + 16, background: theme.paper, title, shapes, table }
 }

@@ -35,8 +35,16 @@ export function settings(rule: RuleView): Record<string, number> {
 function fresh(data: Playground, surface: SurfaceView): Setup {
   const racers = FIRST.flatMap((name) => data.rules.filter((rule) => rule.name === name))
   return {
-    preset: null, changed: false, surface: surface.id, start: surface.start, steps: STEPS, noise: 0, clip: null, seed: 0,
-    goal: null, racers: racers.map((rule) => ({ rule: rule.name, options: { lr: settings(rule).lr }, on: true })),
+    preset: null,
+    changed: false,
+    surface: surface.id,
+    start: surface.start,
+    steps: STEPS,
+    noise: 0,
+    clip: null,
+    seed: 0,
+    goal: null,
+    racers: racers.map((rule) => ({ rule: rule.name, options: { lr: settings(rule).lr }, on: true })),
   }
 }
 
@@ -70,7 +78,11 @@ export function read(params: URLSearchParams, data: Playground, study: string | 
   found.clip = numeric("clip", base.clip)
   found.seed = Math.round(numeric("seed", base.seed) ?? 0)
   found.goal = numeric("goal", base.goal)
-  const racers = params.get("r")?.split(";").flatMap((text) => entrant(text, data)).slice(0, MOST)
+  const racers = params
+    .get("r")
+    ?.split(";")
+    .flatMap((text) => entrant(text, data))
+    .slice(0, MOST)
   if (racers?.length) found.racers = racers
   found.changed = preset !== undefined && KEYS.some((key) => key !== "p" && params.has(key))
   return found
@@ -90,10 +102,18 @@ export function written(setup: Setup): Record<string, string | null> {
   if (setup.preset && !setup.changed) return { ...none, p: setup.preset }
   const short = (value: Num): string => (value === null ? "none" : String(Number(value.toPrecision(6))))
   const racers = setup.racers.map(({ rule, options, on }) =>
-    [`${on ? "" : "-"}${rule}`, ...Object.entries(options).map(([name, value]) => `${name}=${short(value)}`)].join(","))
+    [`${on ? "" : "-"}${rule}`, ...Object.entries(options).map(([name, value]) => `${name}=${short(value)}`)].join(","),
+  )
   return {
-    p: setup.preset, s: setup.surface, at: setup.start.map(short).join(","), n: String(setup.steps), noise: short(setup.noise),
-    clip: short(setup.clip), seed: String(setup.seed), goal: short(setup.goal), r: racers.join(";"),
+    p: setup.preset,
+    s: setup.surface,
+    at: setup.start.map(short).join(","),
+    n: String(setup.steps),
+    noise: short(setup.noise),
+    clip: short(setup.clip),
+    seed: String(setup.seed),
+    goal: short(setup.goal),
+    r: racers.join(";"),
   }
 }
 
@@ -126,7 +146,10 @@ export function looks(setup: Setup, rules: RuleView[]): Look[] {
 
 /** What tells a racer from others of its rule. */
 function difference(name: string, value: number, rule: RuleView | undefined): string[] {
-  if (name === "fall") return value > 0 ? [value === 1 ? "falling as 1/t" : value === 0.5 ? "falling as 1/√t" : `falling as t^−${plain(value)}`] : []
+  if (name === "fall")
+    return value > 0
+      ? [value === 1 ? "falling as 1/t" : value === 0.5 ? "falling as 1/√t" : `falling as t^−${plain(value)}`]
+      : []
   if (name === "counted") return value > 0 ? ["uncorrected"] : []
   const label = rule?.options.find((option) => option.name === name)?.label ?? name
   return [`${label.split(" ").pop() ?? label} ${plain(value)}`]
@@ -149,6 +172,7 @@ export function share({ low, high, scale }: Pick<Option, "low" | "high" | "scale
 /** The value at a share of the slider's length: of three digits, so that every step of a slider is another value. */
 export function valueAt({ low, high, scale }: Pick<Option, "low" | "high" | "scale">, at: number): number {
   if (scale === "log") return Number((low * (high / low) ** at).toPrecision(3))
-  if (scale === "one-minus-log") return Number((1 - Number(((1 - low) * ((1 - high) / (1 - low)) ** at).toPrecision(3))).toPrecision(6))
+  if (scale === "one-minus-log")
+    return Number((1 - Number(((1 - low) * ((1 - high) / (1 - low)) ** at).toPrecision(3))).toPrecision(6))
   return Number((low + at * (high - low)).toPrecision(3))
 }

@@ -19,7 +19,12 @@ const WRITE = 250 // milliseconds of rest before the address is written: browser
 export default function View(props: { head: Head | null }): JSX.Element {
   const { value, error } = useDocument(() => source.playground(), ["playground"])
   if (error) return <Trouble failure={error} />
-  if (!value) return <p class="loading" role="status">Loading …</p>
+  if (!value)
+    return (
+      <p class="loading" role="status">
+        Loading …
+      </p>
+    )
   return <Races data={value} study={props.head?.id ?? null} />
 }
 
@@ -56,8 +61,15 @@ interface Race {
 }
 
 /** The race of a setup: one request at a time, and after it the newest that is waiting. */
-function useRace(setup: Setup, stored: Preset | undefined): { race: Race | null; error: Failure | null; busy: boolean } {
-  const [held, hold] = useState<{ race: Race | null; error: Failure | null; busy: boolean }>({ race: null, error: null, busy: false })
+function useRace(
+  setup: Setup,
+  stored: Preset | undefined,
+): { race: Race | null; error: Failure | null; busy: boolean } {
+  const [held, hold] = useState<{ race: Race | null; error: Failure | null; busy: boolean }>({
+    race: null,
+    error: null,
+    busy: false,
+  })
   const wanted = useRef<{ asked: RaceRequest; running: number[] } | null>(null)
   const flying = useRef<{ surface: string; abort: AbortController } | null>(null)
   const send = (): void => {
@@ -130,17 +142,30 @@ function Races({ data, study }: { data: Playground; study: string | null }): JSX
   }, [race])
 
   return (
-    <div class="playground" data-live={data.live ? "yes" : "no"} data-busy={busy ? "yes" : "no"} data-preset={setup.preset ?? ""}
-      data-seconds={race?.result.seconds ?? ""}>
+    <div
+      class="playground"
+      data-live={data.live ? "yes" : "no"}
+      data-busy={busy ? "yes" : "no"}
+      data-preset={setup.preset ?? ""}
+      data-seconds={race?.result.seconds ?? ""}
+    >
       <Presets presets={data.presets} chosen={setup.preset} changed={setup.changed} choose={choose} />
       {!data.live && (
-        <p class="note" role="note">This is a report: it holds the finished races above. To move the sliders, open the playground with <code>thalweg show</code>.</p>
+        <p class="note" role="note">
+          This is a report: it holds the finished races above. To move the sliders, open the playground with{" "}
+          <code>thalweg show</code>.
+        </p>
       )}
       <div class="playground-main">
         <div class="playground-left">
           <Title surface={surface} surfaces={data.surfaces} live={data.live} moveTo={moveTo} />
           <Arena
-            surface={surface} tracks={all} at={playback.at} start={setup.start} bright={bright} fixed={!data.live}
+            surface={surface}
+            tracks={all}
+            at={playback.at}
+            start={setup.start}
+            bright={bright}
+            fixed={!data.live}
             onStart={(start, moving) => {
               replay.current = !moving
               if (!moving && start[0] === setup.start[0] && start[1] === setup.start[1]) playback.play(0)
@@ -150,8 +175,15 @@ function Races({ data, study }: { data: Playground; study: string | null }): JSX
           />
           <Player playback={playback} last={last} />
           {error && <Trouble failure={error} />}
-          {data.live && <p class="link soft">A link to this race: <Copy text={link(setup, study)} /></p>}
-          <p class="shows"><b>It shows:</b> {surface.shows} <b>It does not show:</b> {surface.does_not_show} <span class="soft">Source: {surface.source}.</span></p>
+          {data.live && (
+            <p class="link soft">
+              A link to this race: <Copy text={link(setup, study)} />
+            </p>
+          )}
+          <p class="shows">
+            <b>It shows:</b> {surface.shows} <b>It does not show:</b> {surface.does_not_show}{" "}
+            <span class="soft">Source: {surface.source}.</span>
+          </p>
         </div>
         <fieldset class="playground-side" disabled={!data.live}>
           <legend class="unseen">What races</legend>
@@ -159,7 +191,11 @@ function Races({ data, study }: { data: Playground; study: string | null }): JSX
           <Everyone setup={setup} change={change} />
         </fieldset>
       </div>
-      <Standings tracks={all} goal={setup.goal === null ? surface.goal : setup.goal > 0 ? `within ${setup.goal} of a lowest minimum` : null} bright={setBright} />
+      <Standings
+        tracks={all}
+        goal={setup.goal === null ? surface.goal : setup.goal > 0 ? `within ${setup.goal} of a lowest minimum` : null}
+        bright={setBright}
+      />
       <Heights tracks={all} surface={surface} at={playback.playing ? null : playback.at} />
     </div>
   )
@@ -172,11 +208,17 @@ function link(setup: Setup, study: string | null): string {
   return location.href.split("#")[0] + address(study, "playground", params)
 }
 
-function Presets(props: { presets: Preset[]; chosen: string | null; changed: boolean; choose: (one: Preset) => void }): JSX.Element {
+function Presets(props: {
+  presets: Preset[]
+  chosen: string | null
+  changed: boolean
+  choose: (one: Preset) => void
+}): JSX.Element {
   const list = useRef<HTMLUListElement>(null)
   useEffect(() => {
     const [strip, card] = [list.current, list.current?.querySelector<HTMLElement>("[aria-pressed=true]")]
-    if (strip && card) strip.scrollTo({ left: card.offsetLeft - strip.offsetLeft - 40, behavior: still() ? "auto" : "smooth" })
+    if (strip && card)
+      strip.scrollTo({ left: card.offsetLeft - strip.offsetLeft - 40, behavior: still() ? "auto" : "smooth" })
   }, [props.chosen])
   return (
     <ul class="presets" aria-label="Demonstrations" ref={list}>
@@ -186,8 +228,12 @@ function Presets(props: { presets: Preset[]; chosen: string | null; changed: boo
           <li key={one.id}>
             <button type="button" aria-pressed={here} data-preset={one.id} onClick={() => props.choose(one)}>
               <b>{one.title}</b>
-              <span><i>See:</i> {one.see}</span>
-              <span class="soft"><i>Not:</i> {one.not}</span>
+              <span>
+                <i>See:</i> {one.see}
+              </span>
+              <span class="soft">
+                <i>Not:</i> {one.not}
+              </span>
               {here && props.changed && <em>Changed: the numbers above are of the untouched race.</em>}
             </button>
           </li>
@@ -197,12 +243,27 @@ function Presets(props: { presets: Preset[]; chosen: string | null; changed: boo
   )
 }
 
-function Title(props: { surface: SurfaceView; surfaces: SurfaceView[]; live: boolean; moveTo: (id: string) => void }): JSX.Element {
+function Title(props: {
+  surface: SurfaceView
+  surfaces: SurfaceView[]
+  live: boolean
+  moveTo: (id: string) => void
+}): JSX.Element {
   const planes = props.surfaces.filter((one) => one.kind === "plane")
-  const options = (some: SurfaceView[]): JSX.Element[] => some.map((one) => <option key={one.id} value={one.id}>{one.name}</option>)
+  const options = (some: SurfaceView[]): JSX.Element[] =>
+    some.map((one) => (
+      <option key={one.id} value={one.id}>
+        {one.name}
+      </option>
+    ))
   return (
     <div class="arena-title">
-      <select aria-label="Surface" value={props.surface.id} disabled={!props.live} onChange={(event) => props.moveTo(event.currentTarget.value)}>
+      <select
+        aria-label="Surface"
+        value={props.surface.id}
+        disabled={!props.live}
+        onChange={(event) => props.moveTo(event.currentTarget.value)}
+      >
         {planes.length > 0 && <optgroup label="Planes of your models">{options(planes)}</optgroup>}
         <optgroup label="Formulas">{options(props.surfaces.filter((one) => one.kind === "classic"))}</optgroup>
       </select>
