@@ -193,7 +193,7 @@ def test_a_record_of_a_diagnosis_and_of_a_watched_loop(monkeypatch):
         tried = SimpleNamespace(findings=found, cost={"gradient_evaluations": 7}, changed=lambda k: (task, recipe))
 
         def verify(budget=None):
-            tried.findings = [found[0].but(outcome=Outcome(0.9, 0.1, (-0.9, -0.7), 3))]
+            tried.findings = [found[0].but(outcome=Outcome(0.9, 0.1, (-0.9, -0.7), 3, (40, 40)))]
 
         tried.verify = verify
         return tried

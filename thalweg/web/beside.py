@@ -87,10 +87,9 @@ class Beside:
         if not wait or self._process is None or not sys.stderr.isatty() or "CI" in os.environ:
             print(f"look    thalweg show {shlex.quote(str(folder))}", file=sys.stderr)
             return
-        print(
-            f"page    {self.address}   (until Ctrl-C; then: thalweg show {shlex.quote(str(folder))})", file=sys.stderr
-        )
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):  # from when it is said
+            then = f"thalweg show {shlex.quote(str(folder))}"
+            print(f"page    {self.address}   (until Ctrl-C; then: {then})", file=sys.stderr)
             self._process.wait()
 
     def close(self) -> None:
