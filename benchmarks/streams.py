@@ -60,10 +60,10 @@ class Served:
         told = json.loads(self.process.stdout.readline())
         self.port, self.cookie = told["port"], f"thalweg-{told['port']}={told['address'].partition('token=')[2]}"
 
-    def get(self, path: str, last: int | None = None) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def get(self, path: str, last: str = "") -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """A request, answered."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        own = {"Cookie": self.cookie} | ({} if last is None else {"Last-Event-ID": str(last)})
+        own = {"Cookie": self.cookie} | ({"Last-Event-ID": last} if last else {})
         connection.request("GET", path, headers=own)
         answer = connection.getresponse()
         if answer.status != 200:
@@ -128,13 +128,13 @@ def follow(
     served: Served, place: str, ending: threading.Event, total: list[int], got: dict[str, list[int]], seed: int
 ) -> None:
     """Read as a page does, and drop now and then, until all is there that was written."""
-    rng, last = random.Random(seed), 0
+    rng, last = random.Random(seed), ""
     while True:
         connection, answer = served.get(f"{place}/events?cursor=0", last)
         leave = time.monotonic() + rng.uniform(2, 20)
         for line in answer:
             if line.startswith(b"id: "):
-                last = int(line[4:])
+                last = line[4:].decode().strip()
             elif line.startswith(b'data: {"cursor"'):
                 for run, columns in json.loads(line[6:])["columns"].items():
                     got.setdefault(run, []).extend(columns["step"])

@@ -66,6 +66,12 @@ def test_headlines_of_real_runs_in_short():
     assert headlines["ours"] > 0
 
 
+def test_readers_that_come_back_lose_nothing_in_short():
+    rows = in_short("streams")["rows"]
+    lost = next(row for row in rows if "lost" in row["what"])
+    assert lost["ours"] == 0 and lost["holds"]
+
+
 def test_the_published_grid_in_short():
     document = in_short("quadratic_deep")
     rows = {row["what"]: row for row in document["rows"]}
