@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import thalweg as tw
 from thalweg.errors import BadData, BadTask
-from thalweg.study import choosing, work
+from thalweg.study import choosing, executors, work
 from thalweg.study.executors import Processes, Sequential, can_fork
 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="forked workers are used on Linux only")
@@ -160,3 +161,15 @@ def test_a_small_network_goes_in_cohorts_though_batching_costs_more_than_four_of
 def test_a_cohort_of_slow_runs_is_not_tried():
     assert measured(lambda k: 0.1)["tried"] == {"sequential × 1": 0.1}
     assert measured(lambda k: 1.0, sizes=choosing.WAYS["cohorts"])["size"] == 32  # what is asked for is done
+
+
+def test_where_the_c_library_cannot_be_told_to_keep_memory_a_worker_works_all_the_same(monkeypatch):
+    def none(name):
+        raise OSError("there is none")
+
+    told = []
+    monkeypatch.setattr(executors.ctypes, "CDLL", none)
+    executors._keep_memory()
+    monkeypatch.setattr(executors.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *of: told.append(of)))
+    executors._keep_memory()
+    assert sorted(option for option, _ in told) == [-3, -1] and min(most for _, most in told) >= 2**30
