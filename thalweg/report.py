@@ -21,7 +21,7 @@ from .web.following import Follower
 from .web.playground import playground
 
 LIMIT = 5_000_000  # bytes of a report
-COLUMNS, FEWEST = 600, 24  # of pixels that a curve is kept for
+COLUMNS, ENOUGH, FEWEST = 600, 80, 24  # of pixels that a curve is kept for
 NOTHING = "'none'"
 UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")  # a half of a letter cannot be written
 PLACE = "<!--thalweg-data-->"
@@ -39,7 +39,8 @@ VIEWS = {
 def report(studies: str | Path | Sequence[str | Path], path: str | Path = "report.html") -> Path:
     """Write studies as one file that a browser opens from disk: the views of the page, with all that was measured.
 
-    Curves are kept in as much detail as five megabytes allow; their extremes always are.
+    Curves are kept in as much detail as five megabytes allow; their extremes always are. Of many runs some lines are
+    left out, evenly in the order in which the runs began: bands and what diverged are of all, and the page says so.
 
     Args:
         studies: the folder of a study or of several, or several such folders.
@@ -152,7 +153,7 @@ def packed(document: Any) -> str:
 
 
 def _packed(known: dict[str, Path], heads: dict[str, Any], room: int) -> str:
-    """All documents as JSON; curves with as many columns as there is room for.
+    """All documents as JSON; curves with as many columns, and then as many single runs, as there is room for.
 
     Raises:
         BadStudy: there is no room even for the coarsest.
@@ -163,15 +164,23 @@ def _packed(known: dict[str, Path], heads: dict[str, Any], room: int) -> str:
     for folder, follower in zip(known.values(), followers.values(), strict=True):
         with contextlib.suppress(BadStudy), intact(folder):
             follower.refresh()
-    columns, size = COLUMNS, 0
-    while columns >= FEWEST:
-        drawn = {id: study | {"curves": _drawn(followers[id], columns)} for id, study in studies.items()}
+    columns, singles = COLUMNS, None
+    most = max((len(follower.runs) for follower in followers.values()), default=1)
+    while True:
+        drawn = {id: study | {"curves": _drawn(followers[id], columns, singles)} for id, study in studies.items()}
         text = packed(document | {"studies": drawn})
         size = len(text.encode())
         if size <= room:
             return text
-        columns = min(int(0.9 * columns * room / size), columns - 1)
-    raise BadStudy(f"these studies need {size / 1e6:.3g} MB even with coarse curves", "give fewer studies to a report")
+        share = 0.9 * room / size
+        if columns > ENOUGH:
+            columns = max(int(columns * share), ENOUGH)
+        elif singles is None or singles > 1:
+            singles = max(int((singles or most) * share), 1)
+        elif columns > FEWEST:
+            columns = max(int(columns * share), FEWEST)
+        else:
+            raise BadStudy(f"these studies need {size / 1e6:.3g} MB even with coarse curves", "give fewer to a report")
 
 
 def _places(folder: Path) -> list[str]:
@@ -210,25 +219,27 @@ def _views(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _drawn(follower: Follower, columns: int) -> dict[str, Any]:
+def _drawn(follower: Follower, columns: int, singles: int | None) -> dict[str, Any]:
     """The curves that can be read."""
     with contextlib.suppress(BadStudy), intact(follower.folder):
-        return _curves(follower, columns)
+        return _curves(follower, columns, singles)
     return {}
 
 
-def _curves(follower: Follower, columns: int) -> dict[str, Any]:
-    """The curves of the finals over steps, samples and seconds, and of all runs over steps, by ``x|y|phase``."""
+def _curves(follower: Follower, columns: int, singles: int | None) -> dict[str, Any]:
+    """Loss and metric of the finals over steps, samples and seconds, all else over steps, by ``x|y|phase``."""
     found: dict[str, Any] = {}
     if not follower.runs:
         return found
-    first = curves.document(follower, columns=columns)
+    first = curves.document(follower, columns=columns, singles=singles)
     metric = f"select {first['metric']}"
-    shown = ["loss", *([metric] if metric in first["ys"] else []), "grad_norm", "lr"]
-    wanted = [(x, y, first["phase"]) for y in shown for x in curves.XS]
-    wanted += [("step", y, curves.ALL) for y in shown[:-2] if first["phase"] != curves.ALL]
+    asked = ["loss", *([metric] if metric in first["ys"] else [])]
+    shown = [*asked, "grad_norm", "lr"]
+    wanted = [(x, y, first["phase"]) for y in asked for x in curves.XS]
+    wanted += [("step", y, first["phase"]) for y in shown if y not in asked]
+    wanted += [("step", y, curves.ALL) for y in asked if first["phase"] != curves.ALL]
     for x, y, phase in wanted:
-        found[f"{x}|{y}|{phase}"] = curves.document(follower, x, y, columns, phases=phase) | {
+        found[f"{x}|{y}|{phase}"] = curves.document(follower, x, y, columns, phases=phase, singles=singles) | {
             "ys": shown,
             "phases": list(dict.fromkeys([first["phase"], curves.ALL])),
         }

@@ -42,6 +42,30 @@ def test_curves_hold_the_steps_of_the_trace(study, y):
     assert any(curve["status"] == "diverged" and curve["where"] for curve in drawn.values())
 
 
+@pytest.mark.parametrize("singles", [1, 2, 5, 1000])
+def test_some_lines_of_each_group_are_drawn_and_the_rest_is_counted(study, singles):
+    read = follower(study.folder)
+    every = curves.document(read, phases="all")
+    some = curves.document(read, phases="all", singles=singles)
+    assert not wrong(some, "Curves") and some["n"] == every["n"]
+    for group, part in zip(every["groups"], some["groups"], strict=True):
+        assert group["n"] == part["n"] == len(group["runs"]) and group["left_out"] == 0
+        assert part["band"] == group["band"]
+        assert part["left_out"] == max(part["n"] - singles, 0)
+        there = {run["run"]: run for run in part["runs"]}
+        n, last = part["n"], min(singles, part["n"]) - 1
+        lined = {round(k * (n - 1) / last) for k in range(last + 1)} if last else {0}
+        for k, run in enumerate(group["runs"]):
+            if k in lined:
+                assert there[run["run"]] == run
+            elif run["status"] == "diverged":  # the place of its cross
+                kept = there[run["run"]]
+                assert len(kept["x"]) == len(kept["y"]) <= 1 and kept["end"] == run["end"]
+                assert kept["y"] == [y for y in run["y"] if y is not None][-1:]
+            else:
+                assert run["run"] not in there
+
+
 def test_curves_of_evaluations_and_their_band(study):
     document = curves.document(follower(study.folder), x="samples", y="select accuracy")
     assert document["phase"] == "finals" and document["direction"] == "max" and document["metric"] == "accuracy"

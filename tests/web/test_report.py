@@ -155,6 +155,23 @@ def test_a_large_study_fits_by_coarser_curves(tmp_path):
         assert max(curve["y"]) == pytest.approx(losses.max(), rel=1e-5)
 
 
+def test_a_study_of_a_thousand_runs_keeps_every_band_and_some_lines(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = interrupted(tmp_path / "many", runs=1000, points=100, rows=lambda k: rng.normal(size=100).tolist())
+    path = report(folder, tmp_path / "many.html")
+    assert path.stat().st_size <= LIMIT
+    _, _, data = opened(path)
+    [own] = data["studies"].values()
+    follower = Follower(folder)
+    follower.refresh()
+    for drawn in own["curves"].values():
+        assert not wrong(drawn, "Curves") and drawn["n"] == 1001
+        [group] = drawn["groups"]
+        assert group["n"] == 1001 and 0 < len(group["runs"]) == 1001 - group["left_out"] < 1000
+        whole = curves.document(follower, drawn["x"], drawn["y"], reporting.ENOUGH, phases=drawn["phase"])
+        assert group["band"] == json.loads(json.dumps(whole["groups"][0]["band"])) and group["band"]["n"] >= 1000
+
+
 def test_the_command_says_what_it_wrote(study, tmp_path, capsys):
     assert main(["report", str(study.folder), "--output", str(tmp_path / "r.html"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

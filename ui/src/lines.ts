@@ -8,8 +8,8 @@ import type { Curve, CurveGroup, Num } from "./types"
 type Line = { x: number[]; y: Num[]; gap: Num }
 
 /** What stands for a group: its band's median, or its only run. */
-function middle({ band, runs }: CurveGroup): Line | null {
-  return band ? { x: band.x, y: band.mid, gap: runs[0]?.gap ?? null } : runs.length === 1 ? runs[0] : null
+function middle({ band, n, runs }: CurveGroup): Line | null {
+  return band ? { x: band.x, y: band.mid, gap: runs[0]?.gap ?? null } : n === 1 ? runs[0] : null
 }
 
 /** The single runs, faint, and under smoothed lines the raw ones. */
@@ -18,7 +18,7 @@ export function faint(groups: CurveGroup[], entrants: string[], smoothed: boolea
     const { name, band, runs } = group
     const { colour, dash } = look(name, entrants)
     const main = middle(group)
-    const opacity = faded(runs.length, band !== null)
+    const opacity = faded(group.n - group.left_out, band !== null)
     const each = runs
       .filter((run) => run !== main && (single || !band))
       .map((run): ChartSeries => ({

@@ -126,6 +126,8 @@ export interface Band {
 
 export interface CurveGroup {
   name: string
+  n: number // runs, all of them
+  left_out: number // of which the line is not here: those that diverged keep a point, the others are not listed
   band: Band | null
   runs: Curve[]
 }

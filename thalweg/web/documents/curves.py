@@ -39,6 +39,7 @@ def document(
     high: float | None = None,
     phases: str | None = None,
     log: bool = False,
+    singles: int | None = None,
 ) -> dict[str, Any]:
     """The ``Curves`` of a study, as far as its follower has read.
 
@@ -51,6 +52,8 @@ def document(
         high: where it ends; None: at the last point.
         phases: ``finals``, another phase of the study, or ``all``; None: the finals where there are some, else all.
         log: whether the axis, and so the columns, are logarithmic.
+        singles: lines of single runs in a group, at most, evenly in the order in which the runs began; None: all. Bands
+            are of all runs, and one that diverged keeps its last point.
 
     Raises:
         BadOption: an x, y or phase that is not there, or a window without width.
@@ -73,8 +76,15 @@ def document(
     groups, drawn, known = [], 0, 0
     for name in (one for one in names if one in mine):
         points = [_points(run, x, y) for run in mine[name]]
-        curves = [_curve(run, *both, x, window) for run, both in zip(mine[name], points, strict=True)]
-        groups.append({"name": name, "band": _band(mine[name], points, y, window, direction == "max"), "runs": curves})
+        n = len(points)
+        lined = set(range(n)) if singles is None or singles >= n else _evenly(n, singles)
+        curves = [
+            _curve(run, *both, x, window, k in lined)
+            for k, (run, both) in enumerate(zip(mine[name], points, strict=True))
+            if k in lined or run.status == "diverged"
+        ]
+        own_band = _band(mine[name], points, y, window, direction == "max")
+        groups.append({"name": name, "n": n, "left_out": n - len(lined), "band": own_band, "runs": curves})
         drawn += sum(len(curve["x"]) for curve in curves)
         known += sum(int(window.within(at).sum()) for at, _ in points)
     return {
@@ -158,8 +168,14 @@ def _float(value: Any) -> float:
         return math.nan
 
 
-def _curve(run: Followed, at: Floats, values: Floats, x: str, window: Window) -> dict[str, Any]:
-    chosen = window.kept(at, values)
+def _evenly(n: int, most: int) -> set[int]:
+    """So many of n places, from the first to the last."""
+    return set(np.linspace(0, n - 1, most).round().astype(int).tolist())
+
+
+def _curve(run: Followed, at: Floats, values: Floats, x: str, window: Window, line: bool) -> dict[str, Any]:
+    """A run with its points; without a line its last finite one, where a cross can stand."""
+    chosen = window.kept(at, values) if line else np.flatnonzero(np.isfinite(values))[-1:]
     known = at[np.isfinite(at)]
     return {
         "run": run.run,

@@ -11,7 +11,7 @@ import { Choice, Toggle, Trouble } from "../parts"
 import { areShortcutsOn } from "../shortcuts"
 import { source, useDocument } from "../source"
 import { go, useParam, usePlace } from "../state"
-import type { Band, Batch, Curve, Curves, Head } from "../types"
+import type { Band, Batch, Curve, CurveGroup, Curves, Head } from "../types"
 
 const AGAIN = 10_000 // milliseconds from one reading of everything to the next while runs grow
 const LISTED = 12
@@ -89,7 +89,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
       ),
     [curves, key, theme, zoom?.[0], zoom?.[1]],
   )
-  const n = shown.reduce((sum, group) => sum + group.runs.length, 0)
+  const n = shown.reduce((sum, group) => sum + group.n, 0)
   const diverged = shown.flatMap((group) =>
     group.runs.filter((run) => run.status === "diverged").map((run) => ({ group, run })),
   )
@@ -207,7 +207,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
           diverged: diverged.length,
         }}
         readNote={smoothing > 0 ? `raw values; the lines are smoothed ${share}` : undefined}
-        caption={<Caption curves={curves} n={n} smoothing={smoothing} zoom={zoom} reset={() => zoomed(null)} />}
+        caption={<Caption curves={curves} shown={shown} smoothing={smoothing} zoom={zoom} reset={() => zoomed(null)} />}
       />
       {diverged.length > 0 && (
         <section class="list">
@@ -234,9 +234,9 @@ function short(value: number): string {
 }
 
 function lost(curves: Curves, name: string): string | null {
-  const runs = curves.groups.find((group) => group.name === name)?.runs ?? []
-  const diverged = runs.filter((run) => run.status === "diverged").length
-  return diverged > 0 ? `${diverged} of ${runs.length} diverged` : null
+  const group = curves.groups.find((one) => one.name === name)
+  const diverged = group?.runs.filter((run) => run.status === "diverged").length ?? 0
+  return group && diverged > 0 ? `${diverged} of ${group.n} diverged` : null
 }
 
 function ended(name: string, run: Curve, x: string): string {
@@ -253,13 +253,16 @@ function ended(name: string, run: Curve, x: string): string {
 
 interface CaptionProps {
   curves: Curves
-  n: number
+  shown: CurveGroup[]
   smoothing: number
   zoom: [number, number] | null
   reset: () => void
 }
 
-function Caption({ curves, n, smoothing, zoom, reset }: CaptionProps): JSX.Element {
+function Caption({ curves, shown, smoothing, zoom, reset }: CaptionProps): JSX.Element {
+  const sum = (of: (group: CurveGroup) => number): number => shown.reduce((all, group) => all + of(group), 0)
+  const [n, left] = [sum((group) => group.n), sum((group) => group.left_out)]
+  const few = left > 0 ? `, ${count(n - left)} of them with a line of their own, evenly by when they began` : ""
   const bands = curves.groups.flatMap(({ band }) => band ?? [])
   const lost = curves.groups.some(({ runs }) => runs.some((run) => run.status === "diverged"))
   const worst = lost && curves.y !== "lr" ? "; a run that diverged counts as the worst from there on" : ""
@@ -269,7 +272,7 @@ function Caption({ curves, n, smoothing, zoom, reset }: CaptionProps): JSX.Eleme
     : ""
   return (
     <>
-      n = {counted(n, "run")} ({curves.phase}).{seeds}
+      n = {counted(n, "run")} ({curves.phase}){few}.{seeds}
       {smoothing > 0 && ` Lines smoothed ${smoothing}${width(curves, smoothing)}; under the cursor: raw values.`}
       {thin} Drag to zoom.
       {zoom && (
