@@ -9,7 +9,7 @@ import pytest
 
 from tests.web import tools
 
-PARTS = ("smoothing", "lines", "growing", "mostly", "evidence")
+PARTS = ("smoothing", "lines", "plot", "growing", "mostly", "evidence")
 OTHERS = ("source", "state")
 BROWSER = """
 globalThis.matchMedia = () => ({ matches: false, addEventListener: () => undefined })
@@ -97,12 +97,19 @@ def test_a_cross_stands_where_the_run_diverged_or_nowhere(call):
 
 def test_a_run_that_diverges_while_it_is_watched_ends_where_it_came_to(call):
     drawn = {"x": "samples", "y": "loss", "phase": "finals", "cursor": 0, "groups": []}
-    drawn["groups"] = [{"name": "sgd", "band": None, "runs": [curve(status="running", end=None)]}]
+    drawn["groups"] = [
+        {"name": "sgd", "n": 3, "left_out": 2, "band": None, "runs": [curve(status="running", end=None)]}
+    ]
     about = {"run": "a", "entrant": "sgd", "phase": "final", "seed": 0, "lr": 0.1, "steps": 9, "where": "loss"}
     columns = {"step": [4], "samples": [64], "seconds": [0.1], "loss": [None], "lr": [0.1], "grad_norm": [None]}
     batch = {"cursor": 9, "runs": [about | {"status": "diverged"}], "columns": {"a": columns}, "evaluations": {}}
-    [run] = call("grown", drawn, batch)["groups"][0]["runs"]
-    assert run["end"] == 64 and run["status"] == "diverged"
+    later = call("grown", drawn, batch)
+    [group] = later["groups"]
+    [run] = group["runs"]
+    assert run["end"] == 64 and run["status"] == "diverged" and later["n"] == group["n"] == 3
+    more = batch | {"runs": [about | {"run": name, "status": "running"} for name in ("b", "c")]}
+    [group] = call("grown", later, more)["groups"]
+    assert group["n"] == 5 and group["left_out"] == 2 and len(group["runs"]) == 3
 
 
 def looked(values, good=(None, 0.5)):
@@ -166,3 +173,17 @@ def test_a_layer_of_a_sequence_is_no_count(call):
         ],
     }
     assert "dead (layer 9, head)" in call("mostly", layers)
+
+
+def test_one_batch_that_fits_does_not_stretch_a_logarithmic_axis(call):
+    lines = [{"name": "a", "colour": "", "x": [0, 1], "y": [2.0, 0.5], "low": [1.0, 1e-9], "high": [3.0, 1.0]}]
+    runs = [{"name": "a, seed 0", "colour": "", "x": [0, 1], "y": [2.0, 1e-12], "quiet": True}]
+    floor = call("least", lines)
+    assert floor == pytest.approx(0.05)
+    assert call("isCut", lines, floor) and call("isCut", runs, floor) and not call("isCut", lines, 1e-9)
+    chart = {"series": [*runs, *lines], "x": {"label": "steps"}, "y": {"label": "loss", "log": True}}
+    low, high = call("bounds", chart)["y"]
+    assert low < 1e-12 and high > 3
+    low, high = call("bounds", chart | {"y": chart["y"] | {"least": floor}})["y"]
+    assert 0.03 < low < 0.05 and high > 3
+    assert call("least", [{"y": [None, 0.0, -1.0]}]) is None

@@ -1,4 +1,5 @@
 /** The curves as series of a chart: single runs faint, a band over seeds and its median for each optimizer. */
+import { extent } from "./axis"
 import { number } from "./format"
 import { type ChartMark, type ChartSeries } from "./plot"
 import { look, type Theme } from "./palette"
@@ -72,6 +73,19 @@ export function firm(groups: CurveGroup[], entrants: string[], share: number): C
       },
     ]
   })
+}
+
+/** From where a logarithmic axis shows lines: a batch that happens to fit would stretch it by decades. */
+export function least(lines: ChartSeries[]): number | undefined {
+  const up = lines.map((line) => extent(line.y, true)?.[0] ?? Infinity)
+  const low = Math.min(...up)
+  return low < Infinity ? low / 10 : undefined
+}
+
+/** Whether something lies below. */
+export function isCut(series: ChartSeries[], least: number | undefined): boolean {
+  const under = (values: Num[] | undefined): boolean => !!values?.some((value) => value !== null && value < least!)
+  return least !== undefined && series.some((one) => !one.loose && (under(one.y) || under(one.low)))
 }
 
 /** A line, smoothed, with what it was: that is what is read off. */

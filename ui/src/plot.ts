@@ -10,6 +10,7 @@ export interface ChartAxis {
   log?: boolean
   format?: (value: number) => string
   range?: [number, number] | null // instead of what the series need
+  least?: number // what lies below is cut off
 }
 
 /** A line, with a band where `low` and `high` are given, and points where `dots` is their radius. */
@@ -80,7 +81,7 @@ export function bounds({ series, marks = [], x, y }: LineChartProps): Limits | n
   const rings = marks.map((mark) => (mark.kind === "ring" ? mark.y : null))
   const up = y.range ?? extent(concat([...lists, rings]), y.log)
   if (up === null) return null
-  const need = y.range ?? roomy(up, y.log, 0.06)
+  const need = y.range ?? roomy([Math.max(up[0], Math.min(y.least ?? up[0], up[1])), up[1]], y.log, 0.06)
   return { x: x.range ?? roomy(across, x.log, 0.02), y: below(need, rowsShare(marks), y.log) }
 }
 

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useState } from "preact/hooks"
 import { LineChart } from "../chart"
 import { count, counted, number, tick } from "../format"
 import { grown } from "../growing"
-import { crossed, faint, firm } from "../lines"
+import { crossed, faint, firm, isCut, least } from "../lines"
 import { Legend, useHidden } from "../legend"
 import { useTheme } from "../palette"
 import { Choice, Toggle, Trouble } from "../parts"
@@ -82,6 +82,11 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   )
   const lines = useMemo(() => firm(shown, head.entrants, smoothing), [curves, key, smoothing, theme])
   const series = useMemo(() => [...runs, ...lines], [runs, lines])
+  const floor = useMemo(
+    () => (logY === "yes" && lines.length < series.length ? least(lines) : undefined),
+    [series, logY],
+  )
+  const cut = useMemo(() => isCut(series, floor), [series, floor])
   const marks = useMemo(
     () =>
       shown.flatMap(({ name, runs }) =>
@@ -199,7 +204,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
         marks={marks}
         onZoom={zoomed}
         x={{ label: curves.x === "step" ? "steps" : curves.x, log: logX === "yes", range: zoom }}
-        y={{ label: curves.y, log: logY === "yes" }}
+        y={{ label: curves.y, log: logY === "yes", least: floor }}
         data={{
           status: head.status,
           zoomed: zoom ? "yes" : "no",
@@ -207,7 +212,16 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
           diverged: diverged.length,
         }}
         readNote={smoothing > 0 ? `raw values; the lines are smoothed ${share}` : undefined}
-        caption={<Caption curves={curves} shown={shown} smoothing={smoothing} zoom={zoom} reset={() => zoomed(null)} />}
+        caption={
+          <Caption
+            curves={curves}
+            shown={shown}
+            cut={cut}
+            smoothing={smoothing}
+            zoom={zoom}
+            reset={() => zoomed(null)}
+          />
+        }
       />
       {diverged.length > 0 && (
         <section class="list">
@@ -254,12 +268,13 @@ function ended(name: string, run: Curve, x: string): string {
 interface CaptionProps {
   curves: Curves
   shown: CurveGroup[]
+  cut: boolean
   smoothing: number
   zoom: [number, number] | null
   reset: () => void
 }
 
-function Caption({ curves, shown, smoothing, zoom, reset }: CaptionProps): JSX.Element {
+function Caption({ curves, shown, cut, smoothing, zoom, reset }: CaptionProps): JSX.Element {
   const sum = (of: (group: CurveGroup) => number): number => shown.reduce((all, group) => all + of(group), 0)
   const [n, left] = [sum((group) => group.n), sum((group) => group.left_out)]
   const few = left > 0 ? `, ${count(n - left)} of them with a line of their own, evenly by when they began` : ""
@@ -274,6 +289,7 @@ function Caption({ curves, shown, smoothing, zoom, reset }: CaptionProps): JSX.E
     <>
       n = {counted(n, "run")} ({curves.phase}){few}.{seeds}
       {smoothing > 0 && ` Lines smoothed ${smoothing}${width(curves, smoothing)}; under the cursor: raw values.`}
+      {cut && " What lies far below the lines is cut off."}
       {thin} Drag to zoom.
       {zoom && (
         <>
