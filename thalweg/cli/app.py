@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 from cyclopts import App, Parameter
 
@@ -24,3 +25,25 @@ Quiet = Annotated[bool, Parameter(negative="")]
 def show(document: dict[str, Any]) -> None:
     """Print a document as JSON."""
     print(json.dumps(plain(document), indent=1, allow_nan=False), flush=True)
+
+
+class Finding(Protocol):
+    """What a command found: it prints, draws, and is a document."""
+
+    def plot(self, path: Path) -> object:
+        """Draw it to a file."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        ...
+
+
+def tell(found: Finding, plot: Path | None, json_: bool) -> None:
+    """Draw what was found, if that is asked for, and print it, as JSON or in words."""
+    if plot is not None:
+        found.plot(plot)
+    if json_:
+        show(found.as_dict())
+    else:
+        print(found)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from ..arguments import numbers_of, recipe_of
 from ..errors import BadOption, ThalwegError
-from .app import Json, Quiet, app, show
+from .app import Json, Quiet, app, show, tell
 
 
 @app.command
@@ -136,12 +136,7 @@ def experiment(
     found = (experiments.init_scale if what == "init-scale" else experiments.batch_size)(Task.load(task), **own)
     if save is not None:
         found.save(save)
-    if plot is not None:
-        found.plot(plot)
-    if json_:
-        show(found.as_dict())
-    else:
-        print(found)
+    tell(found, plot, json_)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .app import Json, Quiet, app, show
+from .app import Json, Quiet, app, tell
 
 
 @app.command
@@ -38,10 +38,5 @@ def shift(
 
     found = look(study, incoming=incoming, reference=reference, task=task, remedies=remedies, quiet=quiet)
     keep(found, study)
-    if plot is not None:
-        found.plot(plot)
-    if json_:
-        show(found.as_dict())
-    else:
-        print(found)
+    tell(found, plot, json_)
     return int(found.matters)

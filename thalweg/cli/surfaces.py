@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import BadOption
-from .app import Json, Quiet, app, show
+from .app import Json, Quiet, app, tell
 
 
 def _names(text: str) -> list[str]:
@@ -70,10 +70,5 @@ def landscape(
         "rows": rows, "runs": runs, "norm": norm, "refine": refine, "seed": seed, "folder": save, "quiet": quiet,
     }  # fmt: skip
     found = measure(study, task=task, planes=_names(planes), slices=_names(slices), **own)
-    if plot is not None:
-        found.plot(plot)
-    if json_:
-        show(found.as_dict())
-    else:
-        print(found)
+    tell(found, plot, json_)
     return 0

@@ -1,7 +1,7 @@
 /** Small parts that several views use. */
 import type { ComponentChildren, JSX } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
-import type { Failure } from "./source"
+import type { Failure, Loaded } from "./source"
 
 /** Why there is nothing to show, with the command that changes it. */
 export function Trouble({ failure }: { failure: Failure }): JSX.Element {
@@ -18,6 +18,16 @@ export function Trouble({ failure }: { failure: Failure }): JSX.Element {
       )}
       {command && <Code text={command} />}
     </div>
+  )
+}
+
+/** What stands in the place of a document that is not there. */
+export function Absent({ error, loading }: Pick<Loaded<unknown>, "error" | "loading">): JSX.Element {
+  if (error) return <Trouble failure={error} />
+  return (
+    <p class="loading" role="status">
+      {loading ? "Loading …" : "Nothing measured."}
+    </p>
   )
 }
 

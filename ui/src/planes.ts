@@ -2,10 +2,11 @@
 import { linearTicks } from "./axis"
 import { type Grid, known, lines, type Point, refined, regions, sampler, type Values } from "./contours"
 import type { Drawing, Shape } from "./drawing"
-import { number, tick } from "./format"
+import { number } from "./format"
 import { apart, type Label, labelled, textWidth } from "./labels"
 import { type Levels, named } from "./levels"
 import { sequential, type Theme } from "./palette"
+import { ticked } from "./ticks"
 import { along, trail } from "./trails"
 import type { Plane } from "./types"
 
@@ -183,32 +184,9 @@ function axes(plane: Plane, box: Box, theme: Theme): Shape[] {
   ]
   shapes.push({ kind: "line", points: corners, colour: theme.line, width: 1 })
   const text = { kind: "text", size: SIZE, colour: theme.soft } as const
-  for (const value of linearTicks(plane.x[0], plane.x[plane.x.length - 1], box.width / 80)) {
-    const x = box.x(value)
-    shapes.push({
-      kind: "line",
-      points: [
-        [x, bottom],
-        [x, bottom + 4],
-      ],
-      colour: theme.line,
-      width: 1,
-    })
-    shapes.push({ ...text, x, y: bottom + 16, text: tick(value), anchor: "middle" })
-  }
-  for (const value of linearTicks(plane.y[0], plane.y[plane.y.length - 1], box.height / 55)) {
-    const y = box.y(value)
-    shapes.push({
-      kind: "line",
-      points: [
-        [box.left - 4, y],
-        [box.left, y],
-      ],
-      colour: theme.line,
-      width: 1,
-    })
-    shapes.push({ ...text, x: box.left - 7, y: y + 4, text: tick(value), anchor: "end" })
-  }
+  const wanted = (places: number[], most: number): number[] => linearTicks(places[0], places[places.length - 1], most)
+  const corner = { left: box.left, bottom, x: box.x, y: box.y }
+  shapes.push(...ticked(wanted(plane.x, box.width / 80), wanted(plane.y, box.height / 55), corner, theme))
   const [across, up] = [box.left + box.width / 2, box.top + box.height / 2]
   const [below] = wrapped(plane.axes[0], box.width + 60, 1)
   shapes.push({

@@ -120,6 +120,17 @@ def address(studied):
         yield found
 
 
+@pytest.fixture
+def seen(browser, address):
+    """The page of the one study, with its id, on a desk."""
+    with watched(browser) as found:
+        found.page.goto(address)
+        found.page.wait_for_selector("main[data-ready=yes]")
+        [study] = studies(found.page)
+        found.id = study["id"]
+        yield found
+
+
 def go(page: Page, hash: str, view: str) -> None:
     """Show a place of the page and wait for its view."""
     page.evaluate("place => { location.hash = place }", hash)

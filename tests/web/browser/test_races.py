@@ -5,21 +5,16 @@ import time
 
 import pytest
 
-from tests.web.browser.conftest import WAIT, go, studies, until, watched
+from tests.web.browser.conftest import WAIT, go, until
 
 CHOSEN = "main[data-view=playground] select"
 
 
 @pytest.fixture
-def seen(browser, address):
-    with watched(browser) as found:
-        found.page.goto(address)
-        found.page.wait_for_selector("main[data-ready=yes]")
-        [study] = studies(found.page)
-        found.id = study["id"]
-        found.races = []
-        found.page.on("request", lambda r: found.races.append(r) if r.url.endswith("/race") else None)
-        yield found
+def seen(seen):
+    seen.races = []
+    seen.page.on("request", lambda r: seen.races.append(r) if r.url.endswith("/race") else None)
+    return seen
 
 
 def last(seen):

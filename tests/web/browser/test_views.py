@@ -12,16 +12,6 @@ from tests.web.browser.conftest import blank, go, studies, until, watched
 VIEWS = ("verdict", "curves", "rates", "layers", "landscape", "findings", "playground")
 
 
-@pytest.fixture
-def seen(browser, address):
-    with watched(browser) as found:
-        found.page.goto(address)
-        found.page.wait_for_selector("main[data-ready=yes]")
-        [study] = studies(found.page)
-        found.id = study["id"]
-        yield found
-
-
 def read(folder: Path, name: str):
     return json.loads((folder / name).read_text())
 

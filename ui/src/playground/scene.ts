@@ -2,9 +2,10 @@
 import { linearTicks } from "../axis"
 import { lines, regions } from "../contours"
 import type { Drawing, Shape } from "../drawing"
-import { number, tick } from "../format"
+import { number } from "../format"
 import { levels } from "../levels"
 import { sequential, type Theme } from "../palette"
+import { ticked } from "../ticks"
 import type { Num, SurfaceView } from "../types"
 import { aim, cross, gone, lost, within } from "./signs"
 import { axes, camera, type Track, upTo } from "./tracks"
@@ -94,36 +95,14 @@ export function ground(surface: SurfaceView, box: Frame, theme: Theme): Shape[] 
 export function ticks(surface: SurfaceView, box: Frame, theme: Theme, at: number): Shape[] {
   const [dx, dy] = camera(surface, at)
   const [[low, high], [bottom, up]] = surface.bounds
-  const shapes: Shape[] = []
-  const put = (x: number, y: number, value: number, anchor: "middle" | "end"): void =>
-    void shapes.push({ kind: "text", x, y, text: tick(value), size: 11, colour: theme.soft, anchor })
-  for (const value of linearTicks(low + dx, high + dx, box.w / 80)) {
-    const x = box.x(value - dx)
-    shapes.push({
-      kind: "line",
-      points: [
-        [x, box.top + box.h],
-        [x, box.top + box.h + 4],
-      ],
-      colour: theme.line,
-      width: 1,
-    })
-    put(x, box.top + box.h + 17, value, "middle")
+  const corner = {
+    left: box.left,
+    bottom: box.top + box.h,
+    x: (value: number) => box.x(value - dx),
+    y: (value: number) => box.y(value - dy),
   }
-  for (const value of linearTicks(bottom + dy, up + dy, box.h / 50)) {
-    const y = box.y(value - dy)
-    shapes.push({
-      kind: "line",
-      points: [
-        [box.left - 4, y],
-        [box.left, y],
-      ],
-      colour: theme.line,
-      width: 1,
-    })
-    put(box.left - 7, y + 4, value, "end")
-  }
-  return shapes
+  const across = linearTicks(low + dx, high + dx, box.w / 80)
+  return ticked(across, linearTicks(bottom + dy, up + dy, box.h / 50), corner, theme)
 }
 
 export interface Shown {

@@ -7,7 +7,7 @@ import { grown } from "../growing"
 import { crossed, faint, firm, isCut, least } from "../lines"
 import { Legend, useHidden } from "../legend"
 import { useTheme } from "../palette"
-import { Choice, Toggle, Trouble } from "../parts"
+import { Choice, Toggle, Absent } from "../parts"
 import { areShortcutsOn } from "../shortcuts"
 import { source, useDocument } from "../source"
 import { go, useParam, usePlace } from "../state"
@@ -30,13 +30,7 @@ export default function View({ head }: { head: Head | null }): JSX.Element {
     [head!.id, x, y, phase, from, to, log, again],
   )
   const live = useLive(head!, value, from === null, () => setAgain((k) => k + 1))
-  if (error) return <Trouble failure={error} />
-  if (!live)
-    return (
-      <p class="loading" role="status">
-        Loading …
-      </p>
-    )
+  if (error || !live) return <Absent error={error} loading />
   const zoom = from !== null && to !== null ? ([from, to] as [number, number]) : null
   return <Drawn curves={live} head={head!} zoom={zoom} setX={setX} loading={loading} />
 }

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks"
 import { drawnAs, evidenceDrawing, outcomeDrawing } from "../evidence"
 import { Figure } from "../figure"
 import { count, counted, duration, number } from "../format"
-import { Code, Trouble, Unbroken } from "../parts"
+import { Absent, Code, Trouble, Unbroken } from "../parts"
 import { Failure, mayRun, source, useDocument } from "../source"
 import type { Finding, Findings, Head, Job, Outcome } from "../types"
 
@@ -15,13 +15,7 @@ const SIGNS = { error: "✕", warning: "!", note: "i" }
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
   const { value, error, loading } = useDocument(() => source.findings(id), [id])
-  if (error) return <Trouble failure={error} />
-  if (!value)
-    return (
-      <p class="loading" role="status">
-        {loading ? "Loading …" : "Nothing examined."}
-      </p>
-    )
+  if (!value) return <Absent error={error} loading={loading} />
   return <Of findings={value} study={id} code={head!.code} />
 }
 

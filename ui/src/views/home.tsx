@@ -1,20 +1,14 @@
 /** All studies, the newest first. */
 import type { JSX } from "preact"
 import { counted, when } from "../format"
-import { Code, Trouble, Unbroken } from "../parts"
+import { Code, Absent, Unbroken } from "../parts"
 import { source, useDocument } from "../source"
 import { address } from "../state"
 import type { Entry } from "../types"
 
 export default function View(): JSX.Element {
-  const { value, error } = useDocument(source.home, ["home"])
-  if (error) return <Trouble failure={error} />
-  if (!value)
-    return (
-      <p class="loading" role="status">
-        Loading …
-      </p>
-    )
+  const { value, error, loading } = useDocument(source.home, ["home"])
+  if (!value) return <Absent error={error} loading={loading} />
   return (
     <section class="home" data-studies={value.studies.length}>
       <h1>{value.studies.length === 0 ? "No study yet" : "Studies"}</h1>

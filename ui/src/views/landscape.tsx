@@ -8,7 +8,7 @@ import { Facts, SPACINGS } from "../facts"
 import { number } from "../format"
 import { shared } from "../levels"
 import { colour, dash, look, useTheme } from "../palette"
-import { Choice, Trouble, Unbroken } from "../parts"
+import { Choice, Absent, Unbroken } from "../parts"
 import { smooth, table } from "../planes"
 import { Surface } from "../relief"
 import { Lines } from "../swatch"
@@ -27,13 +27,7 @@ const KINDS: Record<string, string> = {
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
   const { value, error, loading } = useDocument(() => source.landscape(id), [id])
-  if (error) return <Trouble failure={error} />
-  if (!value)
-    return (
-      <p class="loading" role="status">
-        {loading ? "Loading …" : "Nothing measured."}
-      </p>
-    )
+  if (!value) return <Absent error={error} loading={loading} />
   return <Of landscape={value} entrants={head!.entrants} />
 }
 

@@ -3,7 +3,7 @@ import type { JSX } from "preact"
 import { useState } from "preact/hooks"
 import { count, counted, isShare, number } from "../format"
 import { type Cell, Heat } from "../heat"
-import { Trouble } from "../parts"
+import { Absent } from "../parts"
 import { source, useDocument } from "../source"
 import type { Head, LayerQuantity, Layers } from "../types"
 import { known } from "../contours"
@@ -12,13 +12,7 @@ import { mostly } from "../mostly"
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
   const { value, error, loading } = useDocument(() => source.layers(id), [id])
-  if (error) return <Trouble failure={error} />
-  if (!value)
-    return (
-      <p class="loading" role="status">
-        {loading ? "Loading …" : "Nothing measured."}
-      </p>
-    )
+  if (!value) return <Absent error={error} loading={loading} />
   return <LayersOf layers={value} />
 }
 

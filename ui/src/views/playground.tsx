@@ -2,7 +2,7 @@
 import type { JSX } from "preact"
 import { useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { useTheme } from "../palette"
-import { Copy, Trouble } from "../parts"
+import { Absent, Copy, Trouble } from "../parts"
 import { Everyone, Racers } from "../playground/controls"
 import { Arena } from "../playground/map"
 import { Player, still, usePlayback } from "../playground/playback"
@@ -17,14 +17,8 @@ import "../playground/playground.css"
 const WRITE = 250 // milliseconds of rest before the address is written: browsers count such writes
 
 export default function View(props: { head: Head | null }): JSX.Element {
-  const { value, error } = useDocument(() => source.playground(), ["playground"])
-  if (error) return <Trouble failure={error} />
-  if (!value)
-    return (
-      <p class="loading" role="status">
-        Loading …
-      </p>
-    )
+  const { value, error, loading } = useDocument(() => source.playground(), ["playground"])
+  if (!value) return <Absent error={error} loading={loading} />
   return <Races data={value} study={props.head?.id ?? null} />
 }
 

@@ -6,7 +6,7 @@ import { type ChartMark, type ChartSeries, LineChart } from "../chart"
 import { counted, isShare, number, percent } from "../format"
 import { Legend, NamedSwatch, useHidden } from "../legend"
 import { look, useTheme } from "../palette"
-import { Choice, Toggle, Trouble } from "../parts"
+import { Choice, Toggle, Absent } from "../parts"
 import { source, useDocument } from "../source"
 import { useParam } from "../state"
 import type { Head, Rate, RateGroup, Rates } from "../types"
@@ -14,14 +14,8 @@ import type { Head, Rate, RateGroup, Rates } from "../types"
 const FAR = 1e4 // times the largest rate that trained: a run that diverged there would squeeze all others
 
 export default function View({ head }: { head: Head | null }): JSX.Element {
-  const { value, error } = useDocument(() => source.rates(head!.id), [head!.id, head!.progress.runs])
-  if (error) return <Trouble failure={error} />
-  if (!value)
-    return (
-      <p class="loading" role="status">
-        Loading …
-      </p>
-    )
+  const { value, error, loading } = useDocument(() => source.rates(head!.id), [head!.id, head!.progress.runs])
+  if (!value) return <Absent error={error} loading={loading} />
   return <Drawn rates={value} head={head!} />
 }
 

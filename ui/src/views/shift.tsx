@@ -10,7 +10,7 @@ import { Figure } from "../figure"
 import { count, number, signed } from "../format"
 import { diverging, shared } from "../levels"
 import { colour, dash, look } from "../palette"
-import { Trouble, Unbroken } from "../parts"
+import { Absent, Unbroken } from "../parts"
 import { Lines } from "../swatch"
 import { source, useDocument } from "../source"
 import type { Head, Num, Plane, ShiftView } from "../types"
@@ -32,13 +32,7 @@ const KINDS: Record<string, string> = {
 export default function View({ head }: { head: Head | null }): JSX.Element {
   const id = head!.id
   const { value, error, loading } = useDocument(() => source.shift(id), [id])
-  if (error) return <Trouble failure={error} />
-  if (!value)
-    return (
-      <p class="loading" role="status">
-        {loading ? "Loading …" : "Nothing compared."}
-      </p>
-    )
+  if (!value) return <Absent error={error} loading={loading} />
   return <Of shift={value} entrants={head!.entrants} />
 }
 
