@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from .same_rows import same_rows
+
 IGNORED = -100  # the target that torch leaves out
 FEW = 32  # classes: up to so many it is faster to turn the rows first
 
@@ -57,8 +59,10 @@ def _linear(input: Any, weight: Any, bias: Any = None) -> Tensor | None:
         return None
     if input.dtype != weight.dtype or torch.is_autocast_enabled(input.device.type):
         return None
-    turned: Tensor = weight @ input.mT
-    return (turned if bias is None else turned + bias[:, None]).mT
+    turned = same_rows(weight, input, bias)
+    if turned is None:
+        turned = weight @ input.mT if bias is None else weight @ input.mT + bias[:, None]
+    return turned.mT
 
 
 def _cross_entropy(input: Any, target: Any, weight: Any = None, *rest: Any, **more: Any) -> Tensor | None:
