@@ -30,6 +30,7 @@ from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 from thalweg.web.closing import look
 
 BUDGETS = {"digits": "40s", "fashion-cnn": "5m", "shakespeare": "6m"}
+SHARE = 0.8  # of the comparison's seconds for the closing look: more than --show takes, so that every view is there
 FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader"]
 SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 SCHEMES = ("light", "dark")
@@ -81,7 +82,9 @@ def studies(home: Path, quick: bool) -> None:
     for task, budget in list(BUDGETS.items())[: 1 if quick else None]:
         words = ["compare", task, "--budget", budget, "--folder", str(home / task), "--quiet"]
         subprocess.run([sys.executable, "-m", "thalweg", *words], check=True, stdout=subprocess.DEVNULL)
-        look(home / task, quiet=True)
+        left = look(home / task, quiet=True, share=SHARE).left
+        if left:
+            raise SystemExit(f"{task}: no time for {', '.join(f'{part}: {why}' for part, why in left)}")
 
 
 @contextlib.contextmanager
