@@ -20,6 +20,7 @@ from .cohort import Cohort, Floats, Solo
 from .engine.joint import Joint
 from .errors import BadOption
 from .modes import evaluating
+from .recording import Recorded
 from .seeds import Stream
 from .stacks import Places, changed_buffers, equal, stacked, turned_weights
 
@@ -163,6 +164,8 @@ class Stacked(Many):
         self._places = Places(self.solos[0].model, [*self._weights, *self._buffers])
         params = [[each[name] for name in self._weights] for each in named]
         self._joint = Joint([solo.optimizer for solo in self.solos], params, list(self._weights.values()))
+        state = list(self._weights.values()), list(self._buffers.values())
+        self._recorded = Recorded(self.task, self.solos[0].model, self._run, *state)
 
     def _apply(self, members: Sequence[int] | None, raw: Any, orders: bool) -> Any:
         """What the program gives for each member, stacked."""
@@ -170,13 +173,17 @@ class Stacked(Many):
         if members is not None and len(members) < self.members:
             index = torch.tensor(members, device=state[0].device)
             state = [stack.index_select(0, index) for stack in state]
+        return self._run(state, raw, orders)
+
+    def _run(self, state: Sequence[Tensor], raw: Any, orders: bool) -> Any:
+        """The program with stacked weights and buffers."""
 
         def one(state: list[Tensor], raw: Any) -> Any:
             with self._places.holding(state):
                 return self._program(raw)
 
         with sdpa_kernel(SDPBackend.MATH), Batched():
-            return torch.vmap(one, (0, 0 if orders else None), randomness="different")(state, raw)
+            return torch.vmap(one, (0, 0 if orders else None), randomness="different")(list(state), raw)
 
     def forward(self, batch: Batch | Several) -> Tensor:
         """See `Cohort.forward`.
@@ -186,13 +193,15 @@ class Stacked(Many):
         """
         with _telling():
             whole = batch.joined()
-            losses: Tensor = self._apply(None, whole.raw, whole.orders)
+            played = self._recorded.play(whole.raw, whole.orders)
+            losses: Tensor = self._apply(None, whole.raw, whole.orders) if played is None else played
         return losses
 
     def backward(self, losses: Tensor, share: float) -> None:
         """See `Cohort.backward`."""
         with _telling(memory=True):
-            (losses.sum() * share if share != 1 else losses.sum()).backward()  # type: ignore[no-untyped-call]
+            if not self._recorded.leave(share):
+                (losses.sum() * share if share != 1 else losses.sum()).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> Floats:
         """See `Cohort.step`."""

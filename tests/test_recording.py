@@ -1,0 +1,175 @@
+"""Recordings: a cohort that plays one trains to the same bits, and what may change from step to step is never recorded."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_cohort import IMAGES, STEPS, cnn, mlp, task_of, together
+from torch import nn
+
+import thalweg as tw
+from thalweg import recording
+from thalweg.stacked import Entry, Stacked
+
+FROZEN = tw.Recipe("adamw", lr=3e-3, freeze=["1.weight"], clip_norm=0.5)
+TASKS = {
+    "an MLP": lambda: task_of(mlp),
+    "dropout": lambda: task_of(lambda: mlp(nn.Dropout(0.2))),
+    "a CNN with batch norm": lambda: task_of(cnn),
+    "a loss of torch": lambda: task_of(mlp, loss=nn.CrossEntropyLoss(label_smoothing=0.1)),
+    "a last batch of fewer rows": lambda: task_of(mlp, batch_size=48),
+    "numbers": lambda: task_of(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), y=IMAGES.mean((1, 2, 3))),
+}
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Says from when on steps are recorded, with nothing recorded before."""
+    monkeypatch.setattr(recording, "_counts", {})
+    monkeypatch.setattr(recording, "_recordings", {})
+    return functools.partial(monkeypatch.setattr, recording, "OFTEN")
+
+
+def entries(seeds, recipe=None):
+    recipes = [tw.Recipe("adamw", lr=3e-3), recipe or tw.Recipe("momentum", lr=0.02), tw.Recipe("lion", lr=1e6)]
+    return [Entry(recipe, seed, STEPS) for recipe, seed in zip(recipes, seeds, strict=True)]
+
+
+@pytest.mark.parametrize("seeds", [(0, 0, 0), (0, 1, 2)], ids=["one order", "own orders"])
+@pytest.mark.parametrize("name", TASKS)
+def test_the_bits_are_the_same(name, seeds, often):
+    """With members that diverge, last batches of fewer rows, and weights that do not learn."""
+    task, members = TASKS[name](), entries(seeds, FROZEN if name == "an MLP" else None)
+    found = []
+    for steps in (STEPS * 10, 3):
+        often(steps)
+        torch.manual_seed(0)
+        runs, cohort = together(task, members)
+        assert isinstance(cohort, Stacked)
+        found.append((runs, [cohort.solo(m).weights() for m in range(3)]))
+        assert bool(recording._recordings) == (steps == 3)
+    assert all(play is not None for play in recording._recordings.values())
+    (runs, weights), (again, weights_again) = found
+    for run, other in zip(runs, again, strict=True):
+        assert run.outcome.status == other.outcome.status
+        torch.testing.assert_close(run.trace.loss, other.trace.loss, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(run.trace.grad_norm, other.trace.grad_norm, rtol=0, atol=0, equal_nan=True)
+        assert [e["loss"] for e in run.trace.evaluations] == [e["loss"] for e in other.trace.evaluations]
+    for own, other in zip(weights[:2], weights_again[:2], strict=True):
+        assert all(torch.equal(own[key], other[key]) for key in own)
+
+
+class Counting(nn.Module):
+    """It computes something else from its tenth step on."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.steps = mlp(), 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return self.net(x if self.steps < 10 else -x)
+
+
+def hooked():
+    model = mlp()
+    model[1].register_forward_hook(lambda module, given, out: out * 2)
+    return model
+
+
+def written_over():
+    model = mlp()
+    model[2].forward = lambda x: x
+    return model
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        lambda: task_of(Counting),
+        lambda: task_of(hooked),
+        lambda: task_of(written_over),
+        lambda: task_of(lambda: mlp(nn.utils.parametrizations.weight_norm(nn.Linear(16, 16)))),
+        lambda: task_of(mlp, loss=lambda output, target: F.cross_entropy(output, target)),
+        lambda: task_of(mlp, accumulate=3),
+        lambda: task_of(mlp, batch_loss=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])),
+    ],
+    ids=[
+        "a model of one's own",
+        "a hook",
+        "another forward",
+        "a parametrization",
+        "a loss of one's own",
+        "accumulation",
+        "batch_loss",
+    ],
+)
+def test_what_may_change_is_not_recorded(task, often):
+    often(2)
+    together(task(), entries((0, 0, 0)))
+    assert not recording._recordings
+
+
+def recorded(program, weights, buffers=()):
+    task = task_of(mlp)
+    return recording.Recorded(task, task.build(0), program, weights, buffers)
+
+
+def test_a_program_that_gives_other_numbers_or_shares_a_gradient_is_run(often):
+    often(1)
+    weights = [torch.ones(3, 4, requires_grad=True), torch.ones(3, 4, requires_grad=True)]
+    asked = []
+
+    def changing(state, raw, orders):
+        asked.append(1)
+        return (state[0] * state[1]).sum(1) * len(asked)
+
+    def sharing(state, raw, orders):
+        return (state[0] + state[1]).square().sum(1)
+
+    def constant(state, raw, orders):
+        return (state[0] * state[1] * kept).sum(1)
+
+    kept = torch.rand(4)
+    for k, program in enumerate((changing, sharing, constant)):
+        assert recorded(program, weights).play(torch.zeros(k + 1), False) is None
+    assert list(recording._recordings.values()) == [None] * 3
+
+
+def test_gradients_are_added_in_the_weights_layout(often):
+    often(1)
+    weight = torch.randn(3, 5, 4).mT.requires_grad_()
+    program = recorded(lambda state, raw, orders: (state[0] * raw).square().sum((1, 2)), [weight])
+    raw = torch.randn(4, 5)
+    for share in (0.5, 1.0):
+        assert torch.equal(program.play(raw, False), (weight * raw).square().sum((1, 2)))
+        assert program.leave(share) and weight.grad.stride() == weight.stride()
+    assert not program.leave(1.0)
+    torch.testing.assert_close(weight.grad, 1.5 * 2 * weight.detach() * raw**2)
+
+
+def test_a_layers_settings_and_the_loss_tell_programs_apart():
+    def known(*between, **options):
+        task = task_of(lambda: mlp(*between), **options)
+        return recording.structure(task, task.build(0))
+
+    kinds = [
+        known(), known(nn.Dropout(0.1)), known(nn.Dropout(0.2)), known(nn.GELU()), known(nn.GELU("tanh")),
+        known(loss=nn.CrossEntropyLoss()), known(loss=nn.CrossEntropyLoss(label_smoothing=0.1)),
+        known(loss=F.cross_entropy),
+    ]  # fmt: skip
+    assert None not in kinds and len(set(kinds)) == len(kinds)
+    assert known(nn.Dropout(0.1)) == kinds[1]
+    frozen = task_of(mlp).build(0)
+    frozen.eval()
+    assert recording.structure(task_of(mlp), frozen) != kinds[0]
+
+
+def test_a_process_keeps_so_many(often, monkeypatch):
+    often(1)
+    monkeypatch.setattr(recording, "MOST", 2)
+    program = recorded(lambda state, raw, orders: (state[0] * raw.sum()).sum(1), [torch.ones(3, 4, requires_grad=True)])
+    for rows in range(1, 6):
+        assert torch.equal(program.play(torch.ones(rows), False), torch.full((3,), 4.0 * rows))
+        assert len(recording._recordings) <= 2
