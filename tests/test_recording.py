@@ -111,6 +111,16 @@ def test_what_may_change_is_not_recorded(task, often):
     assert not recording._recordings
 
 
+def test_a_hook_on_all_modules(often):
+    often(2)
+    hook = nn.modules.module.register_module_forward_hook(lambda module, given, out: None)
+    try:
+        together(task_of(mlp), entries((0, 0, 0)))
+    finally:
+        hook.remove()
+    assert not recording._recordings
+
+
 def recorded(program, weights, buffers=()):
     task = task_of(mlp)
     return recording.Recorded(task, task.build(0), program, weights, buffers)

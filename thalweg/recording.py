@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from .batch import leaves, map_leaves
 
@@ -21,6 +22,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 Program = Callable[[Sequence[Tensor], Any, bool], Tensor]
 Play = Callable[..., tuple[Tensor | None, ...]]
 
+_kinds: dict[Hashable, int] = {}
 _counts: dict[Hashable, int] = {}
 _recordings: dict[Hashable, Play | None] = {}
 
@@ -46,14 +48,15 @@ class Recorded:
         self._learning = [weight for weight in weights if weight.requires_grad]
         self._found: list[Tensor | None] = []
         known = structure(task, model)
-        self._key = None if known is None else (known, *map(_form, weights), *map(_form, buffers))
+        kind = (known, *map(_form, weights), *map(_form, buffers))
+        self._kind = None if known is None else _kinds.setdefault(kind, len(_kinds))
 
     def play(self, raw: Any, orders: bool) -> Tensor | None:
         """The losses, of a recording that left its gradients for `leave`; None: there is none, or not yet."""
-        if self._key is None:
+        if self._kind is None:
             return None
         given = leaves(raw)
-        key = (self._key, orders, *map(_form, given), _nesting(raw))
+        key = (self._kind, orders, *map(_form, given), _nesting(raw))
         if key not in _recordings:
             _counts[key] = _counts.get(key, 0) + 1
             if _counts[key] < OFTEN:
