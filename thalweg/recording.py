@@ -142,7 +142,9 @@ def structure(task: Task, model: nn.Module) -> Hashable | None:
     own = task.batch_loss is not None or fit.own_loss is not None or fit.loss is None
     if own or task.precision != "float32" or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return None
-    if task.accumulate != 1 or _has_any_global_hook():  # a share of a gradient would be rounded after it, not before
+    if task.accumulate != 1:  # a share of a gradient would be rounded after it, not before
+        return None
+    if _has_any_global_hook():  # type: ignore[no-untyped-call]
         return None
     loss = _of_module(fit.loss) if isinstance(fit.loss, nn.Module) else _of_function(fit.loss)
     parts = [(name, _of_module(module)) for name, module in model.named_modules()]
