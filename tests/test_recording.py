@@ -121,9 +121,68 @@ def test_a_hook_on_all_modules(often):
     assert not recording._recordings
 
 
+def wide(*layers):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *layers, nn.Linear(8, 4))
+
+
+def again():
+    layer = nn.Linear(8, 8)
+    return wide(layer, nn.ReLU(), layer)
+
+
+def twice():
+    one, other = nn.Linear(8, 8), nn.Linear(8, 8)
+    other.weight = one.weight
+    return wide(one, nn.ReLU(), other)
+
+
+ALIKE = {
+    "a layer again": lambda: wide(nn.Linear(8, 8), nn.ReLU()),
+    "and its twin": again,
+    "bias below": lambda: wide(nn.Linear(8, 8), nn.Linear(8, 8, bias=False)),
+    "bias above": lambda: wide(nn.Linear(8, 8, bias=False), nn.Linear(8, 8)),
+    "another non-linearity": lambda: wide(nn.Linear(8, 8), nn.Tanh()),
+    "the rectifier first": lambda: wide(nn.ReLU(), nn.Linear(8, 8)),
+    "one weight in two places": twice,
+    "two biases": lambda: wide(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)),
+}
+
+
+def test_models_that_look_alike_have_recordings_of_their_own(often):
+    tasks = [task_of(model) for model in ALIKE.values()]
+    kinds = [recording.structure(task, task.build(0)) for task in tasks]
+    assert None not in kinds and len(set(kinds)) == len(kinds)
+    found = []
+    for steps in (STEPS * 10, 2):
+        often(steps)
+        found.append([[run.trace.loss for run in together(task, entries((0, 0, 0)))[0][:2]] for task in tasks])
+    assert found[0] == found[1] and len(recording._recordings) == len(tasks)
+
+
+def test_what_fails_while_it_is_recorded_leaves_buffers_and_random_numbers(often, monkeypatch):
+    def failing(function):
+        def run(*state):
+            function(*state)
+            raise RuntimeError("no")
+
+        return run
+
+    often(1)
+    monkeypatch.setattr("torch.fx.experimental.proxy_tensor.make_fx", failing)
+    weight, buffer = torch.ones(3, 4, requires_grad=True), torch.zeros(3)
+
+    def counting(state, raw, orders):
+        state[1].add_(torch.rand(3))
+        return state[0].sum(1)
+
+    before = torch.get_rng_state()
+    assert recorded(counting, [weight], [buffer]).play(torch.zeros(1), False) is None
+    assert torch.equal(torch.get_rng_state(), before) and not buffer.any()
+
+
 def recorded(program, weights, buffers=()):
-    task = task_of(mlp)
-    return recording.Recorded(task, task.build(0), program, weights, buffers)
+    task, named = task_of(mlp), ({str(k): t for k, t in enumerate(tensors)} for tensors in (weights, buffers))
+    return recording.Recorded(task, task.build(0), program, *named)
 
 
 def test_a_program_that_gives_other_numbers_or_shares_a_gradient_is_run(often):

@@ -37,18 +37,23 @@ class Recorded:
         task: what is trained.
         model: one member's.
         program: of stacked weights and buffers, a raw batch, and whether that holds a batch for each: the losses, (K,).
-        weights: stacked.
-        buffers: stacked; the program writes to them.
+        weights: stacked, by their names in the model.
+        buffers: stacked, the same; the program writes to them.
     """
 
     def __init__(
-        self, task: Task, model: nn.Module, program: Program, weights: Sequence[Tensor], buffers: Sequence[Tensor]
+        self,
+        task: Task,
+        model: nn.Module,
+        program: Program,
+        weights: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
     ) -> None:
-        self._program, self._weights, self._buffers = program, list(weights), list(buffers)
-        self._learning = [weight for weight in weights if weight.requires_grad]
+        self._program, self._weights, self._buffers = program, list(weights.values()), list(buffers.values())
+        self._learning = [weight for weight in self._weights if weight.requires_grad]
         self._found: list[Tensor | None] = []
         known = structure(task, model)
-        kind = (known, *map(_form, weights), *map(_form, buffers))
+        kind = (known, *((name, _form(tensor)) for each in (weights, buffers) for name, tensor in each.items()))
         self._kind = None if known is None else _kinds.setdefault(kind, len(_kinds))
 
     def play(self, raw: Any, orders: bool) -> Tensor | None:
@@ -58,11 +63,12 @@ class Recorded:
         given = leaves(raw)
         key = (self._kind, orders, *map(_form, given), _nesting(raw))
         if key not in _recordings:
+            for kept in (_counts, _recordings):
+                if len(kept) >= MOST:
+                    kept.clear()
             _counts[key] = _counts.get(key, 0) + 1
             if _counts[key] < OFTEN:
                 return None
-            if len(_recordings) >= MOST:
-                _recordings.clear()
             _recordings[key] = self._record(raw, orders, given)
         play = _recordings[key]
         if play is None:
@@ -116,11 +122,13 @@ class Recorded:
         """Afterwards buffers and random states are as they were; gives what tells how they are inside."""
         kept = [buffer.clone() for buffer in self._buffers]
         device = self._weights[0].device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield lambda: [*(buffer.clone() for buffer in self._buffers), torch.rand(1, device=device)]
-        with torch.no_grad():
-            for buffer, before in zip(self._buffers, kept, strict=True):
-                buffer.copy_(before)
+        try:
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                yield lambda: [*(buffer.clone() for buffer in self._buffers), torch.rand(1, device=device)]
+        finally:
+            with torch.no_grad():
+                for buffer, before in zip(self._buffers, kept, strict=True):
+                    buffer.copy_(before)
 
 
 def structure(task: Task, model: nn.Module) -> Hashable | None:
@@ -147,10 +155,13 @@ def structure(task: Task, model: nn.Module) -> Hashable | None:
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
         return None
     loss = _of_module(fit.loss) if isinstance(fit.loss, nn.Module) else _of_function(fit.loss)
-    parts = [(name, _of_module(module)) for name, module in model.named_modules()]
+    parts = [(name, _of_module(module)) for name, module in model.named_modules(remove_duplicate=False)]
     if loss is None or any(part is None for _, part in parts):
         return None
-    return (loss, task.loss is None, model.training, *parts)
+    tensors = *model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)
+    first: dict[int, str] = {}
+    places = [(name, first.setdefault(id(tensor), name)) for name, tensor in tensors]  # one tensor may stand in several
+    return (loss, task.loss is None, *parts, *places)
 
 
 def _of_function(function: Any) -> Hashable | None:

@@ -164,8 +164,7 @@ class Stacked(Many):
         self._places = Places(self.solos[0].model, [*self._weights, *self._buffers])
         params = [[each[name] for name in self._weights] for each in named]
         self._joint = Joint([solo.optimizer for solo in self.solos], params, list(self._weights.values()))
-        state = list(self._weights.values()), list(self._buffers.values())
-        self._recorded = Recorded(self.task, self.solos[0].model, self._run, *state)
+        self._recorded = Recorded(self.task, self.solos[0].model, self._run, self._weights, self._buffers)
 
     def _apply(self, members: Sequence[int] | None, raw: Any, orders: bool) -> Any:
         """What the program gives for each member, stacked."""
