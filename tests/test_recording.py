@@ -1,6 +1,8 @@
 """Recordings: a cohort that plays one trains to the same bits, and what may change from step to step is never recorded."""
 
 import functools
+import gc
+import weakref
 
 import pytest
 import torch
@@ -12,6 +14,11 @@ import thalweg as tw
 from thalweg import recording
 from thalweg.stacked import Entry, Stacked
 
+
+def mlp_of_one():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+
+
 FROZEN = tw.Recipe("adamw", lr=3e-3, freeze=["1.weight"], clip_norm=0.5)
 TASKS = {
     "an MLP": lambda: task_of(mlp),
@@ -19,7 +26,11 @@ TASKS = {
     "a CNN with batch norm": lambda: task_of(cnn),
     "a loss of torch": lambda: task_of(mlp, loss=nn.CrossEntropyLoss(label_smoothing=0.1)),
     "a last batch of fewer rows": lambda: task_of(mlp, batch_size=48),
-    "numbers": lambda: task_of(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), y=IMAGES.mean((1, 2, 3))),
+    "a model that writes into its batch": lambda: task_of(
+        lambda: nn.Sequential(nn.LeakyReLU(0.3, inplace=True), nn.Flatten(), nn.Linear(64, 4))
+    ),
+    "targets of another shape": lambda: task_of(mlp_of_one, y=IMAGES.mean((1, 2, 3)), loss=nn.MSELoss()),
+    "numbers": lambda: task_of(mlp_of_one, y=IMAGES.mean((1, 2, 3))),
 }
 
 
@@ -84,31 +95,69 @@ def written_over():
     return model
 
 
+class Double(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def parametrized():
+    model = mlp()
+    nn.utils.parametrize.register_parametrization(model[1], "weight", Double())
+    return model
+
+
+@functools.wraps(F.cross_entropy)
+def wrapped(output, target):
+    return F.cross_entropy(output, target, label_smoothing=0.9)
+
+
 @pytest.mark.parametrize(
     "task",
     [
         lambda: task_of(Counting),
         lambda: task_of(hooked),
         lambda: task_of(written_over),
-        lambda: task_of(lambda: mlp(nn.utils.parametrizations.weight_norm(nn.Linear(16, 16)))),
+        lambda: task_of(parametrized),
+        lambda: task_of(mlp, loss=wrapped),
+        lambda: task_of(mlp, loss=nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0, 4.0]))),
+        lambda: task_of(mlp, precision="bf16"),
         lambda: task_of(mlp, loss=lambda output, target: F.cross_entropy(output, target)),
         lambda: task_of(mlp, accumulate=3),
         lambda: task_of(mlp, batch_loss=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])),
     ],
     ids=[
-        "a model of one's own",
-        "a hook",
-        "another forward",
-        "a parametrization",
-        "a loss of one's own",
-        "accumulation",
-        "batch_loss",
+        "a model of one's own", "a hook", "another forward", "a parametrization", "a wrapper", "a loss with tensors", "bf16",
+        "a loss of one's own", "accumulation", "batch_loss",
     ],
-)
+)  # fmt: skip
 def test_what_may_change_is_not_recorded(task, often):
     often(2)
-    together(task(), entries((0, 0, 0)))
-    assert not recording._recordings
+    _, cohort = together(task(), entries((0, 0, 0)))
+    assert isinstance(cohort, Stacked) and not recording._recordings
+
+
+def test_a_step_of_several_chunks_is_not_recorded(often):
+    often(2)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(1500, 64, generator=generator), torch.randint(4, (1500,), generator=generator)
+    task = tw.Task(model=mlp, train=(x, y), valid=(x[:99], y[:99]), steps=6, name="toy")
+    recipe = tw.Recipe("momentum", lr=0.02, batch_size="full")
+    _, cohort = together(task, [Entry(recipe, seed, 6) for seed in (0, 0)])
+    assert isinstance(cohort, Stacked) and not recording._recordings
+
+
+def test_a_cohort_is_gone_when_it_is_let_go(often):
+    often(2)
+    members = entries((0, 0, 0))
+    runs, cohort = together(task_of(mlp), members)
+    assert recording._recordings
+    gone = weakref.ref(cohort)
+    gc.disable()
+    try:
+        del runs, cohort
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_hook_on_all_modules(often):
@@ -176,13 +225,13 @@ def test_what_fails_while_it_is_recorded_leaves_buffers_and_random_numbers(often
         return state[0].sum(1)
 
     before = torch.get_rng_state()
-    assert recorded(counting, [weight], [buffer]).play(torch.zeros(1), False) is None
+    assert recorded([weight], [buffer]).play(counting, torch.zeros(1), False) is None
     assert torch.equal(torch.get_rng_state(), before) and not buffer.any()
 
 
-def recorded(program, weights, buffers=()):
+def recorded(weights, buffers=()):
     task, named = task_of(mlp), ({str(k): t for k, t in enumerate(tensors)} for tensors in (weights, buffers))
-    return recording.Recorded(task, task.build(0), program, *named)
+    return recording.Recorded(task, task.build(0), *named)
 
 
 def test_a_program_that_gives_other_numbers_or_shares_a_gradient_is_run(often):
@@ -202,20 +251,25 @@ def test_a_program_that_gives_other_numbers_or_shares_a_gradient_is_run(often):
 
     kept = torch.rand(4)
     for k, program in enumerate((changing, sharing, constant)):
-        assert recorded(program, weights).play(torch.zeros(k + 1), False) is None
+        assert recorded(weights).play(program, torch.zeros(k + 1), False) is None
     assert list(recording._recordings.values()) == [None] * 3
 
 
 def test_gradients_are_added_in_the_weights_layout(often):
-    often(1)
+    often(2)
     weight = torch.randn(3, 5, 4).mT.requires_grad_()
-    program = recorded(lambda state, raw, orders: (state[0] * raw).square().sum((1, 2)), [weight])
-    raw = torch.randn(4, 5)
-    for share in (0.5, 1.0):
-        assert torch.equal(program.play(raw, False), (weight * raw).square().sum((1, 2)))
-        assert program.leave(share) and weight.grad.stride() == weight.stride()
-    assert not program.leave(1.0)
-    torch.testing.assert_close(weight.grad, 1.5 * 2 * weight.detach() * raw**2)
+    program, raw, own = (
+        lambda state, raw, orders: (state[0] * raw).square().sum((1, 2)),
+        torch.randn(4, 5),
+        recorded([weight]),
+    )
+    assert own.play(program, raw, False) is None and not own.leave()
+    for _ in range(2):
+        assert torch.equal(own.play(program, raw, False), (weight * raw).square().sum((1, 2)))
+        assert own.leave() and weight.grad.stride() == weight.stride()
+    torch.testing.assert_close(weight.grad, 4 * weight.detach() * raw**2)
+    own.play(program, raw, False)
+    assert own.play(program, torch.randn(4, 1), False) is None and not own.leave()  # another step's gradients are gone
 
 
 def test_a_layers_settings_and_the_loss_tell_programs_apart():
@@ -238,7 +292,8 @@ def test_a_layers_settings_and_the_loss_tell_programs_apart():
 def test_a_process_keeps_so_many(often, monkeypatch):
     often(1)
     monkeypatch.setattr(recording, "MOST", 2)
-    program = recorded(lambda state, raw, orders: (state[0] * raw.sum()).sum(1), [torch.ones(3, 4, requires_grad=True)])
+    own = recorded([torch.ones(3, 4, requires_grad=True)])
     for rows in range(1, 6):
-        assert torch.equal(program.play(torch.ones(rows), False), torch.full((3,), 4.0 * rows))
+        losses = own.play(lambda state, raw, orders: (state[0] * raw.sum()).sum(1), torch.ones(rows), False)
+        assert torch.equal(losses, torch.full((3,), 4.0 * rows))
         assert len(recording._recordings) <= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from .batch import leaves, map_leaves
+from .building import MARK
+from .trial import Reshaped
 
 if TYPE_CHECKING:
     from .task import Task
 
 OFTEN = 200  # steps of one kind after which it is recorded: a recording takes as long as some dozens
 MOST = 256  # recordings that a process keeps
-KNOWN = ("torch.nn.modules.", "torch.nn.functional", "thalweg.trial")
+KNOWN = ("torch.nn.modules.", "torch.nn.functional", "thalweg.trial")  # Python modules
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 Program = Callable[[Sequence[Tensor], Any, bool], Tensor]
 Play = Callable[..., tuple[Tensor | None, ...]]
@@ -36,7 +39,6 @@ class Recorded:
     Args:
         task: what is trained.
         model: one member's.
-        program: of stacked weights and buffers, a raw batch, and whether that holds a batch for each: the losses, (K,).
         weights: stacked, by their names in the model.
         buffers: stacked, the same; the program writes to them.
     """
@@ -45,19 +47,25 @@ class Recorded:
         self,
         task: Task,
         model: nn.Module,
-        program: Program,
         weights: Mapping[str, Tensor],
         buffers: Mapping[str, Tensor],
     ) -> None:
-        self._program, self._weights, self._buffers = program, list(weights.values()), list(buffers.values())
+        self._weights, self._buffers = list(weights.values()), list(buffers.values())
         self._learning = [weight for weight in self._weights if weight.requires_grad]
         self._found: list[Tensor | None] = []
         known = structure(task, model)
         kind = (known, *((name, _form(tensor)) for each in (weights, buffers) for name, tensor in each.items()))
         self._kind = None if known is None else _kinds.setdefault(kind, len(_kinds))
 
-    def play(self, raw: Any, orders: bool) -> Tensor | None:
-        """The losses, of a recording that left its gradients for `leave`; None: there is none, or not yet."""
+    def play(self, program: Program, raw: Any, orders: bool) -> Tensor | None:
+        """The losses, of a recording that keeps its gradients for `leave`; None: there is none, or not yet.
+
+        Args:
+            program: of stacked weights and buffers, a raw batch, and ``orders``: the losses, (K,).
+            raw: the batch.
+            orders: whether it holds a batch for each member.
+        """
+        self._found = []
         if self._kind is None:
             return None
         given = leaves(raw)
@@ -69,7 +77,7 @@ class Recorded:
             _counts[key] = _counts.get(key, 0) + 1
             if _counts[key] < OFTEN:
                 return None
-            _recordings[key] = self._record(raw, orders, given)
+            _recordings[key] = self._record(program, raw, orders, given)
         play = _recordings[key]
         if play is None:
             return None
@@ -77,20 +85,20 @@ class Recorded:
             losses, *self._found = play(*self._weights, *self._buffers, *given)
         return losses
 
-    def leave(self, share: float) -> bool:
-        """Add ``share`` × the gradients of the last `play` to the weights' own, in their layout; whether there were any."""
+    def leave(self) -> bool:
+        """Add the gradients of the last `play` to the weights' own, in their layout; whether there were any."""
         found, self._found = self._found, []
         for weight, gradient in zip(self._learning, found, strict=False):
             if gradient is None:
                 continue
-            own = gradient if share == 1 else gradient * share
             if weight.grad is not None:
-                weight.grad.add_(own)
+                weight.grad.add_(gradient)
             else:
-                weight.grad = own if own.stride() == weight.stride() else torch.empty_like(weight).copy_(own)
+                as_it_lies = gradient.stride() == weight.stride()
+                weight.grad = gradient if as_it_lies else torch.empty_like(weight).copy_(gradient)
         return bool(found)
 
-    def _record(self, raw: Any, orders: bool, given: list[Tensor]) -> Play | None:
+    def _record(self, program: Program, raw: Any, orders: bool, given: list[Tensor]) -> Play | None:
         """The program's operations on tensors; None where they do not give the same bits."""
         from torch.fx.experimental.proxy_tensor import make_fx  # half a second: only where it is worth it
 
@@ -98,24 +106,26 @@ class Recorded:
 
         def whole(*tensors: Tensor) -> tuple[Tensor | None, ...]:
             parts = iter(tensors[m:])
-            losses = self._program(tensors[:m], map_leaves(lambda _: next(parts), raw), orders)
+            losses = program(tensors[:m], map_leaves(lambda _: next(parts), raw), orders)
             learning = [weight for weight in tensors[:n] if weight.requires_grad]
             return losses.detach(), *torch.autograd.grad(losses.sum(), learning, allow_unused=True)
 
-        state = (*self._weights, *self._buffers, *given)
+        def state() -> tuple[Tensor, ...]:  # a model may write into its batch
+            return *self._weights, *self._buffers, *(tensor.clone() for tensor in given)
+
         try:
             with self._as_before() as after, torch.enable_grad():
-                expected = [*whole(*state), *after()]
+                expected = [*whole(*state()), *after()]
             with self._as_before(), torch.enable_grad():
-                recording = make_fx(whole)(*state)
+                recording = make_fx(whole)(*state())
             if any(node.op == "get_attr" for node in recording.graph.nodes):  # a tensor of this cohort alone
                 return None
             play: Play = recording.forward
             with self._as_before() as after, torch.no_grad():
-                found = [*play(*state), *after()]
+                found = [*play(*(last := state())), *after()]
         except Exception:  # what cannot be recorded is run
             return None
-        return play if all(map(_same, expected, found)) and _apart(found, state) else None
+        return play if all(map(_same, expected, found)) and _apart(found, last) else None
 
     @contextmanager
     def _as_before(self) -> Iterator[Callable[[], list[Tensor]]]:
@@ -150,11 +160,9 @@ def structure(task: Task, model: nn.Module) -> Hashable | None:
     own = task.batch_loss is not None or fit.own_loss is not None or fit.loss is None
     if own or task.precision != "float32" or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return None
-    if task.accumulate != 1:  # a share of a gradient would be rounded after it, not before
-        return None
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
         return None
-    loss = _of_module(fit.loss) if isinstance(fit.loss, nn.Module) else _of_function(fit.loss)
+    loss = _of_loss(fit.loss)
     parts = [(name, _of_module(module)) for name, module in model.named_modules(remove_duplicate=False)]
     if loss is None or any(part is None for _, part in parts):
         return None
@@ -164,20 +172,32 @@ def structure(task: Task, model: nn.Module) -> Hashable | None:
     return (loss, task.loss is None, *parts, *places)
 
 
-def _of_function(function: Any) -> Hashable | None:
-    own = getattr(function, "__module__", None) in KNOWN and "<" not in function.__qualname__
-    return (function.__module__, function.__qualname__) if own else None
+def _of_loss(loss: Any) -> Hashable | None:
+    """A loss function or module of torch's, or thalweg's own; one that has tensors is not known by its settings."""
+    if isinstance(loss, Reshaped):
+        inner = _of_loss(loss.loss)
+        return None if inner is None else ("reshaped", inner)
+    if isinstance(loss, nn.Module):
+        return None if [*loss.parameters(), *loss.buffers()] else _of_module(loss)
+    return _name(loss)
 
 
 def _of_module(module: nn.Module) -> Hashable | None:
     """A layer's kind and its settings; None where it is not torch's own, or somebody hooked into it."""
-    kind = type(module)
-    if not kind.__module__.startswith(KNOWN[0]) or any(getattr(module, hooks, None) for hooks in HOOKS):
+    kind = _name(type(module))
+    if kind is None or any(getattr(module, hooks, None) for hooks in HOOKS):
         return None
-    settings = {name: value for name, value in vars(module).items() if name not in nn.Module().__dict__}
+    settings = {name: value for name, value in vars(module).items() if name not in (*nn.Module().__dict__, MARK)}
     if any(not _is_plain(value) for value in settings.values()):
         return None
-    return kind.__module__, kind.__qualname__, module.training, repr(sorted(settings.items()))
+    return kind, module.training, repr(sorted(settings.items()))
+
+
+def _name(own: Any) -> str | None:
+    """The name of a function or class that is what stands in one of the known modules; a wrapper only calls itself so."""
+    place, name = getattr(own, "__module__", None) or "", getattr(own, "__qualname__", "")
+    known = place.startswith(KNOWN) and getattr(sys.modules.get(place), name, None) is own
+    return f"{place}.{name}" if known else None
 
 
 def _is_plain(value: Any) -> bool:

@@ -9,6 +9,7 @@ import html
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -40,7 +41,7 @@ def report(studies: str | Path | Sequence[str | Path], path: str | Path = "repor
     """Write studies as one file that a browser opens from disk: the views of the page, with all that was measured.
 
     Curves are kept in as much detail as five megabytes allow; their extremes always are. Of many runs some lines are
-    left out, evenly in the order in which the runs began: bands and what diverged are of all, and the page says so.
+    left out, evenly in the order in which the runs began: bands and counts are of all, and the page says so.
 
     Args:
         studies: the folder of a study or of several, or several such folders.
@@ -165,7 +166,8 @@ def _packed(known: dict[str, Path], heads: dict[str, Any], room: int) -> str:
         with contextlib.suppress(BadStudy), intact(folder):
             follower.refresh()
     columns, singles = COLUMNS, None
-    most = max((len(follower.runs) for follower in followers.values()), default=1)
+    of_entrants = [Counter(run.entrant for run in follower.runs.values()) for follower in followers.values()]
+    most = max((count for each in of_entrants for count in each.values()), default=1)
     while True:
         drawn = {id: study | {"curves": _drawn(followers[id], columns, singles)} for id, study in studies.items()}
         text = packed(document | {"studies": drawn})

@@ -148,6 +148,9 @@ class Stacked(Many):
         batch = next(iter(data.train.training(size, seeds)))
         with _telling(), _batched_fully():
             self._stack(batch.of(0))
+            # of several batches a step each gets a share, which the program rounds before its gradients, not after
+            once = task.accumulate == 1 and size != "full"
+            self._recorded = Recorded(task, self.solos[0].model, self._weights, self._buffers) if once else None
             self._check(batch, [seeds.index(seed) for seed in dict.fromkeys(seeds)])
 
     def _stack(self, batch: Batch) -> None:
@@ -164,7 +167,6 @@ class Stacked(Many):
         self._places = Places(self.solos[0].model, [*self._weights, *self._buffers])
         params = [[each[name] for name in self._weights] for each in named]
         self._joint = Joint([solo.optimizer for solo in self.solos], params, list(self._weights.values()))
-        self._recorded = Recorded(self.task, self.solos[0].model, self._run, self._weights, self._buffers)
 
     def _apply(self, members: Sequence[int] | None, raw: Any, orders: bool) -> Any:
         """What the program gives for each member, stacked."""
@@ -192,14 +194,14 @@ class Stacked(Many):
         """
         with _telling():
             whole = batch.joined()
-            played = self._recorded.play(whole.raw, whole.orders)
+            played = self._recorded.play(self._run, whole.raw, whole.orders) if self._recorded else None
             losses: Tensor = self._apply(None, whole.raw, whole.orders) if played is None else played
         return losses
 
     def backward(self, losses: Tensor, share: float) -> None:
         """See `Cohort.backward`."""
         with _telling(memory=True):
-            if not self._recorded.leave(share):
+            if not (self._recorded and self._recorded.leave()):
                 (losses.sum() * share if share != 1 else losses.sum()).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> Floats:

@@ -73,8 +73,8 @@ def alone(shelf):
     return shelf / "alone"
 
 
-def interrupted(folder, runs=2, points=50, rows=None):
-    """A study whose process is gone: some runs ended, one did not; ``rows`` gives a run's losses."""
+def interrupted(folder, runs=2, points=50, rows=None, lost=lambda k: False):
+    """A study whose process is gone: some runs ended, one did not; ``rows`` gives a run's losses, some are ``lost``."""
     asked = {
         "task": "toy",
         "fingerprint": "0",
@@ -105,7 +105,7 @@ def interrupted(folder, runs=2, points=50, rows=None):
             }
             store.append({"run": name, "kind": "steps"} | line | {"at": float(k)})
         if k < runs:
-            outcome = {"status": "finished", "step": n, "where": None, "reason": None}
+            outcome = {"status": "diverged" if lost(k) else "finished", "step": n, "where": None, "reason": None}
             last = {
                 "step": n,
                 "samples": 16 * n,

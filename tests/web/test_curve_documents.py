@@ -58,12 +58,20 @@ def test_some_lines_of_each_group_are_drawn_and_the_rest_is_counted(study, singl
         for k, run in enumerate(group["runs"]):
             if k in lined:
                 assert there[run["run"]] == run
-            elif run["status"] == "diverged":  # the place of its cross
+            elif run["run"] in there:  # the place of its cross
+                assert run["status"] == "diverged"
                 kept = there[run["run"]]
                 assert len(kept["x"]) == len(kept["y"]) <= 1 and kept["end"] == run["end"]
                 assert kept["y"] == [y for y in run["y"] if y is not None][-1:]
-            else:
-                assert run["run"] not in there
+        lost = [k for k, run in enumerate(group["runs"]) if run["status"] == "diverged"]
+        assert part["diverged"] == group["diverged"] == len(lost)
+        assert len(part["runs"]) - len(lined) == min(curves.CROSSES * singles, len(set(lost) - lined))
+
+
+def test_a_curve_that_is_whole_is_not_called_thinned(study):
+    read = follower(study.folder)
+    assert not curves.document(read, phases="all", columns=4000, singles=2)["thinned"]
+    assert curves.document(read, phases="all", columns=5, singles=2)["thinned"]
 
 
 def test_curves_of_evaluations_and_their_band(study):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.web import tools
 
-PARTS = ("smoothing", "lines", "plot", "growing", "mostly", "evidence")
+PARTS = ("smoothing", "lines", "plot", "growing", "mostly", "evidence", "intervals")
 OTHERS = ("source", "state")
 BROWSER = """
 globalThis.matchMedia = () => ({ matches: false, addEventListener: () => undefined })
@@ -98,7 +98,7 @@ def test_a_cross_stands_where_the_run_diverged_or_nowhere(call):
 def test_a_run_that_diverges_while_it_is_watched_ends_where_it_came_to(call):
     drawn = {"x": "samples", "y": "loss", "phase": "finals", "cursor": 0, "groups": []}
     drawn["groups"] = [
-        {"name": "sgd", "n": 3, "left_out": 2, "band": None, "runs": [curve(status="running", end=None)]}
+        {"name": "sgd", "n": 3, "left_out": 2, "diverged": 0, "band": None, "runs": [curve(status="running", end=None)]}
     ]
     about = {"run": "a", "entrant": "sgd", "phase": "final", "seed": 0, "lr": 0.1, "steps": 9, "where": "loss"}
     columns = {"step": [4], "samples": [64], "seconds": [0.1], "loss": [None], "lr": [0.1], "grad_norm": [None]}
@@ -106,7 +106,7 @@ def test_a_run_that_diverges_while_it_is_watched_ends_where_it_came_to(call):
     later = call("grown", drawn, batch)
     [group] = later["groups"]
     [run] = group["runs"]
-    assert run["end"] == 64 and run["status"] == "diverged" and later["n"] == group["n"] == 3
+    assert run["end"] == 64 and run["status"] == "diverged" and later["n"] == group["n"] == 3 and group["diverged"] == 1
     more = batch | {"runs": [about | {"run": name, "status": "running"} for name in ("b", "c")]}
     [group] = call("grown", later, more)["groups"]
     assert group["n"] == 5 and group["left_out"] == 2 and len(group["runs"]) == 3
@@ -187,3 +187,16 @@ def test_one_batch_that_fits_does_not_stretch_a_logarithmic_axis(call):
     low, high = call("bounds", chart | {"y": chart["y"] | {"least": floor}})["y"]
     assert 0.03 < low < 0.05 and high > 3
     assert call("least", [{"y": [None, 0.0, -1.0]}]) is None
+    assert call("isCut", runs, floor, [0.5, 2]) and not call("isCut", runs, floor, [0, 0.5])
+
+
+@pytest.mark.parametrize("width", [70, 90, 140, 300])
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.918, 2.478), (0.9, 0.951), (-3.2, 17.0), (1e-4, 3e-4), (5.0, 5.0), (0.0, 1.0)]
+)
+def test_an_axis_however_narrow_names_a_place(call, width, low, high):
+    scores = {"a": low, "b": high}
+    finalists = [{"name": name, "scores": [at], "mean": at, "interval": [at, at]} for name, at in scores.items()]
+    drawing = call("axisDrawing", {"finalists": finalists, "metric": "nll", "unit": None}, width, THEME)
+    named = [shape for shape in drawing["shapes"] if shape["kind"] == "text"]
+    assert named and all(10 <= shape["x"] <= width - 10 for shape in named)

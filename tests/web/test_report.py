@@ -155,9 +155,12 @@ def test_a_large_study_fits_by_coarser_curves(tmp_path):
         assert max(curve["y"]) == pytest.approx(losses.max(), rel=1e-5)
 
 
-def test_a_study_of_a_thousand_runs_keeps_every_band_and_some_lines(tmp_path):
-    rng = np.random.default_rng(0)
-    folder = interrupted(tmp_path / "many", runs=1000, points=100, rows=lambda k: rng.normal(size=100).tolist())
+@pytest.mark.parametrize("lost", [0, 3, 1])
+def test_a_study_of_thousands_of_runs_keeps_every_band_and_some_lines(tmp_path, lost):
+    """With none that diverged, a third, and all."""
+    rng, runs = np.random.default_rng(0), 3000 if lost == 1 else 1000
+    ends = {"rows": lambda k: rng.normal(size=100).tolist(), "lost": lambda k: lost > 0 and k % lost == 0}
+    folder = interrupted(tmp_path / "many", runs=runs, points=100, **ends)
     path = report(folder, tmp_path / "many.html")
     assert path.stat().st_size <= LIMIT
     _, _, data = opened(path)
@@ -165,11 +168,16 @@ def test_a_study_of_a_thousand_runs_keeps_every_band_and_some_lines(tmp_path):
     follower = Follower(folder)
     follower.refresh()
     for drawn in own["curves"].values():
-        assert not wrong(drawn, "Curves") and drawn["n"] == 1001
+        assert not wrong(drawn, "Curves") and drawn["n"] == runs + 1
         [group] = drawn["groups"]
-        assert group["n"] == 1001 and 0 < len(group["runs"]) == 1001 - group["left_out"] < 1000
+        crosses = len(group["runs"]) - (group["n"] - group["left_out"])
+        assert group["n"] == runs + 1 and 0 < len(group["runs"]) - crosses < runs
+        assert group["diverged"] == (len(range(0, runs, lost)) if lost else 0) and (crosses > 0) == (lost > 0)
         whole = curves.document(follower, drawn["x"], drawn["y"], reporting.ENOUGH, phases=drawn["phase"])
-        assert group["band"] == json.loads(json.dumps(whole["groups"][0]["band"])) and group["band"]["n"] >= 1000
+        [every] = whole["groups"]
+        assert (group["band"] is None) == (every["band"] is None)
+        assert not group["band"] or group["band"]["n"] == every["band"]["n"] >= runs - group["diverged"]
+        assert not group["band"] or group["band"]["mid"][-1] == every["band"]["mid"][-1]
 
 
 def test_the_command_says_what_it_wrote(study, tmp_path, capsys):

@@ -19,12 +19,13 @@ export function grown(curves: Curves, batch: Batch): Curves {
   for (const run of batch.runs) {
     if (known.has(run.run) || (curves.phase !== "all" && called(run.phase) !== curves.phase)) continue
     let group = groups.find((one) => one.name === run.entrant)
-    if (!group) groups.push((group = { name: run.entrant, n: 0, left_out: 0, band: null, runs: [] }))
+    if (!group) groups.push((group = { name: run.entrant, n: 0, left_out: 0, diverged: 0, band: null, runs: [] }))
     const { phase, seed, lr, where } = run
     const fresh: Curve = { run: run.run, seed, phase, lr, where, status: "running", end: null, gap: null, x: [], y: [] }
     group.runs = [...group.runs, lengthened(fresh, batch, curves)]
     group.n += 1
   }
+  for (const group of groups) group.diverged = group.runs.filter((run) => run.status === "diverged").length
   return { ...curves, cursor: batch.cursor, n: groups.reduce((sum, group) => sum + group.n, 0), groups }
 }
 

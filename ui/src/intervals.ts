@@ -10,6 +10,7 @@ const TALL = 50 // of a row of the table
 const HEAD = 26
 const NAMES = 170
 const EDGE = 8
+const MORE = 10 // ticks more than wanted, until one of them stands where it can be read
 
 interface Scale {
   low: number
@@ -123,7 +124,11 @@ function cross(x: number, y: number, colour: string): Shape[] {
 
 function axis(verdict: Verdict, y: number, scale: Scale, theme: Theme, wanted: number): Shape[] {
   const [from, to] = [scale.to(scale.low) + 14, scale.to(scale.high) - 14] // so that no number is cut
-  const fitting = linearTicks(scale.low, scale.high, wanted).filter((at) => scale.to(at) >= from && scale.to(at) <= to)
+  const fits = (at: number): boolean => scale.to(at) >= from && scale.to(at) <= to
+  let fitting: number[] = []
+  for (let some = wanted; fitting.length === 0 && some < wanted + MORE; some += 1) {
+    fitting = linearTicks(scale.low, scale.high, some).filter(fits)
+  }
   return fitting.flatMap((at): Shape[] => [
     {
       kind: "line",

@@ -82,10 +82,13 @@ export function least(lines: ChartSeries[]): number | undefined {
   return low < Infinity ? low / 10 : undefined
 }
 
-/** Whether something lies below. */
-export function isCut(series: ChartSeries[], least: number | undefined): boolean {
-  const under = (values: Num[] | undefined): boolean => !!values?.some((value) => value !== null && value < least!)
-  return least !== undefined && series.some((one) => !one.loose && (under(one.y) || under(one.low)))
+/** Whether something that is shown lies below. */
+export function isCut(series: ChartSeries[], least: number | undefined, zoom: [number, number] | null = null): boolean {
+  if (least === undefined) return false
+  const [from, to] = zoom ?? [-Infinity, Infinity]
+  const under = ({ x }: ChartSeries, values: Num[] = []): boolean =>
+    values.some((value, i) => value !== null && value < least && x[i] >= from && x[i] <= to)
+  return series.some((one) => !one.loose && (under(one, one.y) || under(one, one.low)))
 }
 
 /** A line, smoothed, with what it was: that is what is read off. */

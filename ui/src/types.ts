@@ -127,7 +127,8 @@ export interface Band {
 export interface CurveGroup {
   name: string
   n: number // runs, all of them
-  left_out: number // of which the line is not here: those that diverged keep a point, the others are not listed
+  left_out: number // of which the line is not here: some that diverged keep a point, the others are not listed
+  diverged: number // of all
   band: Band | null
   runs: Curve[]
 }

@@ -28,6 +28,7 @@ RISING = (
 )  # metrics of which more is better; reading needs no torch, which their table does
 ASKED = ("lr",)  # what a run does by plan: a divergence says nothing of it
 MOST = 4000  # columns of pixels
+CROSSES = 10  # runs that diverged, for each line of a group where some lines are left out
 
 
 def document(
@@ -53,7 +54,7 @@ def document(
         phases: ``finals``, another phase of the study, or ``all``; None: the finals where there are some, else all.
         log: whether the axis, and so the columns, are logarithmic.
         singles: lines of single runs in a group, at most, evenly in the order in which the runs began; None: all. Bands
-            are of all runs, and one that diverged keeps its last point.
+            are of all runs, and some of the others that diverged keep their last point.
 
     Raises:
         BadOption: an x, y or phase that is not there, or a window without width.
@@ -76,17 +77,22 @@ def document(
     groups, drawn, known = [], 0, 0
     for name in (one for one in names if one in mine):
         points = [_points(run, x, y) for run in mine[name]]
-        n = len(points)
-        lined = set(range(n)) if singles is None or singles >= n else _evenly(n, singles)
-        curves = [
-            _curve(run, *both, x, window, k in lined)
-            for k, (run, both) in enumerate(zip(mine[name], points, strict=True))
-            if k in lined or run.status == "diverged"
-        ]
-        own_band = _band(mine[name], points, y, window, direction == "max")
-        groups.append({"name": name, "n": n, "left_out": n - len(lined), "band": own_band, "runs": curves})
-        drawn += sum(len(curve["x"]) for curve in curves)
-        known += sum(int(window.within(at).sum()) for at, _ in points)
+        lined = _evenly(range(len(points)), singles)
+        lost = [k for k, run in enumerate(mine[name]) if run.status == "diverged"]
+        crossed = _evenly([k for k in lost if k not in lined], None if singles is None else CROSSES * singles)
+        curves = {k: _curve(mine[name][k], *points[k], x, window, k in lined) for k in sorted(lined | crossed)}
+        groups.append(
+            {
+                "name": name,
+                "n": len(points),
+                "left_out": len(points) - len(lined),
+                "diverged": len(lost),
+                "band": _band(mine[name], points, y, window, direction == "max"),
+                "runs": [*curves.values()],
+            }
+        )
+        drawn += sum(len(curves[k]["x"]) for k in lined)
+        known += sum(int(window.within(points[k][0]).sum()) for k in lined)
     return {
         "x": x,
         "y": y,
@@ -168,9 +174,11 @@ def _float(value: Any) -> float:
         return math.nan
 
 
-def _evenly(n: int, most: int) -> set[int]:
-    """So many of n places, from the first to the last."""
-    return set(np.linspace(0, n - 1, most).round().astype(int).tolist())
+def _evenly(places: Sequence[int], most: int | None) -> set[int]:
+    """So many of some places, from the first to the last; None: all."""
+    if most is None or len(places) <= most:
+        return set(places)
+    return {places[k] for k in np.linspace(0, len(places) - 1, most).round().astype(int)}
 
 
 def _curve(run: Followed, at: Floats, values: Floats, x: str, window: Window, line: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import type { Band, Batch, Curve, CurveGroup, Curves, Head } from "../types"
 
 const AGAIN = 10_000 // milliseconds from one reading of everything to the next while runs grow
 const LISTED = 12
+const XS = ["samples", "step", "seconds"]
 const MANY = 80 // runs, from which on each is drawn with fewer points
 
 export default function View({ head }: { head: Head | null }): JSX.Element {
@@ -76,11 +77,8 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   )
   const lines = useMemo(() => firm(shown, head.entrants, smoothing), [curves, key, smoothing, theme])
   const series = useMemo(() => [...runs, ...lines], [runs, lines])
-  const floor = useMemo(
-    () => (logY === "yes" && lines.length < series.length ? least(lines) : undefined),
-    [series, logY],
-  )
-  const cut = useMemo(() => isCut(series, floor), [series, floor])
+  const floor = useMemo(() => (logY === "yes" ? least(lines) : undefined), [lines, logY])
+  const cut = useMemo(() => isCut(series, floor, zoom), [series, floor, zoom?.[0], zoom?.[1]])
   const marks = useMemo(
     () =>
       shown.flatMap(({ name, runs }) =>
@@ -89,7 +87,8 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
     [curves, key, theme, zoom?.[0], zoom?.[1]],
   )
   const n = shown.reduce((sum, group) => sum + group.n, 0)
-  const diverged = shown.flatMap((group) =>
+  const diverged = shown.reduce((sum, group) => sum + group.diverged, 0)
+  const listed = shown.flatMap((group) =>
     group.runs.filter((run) => run.status === "diverged").map((run) => ({ group, run })),
   )
   useLogKeys(
@@ -113,7 +112,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
             onChange={(event) => go({ params: { y: event.currentTarget.value, logy: null, smooth: null } })}
           >
             {curves.ys.map((name) => (
-              <option key={name} disabled={!holds({ y: name })}>
+              <option key={name} disabled={!XS.some((axis) => holds({ y: name, x: axis }))}>
                 {name}
               </option>
             ))}
@@ -203,7 +202,7 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
           status: head.status,
           zoomed: zoom ? "yes" : "no",
           loading: loading ? "yes" : "no",
-          diverged: diverged.length,
+          diverged,
         }}
         readNote={smoothing > 0 ? `raw values; the lines are smoothed ${share}` : undefined}
         caption={
@@ -211,20 +210,23 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
             curves={curves}
             shown={shown}
             cut={cut}
+            single={single === "yes"}
             smoothing={smoothing}
             zoom={zoom}
             reset={() => zoomed(null)}
           />
         }
       />
-      {diverged.length > 0 && (
+      {diverged > 0 && (
         <section class="list">
-          <h2>{counted(diverged.length, "run")} diverged</h2>
+          <h2>{counted(diverged, "run")} diverged</h2>
           <ul>
-            {diverged.slice(0, LISTED).map(({ group, run }) => (
+            {listed.slice(0, LISTED).map(({ group, run }) => (
               <li key={run.run}>{ended(group.name, run, curves.x)}</li>
             ))}
-            {diverged.length > LISTED && <li>and {count(diverged.length - LISTED)} more</li>}
+            {diverged > listed.length || listed.length > LISTED ? (
+              <li>and {count(diverged - Math.min(listed.length, LISTED))} more</li>
+            ) : null}
           </ul>
         </section>
       )}
@@ -243,8 +245,7 @@ function short(value: number): string {
 
 function lost(curves: Curves, name: string): string | null {
   const group = curves.groups.find((one) => one.name === name)
-  const diverged = group?.runs.filter((run) => run.status === "diverged").length ?? 0
-  return group && diverged > 0 ? `${diverged} of ${group.n} diverged` : null
+  return group && group.diverged > 0 ? `${group.diverged} of ${group.n} diverged` : null
 }
 
 function ended(name: string, run: Curve, x: string): string {
@@ -263,17 +264,19 @@ interface CaptionProps {
   curves: Curves
   shown: CurveGroup[]
   cut: boolean
+  single: boolean
   smoothing: number
   zoom: [number, number] | null
   reset: () => void
 }
 
-function Caption({ curves, shown, cut, smoothing, zoom, reset }: CaptionProps): JSX.Element {
+function Caption({ curves, shown, cut, single, smoothing, zoom, reset }: CaptionProps): JSX.Element {
   const sum = (of: (group: CurveGroup) => number): number => shown.reduce((all, group) => all + of(group), 0)
   const [n, left] = [sum((group) => group.n), sum((group) => group.left_out)]
-  const few = left > 0 ? `, ${count(n - left)} of them with a line of their own, evenly by when they began` : ""
+  const few =
+    left > 0 && single ? `, ${count(n - left)} of them with a line of their own, evenly by when they began` : ""
   const bands = curves.groups.flatMap(({ band }) => band ?? [])
-  const lost = curves.groups.some(({ runs }) => runs.some((run) => run.status === "diverged"))
+  const lost = curves.groups.some((group) => group.diverged > 0)
   const worst = lost && curves.y !== "lr" ? "; a run that diverged counts as the worst from there on" : ""
   const seeds = bands.length > 0 ? ` Band: ${reaching(bands)}, line: median${worst}.` : ""
   const thin = curves.thinned
