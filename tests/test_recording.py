@@ -136,6 +136,14 @@ def test_what_may_change_is_not_recorded(task, often):
     assert isinstance(cohort, Stacked) and not recording._recordings
 
 
+def test_an_optimizer_that_looks_after_its_average_does_not_matter(often):
+    often(2)
+    model = mlp()
+    kept = tw.optim.ScheduleFreeAdamW(model.parameters(), lr=0.1)
+    together(task_of(mlp), entries((0, 0, 0)))
+    assert recording._recordings and kept.param_groups
+
+
 def test_a_step_of_several_chunks_is_not_recorded(often):
     often(2)
     generator = torch.Generator().manual_seed(0)

@@ -125,6 +125,16 @@ def _release() -> None:
         _HOOK = None
 
 
+def is_guard(hook: object) -> bool:
+    """Whether a hook on all modules is that of `guard`, which changes nothing of what they compute.
+
+    Example:
+        >>> is_guard(print)
+        False
+    """
+    return hook is _look
+
+
 def _look(module: nn.Module, _args: Any) -> None:
     if module.training or not module._parameters:
         return

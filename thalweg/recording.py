@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as modules
 
+from .averages import is_guard
 from .batch import leaves, map_leaves
 from .building import MARK
 from .trial import Reshaped
@@ -160,7 +161,7 @@ def structure(task: Task, model: nn.Module) -> Hashable | None:
     own = task.batch_loss is not None or fit.own_loss is not None or fit.loss is None
     if own or task.precision != "float32" or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return None
-    if _has_any_global_hook():  # type: ignore[no-untyped-call]
+    if any(not is_guard(hook) for kind in HOOKS for hook in getattr(modules, f"_global{kind}").values()):
         return None
     loss = _of_loss(fit.loss)
     parts = [(name, _of_module(module)) for name, module in model.named_modules(remove_duplicate=False)]
