@@ -278,6 +278,8 @@ def test_gradients_are_added_in_the_weights_layout(often):
     torch.testing.assert_close(weight.grad, 4 * weight.detach() * raw**2)
     own.play(program, raw, False)
     assert own.play(program, torch.randn(4, 1), False) is None and not own.leave()  # another step's gradients are gone
+    often(1)
+    assert own.play(program, torch.randn(4, 10)[:, ::2], False) is None  # a copy of it lies otherwise
 
 
 def test_a_layers_settings_and_the_loss_tell_programs_apart():

@@ -45,9 +45,8 @@ def same_rows(weight: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor | Non
         return None
     if any(t.dtype is not torch.float32 or t.device.type != "cpu" for t in (*own, rows)):
         return None
-    if (
-        0 in weight.shape or not len(rows) or get_unwrapped(weight).shape[:2].numel() == 1
-    ):  # one row: another routine's bits
+    alone = get_unwrapped(weight).shape[:2].numel() == 1  # a single row goes another way in oneDNN, to other bits
+    if alone or 0 in weight.shape or not len(rows):
         return None
     now = interpreter()
     if now.key() != TransformType.Vmap or now.level() != 1:
