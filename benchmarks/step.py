@@ -2,7 +2,8 @@
 
 Rows, each from steps that take turns with the peer's in one process:
 
-- AdamW in float32 against torch's fused AdamW: few and many, large and small tensors, also directly after a backward;
+- AdamW in float32 against torch's fused AdamW: few and many, large and small tensors (11 M in 62 are ResNet-18's, 124 M
+  in 148 are GPT-2's), also directly after a backward;
 - other rules at 124 M numbers against the fastest eager peer (torch, pytorch_optimizer, torch-optimi), and their floor:
   the bytes they must move at the bandwidth of an in-place multiplication;
 - bfloat16 with stochastic rounding against torch's fused AdamW in float32;
@@ -32,8 +33,20 @@ from thalweg import optim
 
 Params = list[torch.nn.Parameter]
 Step = Callable[[], Any]
-LARGE = [837_838] * 148  # 124 M numbers
-MIDDLE = [177_420] * 62  # 11 M
+WIDTH = 768
+BLOCK = [WIDTH * n for n in (1, 1, 3 * WIDTH, 3, WIDTH, 1, 1, 1, 4 * WIDTH, 4, 4 * WIDTH, 1)]
+LARGE = [50_257 * WIDTH, 1_024 * WIDTH, *12 * BLOCK, WIDTH, WIDTH]  # GPT-2's tensors: 148, 124 M numbers
+
+
+def stage(inputs: int, outputs: int) -> list[int]:
+    """The tensors of two blocks of ResNet-18; the first has a projection where its width changes."""
+    first, other = 9 * inputs * outputs, 9 * outputs**2
+    projection = [] if inputs == outputs else [inputs * outputs]
+    return [n for weight in (first, other, *projection, other, other) for n in (weight, outputs, outputs)]
+
+
+STAGES = [n for sizes in ((64, 64), (64, 128), (128, 256), (256, 512)) for n in stage(*sizes)]
+MIDDLE = [64 * 3 * 49, 64, 64, *STAGES, 512 * 1000, 1000]  # ResNet-18's: 62, 11.7 M
 PEERS = {
     "rmsprop": [("torch", "RMSprop")],
     "nadam": [("torch", "NAdam"), ("pytorch_optimizer", "NAdam")],
@@ -148,7 +161,7 @@ def floor_row(name: str, sizes: list[int], n: int, bar: float) -> Row:
 
 
 def rules(quick: bool) -> list[Row]:
-    sizes, n = (MIDDLE, 11) if quick else (LARGE, 5)
+    sizes, n = (MIDDLE, 11) if quick else (LARGE, 9)
     rows = []
     for name, peers in PEERS.items():
         ours = optim.optimizer_class(name)(params(sizes))
