@@ -70,3 +70,24 @@ def test_two_hundred_runs_are_five_megabytes_at_most(browser, tmp_path):
         )
         found.page.wait_for_selector("main")
         assert found.page.title() != "owned"
+
+
+def test_the_caption_counts_the_lines_and_the_crosses_that_are_there(browser, tmp_path, monkeypatch):
+    folder, runs = made.head(tmp_path / "many"), 600
+    for seed in range(runs):
+        made.append(folder, made.lines(f"run-{seed}", "adamw", seed, made.falling(50, seed), "diverged"))
+    whole = report(folder, tmp_path / "whole.html").stat().st_size
+    monkeypatch.setattr("thalweg.report.LIMIT", whole // 2)
+    path = report(folder, tmp_path / "many.html")
+    with watched(browser, offline=True) as found:
+        found.page.goto(path.as_uri())
+        found.page.wait_for_selector("main[data-ready=yes]")
+        data = json.loads(found.page.text_content("#thalweg-data"))
+        [own] = data["studies"].values()
+        [group] = own["curves"]["step|loss|finals"]["groups"]
+        lines, crosses = runs - group["left_out"], len(group["runs"])
+        assert 0 < lines < crosses < runs
+        found.page.evaluate("id => { location.hash = `#/${id}/curves` }", next(iter(data["studies"])))
+        said = f"{crosses} of the {runs} that diverged have a cross"
+        found.page.get_by_text(said).wait_for()
+        assert f"{lines} of them with a line" in found.page.text_content("figcaption")

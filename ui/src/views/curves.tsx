@@ -80,17 +80,12 @@ function Drawn({ curves, head, zoom, loading, setX }: DrawnProps): JSX.Element {
   const floor = useMemo(() => (logY === "yes" ? least(lines) : undefined), [lines, logY])
   const cut = useMemo(() => isCut(series, floor, zoom), [series, floor, zoom?.[0], zoom?.[1]])
   const marks = useMemo(
-    () =>
-      shown.flatMap(({ name, runs }) =>
-        runs.filter((run) => run.status === "diverged").flatMap((run) => crossed(name, run, theme, zoom)),
-      ),
+    () => shown.flatMap(({ name, runs }) => runs.filter(isLost).flatMap((run) => crossed(name, run, theme, zoom))),
     [curves, key, theme, zoom?.[0], zoom?.[1]],
   )
   const n = shown.reduce((sum, group) => sum + group.n, 0)
   const diverged = shown.reduce((sum, group) => sum + group.diverged, 0)
-  const listed = shown.flatMap((group) =>
-    group.runs.filter((run) => run.status === "diverged").map((run) => ({ group, run })),
-  )
+  const listed = shown.flatMap((group) => group.runs.filter(isLost).map((run) => ({ group, run })))
   useLogKeys(
     () => setLogX(logX === "yes" ? "no" : "yes"),
     () => setLogY(logY === "yes" ? "no" : "yes"),
@@ -239,6 +234,10 @@ function noisy(y: string): boolean {
   return y === "loss" || y === "grad_norm"
 }
 
+function isLost(run: Curve): boolean {
+  return run.status === "diverged"
+}
+
 function short(value: number): string {
   return String(Number(value.toPrecision(6)))
 }
@@ -275,6 +274,8 @@ function Caption({ curves, shown, cut, single, smoothing, zoom, reset }: Caption
   const [n, left] = [sum((group) => group.n), sum((group) => group.left_out)]
   const few =
     left > 0 && single ? `, ${count(n - left)} of them with a line of their own, evenly by when they began` : ""
+  const [diverged, crosses] = [sum((group) => group.diverged), sum(({ runs }) => runs.filter(isLost).length)]
+  const some = crosses < diverged ? `; ${count(crosses)} of the ${count(diverged)} that diverged have a cross` : ""
   const bands = curves.groups.flatMap(({ band }) => band ?? [])
   const lost = curves.groups.some((group) => group.diverged > 0)
   const worst = lost && curves.y !== "lr" ? "; a run that diverged counts as the worst from there on" : ""
@@ -284,7 +285,8 @@ function Caption({ curves, shown, cut, single, smoothing, zoom, reset }: Caption
     : ""
   return (
     <>
-      n = {counted(n, "run")} ({curves.phase}){few}.{seeds}
+      n = {counted(n, "run")} ({curves.phase}){few}
+      {some}.{seeds}
       {smoothing > 0 && ` Lines smoothed ${smoothing}${width(curves, smoothing)}; under the cursor: raw values.`}
       {cut && " What lies far below the lines is cut off."}
       {thin} Drag to zoom.
