@@ -23,6 +23,12 @@ from thalweg.web.closing import Cost, look
 from thalweg.web.documents import findings
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """What is made does not depend on how busy the machine is."""
+    monkeypatch.setattr(closing, "LEAST", 600.0)
+
+
 @pytest.fixture
 def bare(study, tmp_path):
     """A copy of the study with nothing looked at."""
@@ -137,6 +143,7 @@ def test_a_look_is_bounded():
 
 def test_what_a_part_took_too_long_the_others_do_not_get(bare, monkeypatch):
     clock, given = [0.0], {}
+    monkeypatch.setattr(closing, "LEAST", 15.0)
     monkeypatch.setattr(closing.time, "monotonic", lambda: clock[0])
 
     def measure(part, study, task, cost, portion):
@@ -159,6 +166,7 @@ def test_a_look_that_takes_longer_than_was_thought_ends_at_its_deadline(bare, mo
         clock[0] += 0.02
         return whole(self, x)
 
+    monkeypatch.setattr(closing, "LEAST", 15.0)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(torch.nn.Linear, "forward", slow)
     monkeypatch.setattr(closing, "_cost", lambda study: Cost(1e-6, 1e-8, 64))  # what is seen is a million times as slow
@@ -171,6 +179,7 @@ def test_a_look_that_takes_longer_than_was_thought_ends_at_its_deadline(bare, mo
     own = json.loads((bare / "findings.json").read_text())
     assert LATE in {one["why"] for one in own["not_measured"]}
     monkeypatch.undo()
+    monkeypatch.setattr(closing, "LEAST", 600.0)
     assert look(bare, quiet=True).made == ("landscape",)
 
 
@@ -185,7 +194,8 @@ def test_at_its_deadline_a_part_keeps_what_it_has(bare, study):
     assert not found.cost["gradient_evaluations"]
 
 
-def test_the_help_says_what_a_look_may_take(capsys):
+def test_the_help_says_what_a_look_may_take(capsys, monkeypatch):
+    monkeypatch.undo()
     assert main(["compare", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert f"{closing.SHARE:.0%}".replace("%", " %") in said and f"{closing.LEAST:.0f} s" in said

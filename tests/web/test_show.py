@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from served import COMPARE, SMALL, Reader, command, document, end, serving, start, steps, study, token_of
 
 from thalweg.errors import BadOption, BadStudy
+from thalweg.web.closing import FILES, PARTS
 from thalweg.web.serving import can_open, listen, serve
 
 
@@ -97,11 +99,11 @@ def test_a_comparison_with_its_page_says_where_and_ends_without_a_terminal(tmp_p
     said = done.stderr.splitlines()
     assert said[0].startswith("page    http://127.0.0.1:") and said[-1] == "look    thalweg show s"
     assert json.loads(done.stdout)["study"] == "s"
-    assert {p.name for p in Path("s").glob("*.json")} >= {"layers.json", "landscape.json", "findings.json"}
+    late = re.findall(r"^(\w+) left out: it (?:took|would take) more than", done.stderr, re.M)
+    assert len(late) == done.stderr.count("left out")  # the time is limited: a busy machine may leave a part out
     with serving(tmp_path / "s") as server:
-        assert all(
-            document(server, "/api/home")[1]["studies"][0]["has"][v] for v in ("layers", "landscape", "findings")
-        )
+        has = document(server, "/api/home")[1]["studies"][0]["has"]
+    assert all(has[part] and (Path("s") / FILES[part]).exists() for part in PARTS if part.capitalize() not in late)
 
 
 def test_at_a_terminal_the_page_stays_until_ctrl_c_and_the_browser_opens_on_the_study(tmp_path):

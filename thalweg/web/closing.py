@@ -110,7 +110,7 @@ def look(folder: str | Path, task: Task | None = None, quiet: bool = False, shar
     Example:
         >>> import thalweg
         >>> study = thalweg.compare("digits", field=["sgd"], budget="16 runs", quiet=True, folder=tmp / "study")
-        >>> look(study.folder, quiet=True).made
+        >>> look(study.folder, quiet=True, share=100.0).made
         ('layers', 'landscape', 'findings')
     """
     begun, folder = time.monotonic(), Path(folder)
