@@ -13,7 +13,7 @@ from studies import interrupted
 
 import thalweg as tw
 from thalweg.cli import main
-from thalweg.deadline import LATE
+from thalweg.deadline import LATE, TimeOver
 from thalweg.diagnosis import Diagnosis
 from thalweg.errors import BadOption, BadStudy
 from thalweg.store import Store
@@ -187,11 +187,26 @@ def test_at_its_deadline_a_part_keeps_what_it_has(bare, study):
     over = time.monotonic() - 1
     found = tw.layers(bare, deadline=over, quiet=True)
     assert found.steps == (0,) and not found.complete and found.status == "stopped" and LATE in found.notes[0]
-    with pytest.raises(BadStudy, match="before the runs were trained again"):
+    with pytest.raises(BadStudy, match="before a surface was begun"):
         tw.landscape(bare, deadline=over, quiet=True)
     found = tw.diagnose(study.best.task, study.best.recipe, deadline=over)
     assert {one["why"] for one in found.not_measured if one["what"].startswith("lr-")} == {LATE}
     assert not found.cost["gradient_evaluations"]
+
+
+def test_a_time_that_ends_before_the_first_surface_is_no_ctrl_c(bare, monkeypatch, capsys):
+    def late(*_args, **_options):
+        raise TimeOver
+
+    monkeypatch.setattr("thalweg.landscapes.viewing.Views", late)
+    monkeypatch.setattr("thalweg.layering.layers", late)
+    found = look(bare)
+    assert found.made == ("findings",) and not found.interrupted
+    said = capsys.readouterr().err
+    assert (
+        "Layers left out: it would take more than" in said
+        and "Landscape left out: landscape: the time was over" in said
+    )
 
 
 def test_the_help_says_what_a_look_may_take(capsys, monkeypatch):
@@ -214,6 +229,7 @@ def wild(shelf, tmp_path_factory):
     """A study's folder whose best recipe has a rate that is too large, so that there is something to try."""
     folder = tmp_path_factory.mktemp("wild") / "run"
     tw.train(f"{shelf / 'toy.py'}:task", tw.Recipe("adamw", lr=3.0), folder=folder, quiet=True)
+    assert main(["diagnose", str(folder)]) == 1
     return folder
 
 
@@ -272,6 +288,7 @@ def test_trying_refuses_what_is_not_there(wild, monkeypatch):
     (wild / "findings.json").unlink()
     with pytest.raises(BadStudy, match="no findings"):
         keeping.try_again(wild, 0)
+    (wild / "findings.json").write_text(json.dumps(kept))
 
 
 def test_an_outcome_finds_its_finding_again_among_those_that_are_there(wild):

@@ -107,15 +107,15 @@ def landscape(
     with Progress(quiet) as progress:
         try:
             subject = _subject(what, task, runs, progress, deadline)
+            data = subject.task.prepare()
+            own = sample(data.train, rows, seed)
+            surface = ModelField(subject.task, subject.model, own, norm or "batch", deadline)
+            others = {"select": surface.over(sample(data.select, rows, seed))}
+            views = Views(
+                subject, surface, others, resolution, refine, seed, mode_of(surface), progress, notes=[*subject.notes]
+            )
         except TimeOver:
-            raise BadStudy("landscape: the time was over before the runs were trained again", "fewer runs=") from None
-        data = subject.task.prepare()
-        own = sample(data.train, rows, seed)
-        surface = ModelField(subject.task, subject.model, own, norm or "batch", deadline)
-        others = {"select": surface.over(sample(data.select, rows, seed))}
-        views = Views(
-            subject, surface, others, resolution, refine, seed, mode_of(surface), progress, notes=[*subject.notes]
-        )
+            raise BadStudy("landscape: the time was over before a surface was begun", "fewer runs=") from None
         found: dict[str, Any] = {"connections": {}, "matched": None, "walls": None, "escapes": None, "convexity": None}
         apart, again, going = None, dict[tuple[str, int], float](), False
         try:

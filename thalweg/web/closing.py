@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..building import ROWS
 from ..console import Progress, duration
+from ..deadline import TimeOver
 from ..errors import BadStudy, ThalwegError
 from ..store import Store
 from ..study import Study
@@ -175,6 +176,8 @@ def _measure(part: str, study: Study, task: Task | None, cost: Cost, portion: Po
     measures: dict[str, Callable[..., str | None]] = {"layers": _layers, "landscape": _landscape, "findings": _findings}
     try:
         return measures[part](study, task, cost, portion)
+    except TimeOver:  # before there was anything to keep
+        return portion.too_long()
     except Exception as error:  # what the user's own model raises when it is looked at ends no comparison
         return _why(error)
 
