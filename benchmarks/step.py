@@ -1,11 +1,11 @@
 """Time of an optimizer's step against torch's fused and foreach steps, other libraries, and an in-place multiplication.
 
-Rows, each from steps that take turns with the peer's in one process:
+Rows, each from steps that take turns with the peer's:
 
 - AdamW in float32 against torch's fused AdamW: few and many, large and small tensors (11 M in 62 are ResNet-18's, 124 M
   in 148 are GPT-2's), also directly after a backward;
-- other rules at 124 M numbers against the fastest eager peer (torch, pytorch_optimizer, torch-optimi), and their floor:
-  the bytes they must move at the bandwidth of an in-place multiplication;
+- other rules at 124 M numbers against the fastest eager peer (torch, pytorch_optimizer, torch-optimi), each in a process
+  of its own, as in a training, and their floor: the bytes they must move at the bandwidth of an in-place multiplication;
 - bfloat16 with stochastic rounding against torch's fused AdamW in float32;
 - links: the time of a step with them against one without;
 - the overhead of a step in Python, the first step of a process, and the import.
@@ -16,6 +16,7 @@ Rows, each from steps that take turns with the peer's in one process:
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -160,35 +162,78 @@ def floor_row(name: str, sizes: list[int], n: int, bar: float) -> Row:
     return Row(what=what, ours=median(times["ours"]), limit_share=share, n=n, bar=bar, holds=share >= bar)
 
 
+def own(rule: str, sizes: list[int]) -> Step:
+    return optim.optimizer_class(rule)(params(sizes)).step
+
+
+def eager(library: str, title: str, sizes: list[int]) -> Step | None:
+    cls = peer(library, title)
+    if cls is None:
+        return None
+    theirs: Any = cls(params(sizes), lr=1e-3)
+    if hasattr(theirs, "train"):
+        theirs.train()
+    return theirs.step  # type: ignore[no-any-return]
+
+
+def serve(pipe: Connection, make: Callable[[], Step | None]) -> None:
+    """Step when asked, and answer with the seconds."""
+    step = make()
+    pipe.send(step is not None)
+    while step is not None and pipe.recv():
+        began = time.perf_counter()
+        step()
+        pipe.send(time.perf_counter() - began)
+
+
+REST = 0.02  # seconds, after which the threads of another process no longer wait for work
+
+
+def apart(makers: dict[str, Callable[[], Step | None]], n: int) -> dict[str, list[float]]:
+    """Seconds of steps that take turns, each in a process of its own.
+
+    A peer that makes new tensors takes their memory from what its process has freed, or from the system: how long that
+    lasts depends on what else the process did, as other peers' steps. In a training it is alone.
+    """
+    context, pipes = multiprocessing.get_context("spawn"), {}
+    for name, make in makers.items():
+        pipes[name], theirs = context.Pipe()
+        context.Process(target=serve, args=(theirs, make), daemon=True).start()
+        theirs.close()
+    for name in [name for name, pipe in pipes.items() if not pipe.recv()]:
+        print(f"{name} is not installed: pip install thalweg[bench]", file=sys.stderr)
+        del pipes[name]
+
+    def ask(pipe: Connection) -> float:
+        time.sleep(REST)
+        pipe.send(True)
+        return float(pipe.recv())
+
+    times = [{name: ask(pipe) for name, pipe in pipes.items()} for _ in range(WARM + n)][WARM:]
+    for pipe in pipes.values():
+        pipe.send(False)
+    for process in multiprocessing.active_children():
+        process.join()
+    return {name: [turn[name] for turn in times] for name in pipes}
+
+
 def rules(quick: bool) -> list[Row]:
-    sizes, n = (MIDDLE, 11) if quick else (LARGE, 9)
+    sizes, n = (MIDDLE, 11) if quick else (LARGE, 15)
     rows = []
     for name, peers in PEERS.items():
-        ours = optim.optimizer_class(name)(params(sizes))
-        steps: dict[str, Step] = {"ours": ours.step}
-        for library, title in peers:
-            cls = peer(library, title)
-            if cls is None:
-                print(f"{library} is not installed: pip install thalweg[bench]", file=sys.stderr)
-                continue
-            theirs: Any = cls(params(sizes), lr=1e-3)
-            if hasattr(theirs, "train"):
-                theirs.train()
-            steps[library] = theirs.step
-            del theirs
-        times = turns({**steps, "floor": multiply(sum(sizes))}, n)
-        best = min(steps.keys() - {"ours"}, key=lambda m: median(times[m]))
+        makers: dict[str, Callable[[], Step | None]] = {"ours": partial(own, name, sizes)}
+        makers |= {library: partial(eager, library, title, sizes) for library, title in peers}
+        times = apart({**makers, "floor": partial(multiply, sum(sizes))}, n)
+        best = min(times.keys() - {"ours", "floor"}, key=lambda m: median(times[m]))
         faster = ratio(times[best], times["ours"])
-        most = ratio(times[best], times["floor"]) / passes(ours)
-        what = (
-            f"seconds, {ours.rule.title}, {sum(sizes) // 10**6} M in {len(sizes)} tensors; the floor's ratio {most:.2f}"
-        )
+        floor = floor_row(name, sizes, n, 0.8)
+        gc.collect()
+        small = optim.optimizer_class(name)(params([1_000]))
+        small.step()
+        most = ratio(times[best], times["floor"]) / passes(small)
+        what = f"seconds, {small.rule.title}, {sum(sizes) // 10**6} M in {len(sizes)} tensors; the floor's ratio {most:.2f}"
         medians = {"ours": median(times["ours"]), "peer": median(times[best])}
-        rows.append(Row(what=what, **medians, peer_name=best, ratio=faster, n=n, bar=2.5, holds=faster >= 2.5))
-        del ours, steps
-        gc.collect()
-        rows.append(floor_row(name, sizes, n, 0.8))
-        gc.collect()
+        rows += [Row(what=what, **medians, peer_name=best, ratio=faster, n=n, bar=2.5, holds=faster >= 2.5), floor]
     return rows
 
 
@@ -206,7 +251,7 @@ def links(quick: bool) -> list[Row]:
     Clipping must know the norm before the step, so that it reads the gradient once more; a step without it finds the norm
     on its way.
     """
-    sizes, n = (MIDDLE, 31) if quick else (LARGE, 9)
+    sizes, n = (MIDDLE, 31) if quick else (LARGE, 15)
     kinds: list[tuple[str, dict[str, Any], float]] = [
         ("cautious", {"cautious": True}, 28 / 28),
         ("decoupled decay", {"weight_decay": 0.01}, 28 / 28),

@@ -387,14 +387,32 @@ def test_threads_groups_and_chunks_do_not_change_a_bit(cls, monkeypatch):
     assert equal(alone, trained(2, cls=cls))
 
 
-def test_chunks_of_another_length(monkeypatch):
+@pytest.mark.parametrize("length", [4096, 131_072])
+def test_chunks_of_another_length(length, monkeypatch):
     plain = trained(1)
-    monkeypatch.setattr(cpu, "CHUNK", 4096)
+    monkeypatch.setattr(cpu, "CHUNKS", (length, length))
     other = trained(2)
     assert all(
         torch.allclose(x, y, rtol=1e-12, atol=0) if x.dim() == 0 else torch.equal(x, y)
         for x, y in zip(plain, other, strict=True)
     )
+
+
+def test_many_numbers_have_longer_chunks():
+    sizes = [cpu.chunk(n) for n in (0, 1, 1_000_003, 16_777_215, 16_777_216, 40_000_000, 124_000_000, 10**10)]
+    assert sizes == [16_384] * 4 + [32_768, 65_536, 131_072, 131_072]
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 63, 64, 255, 256, 257, 319, 511, 512, 1023, 16_383, 16_385, 1_000_003])
+@pytest.mark.parametrize("chunks", [cpu.CHUNKS, (32_768, 32_768), (100_003, 100_003)])
+def test_the_norm_of_every_size(n, chunks, monkeypatch):
+    """Long chunks are read in parts side by side, where none may be left out or taken twice."""
+    monkeypatch.setattr(cpu, "CHUNKS", chunks)
+    p = torch.nn.Parameter(torch.zeros(n))
+    p.grad = draw(n).exp()
+    opt = optim.SGD([p], lr=0.0, clip_norm=1.0)
+    opt.step()
+    assert opt.grad_norm.item() == pytest.approx(float(p.grad.double().square().sum()) ** 0.5, rel=1e-13)
 
 
 def test_two_optimizers_in_two_threads():

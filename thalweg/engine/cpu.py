@@ -18,7 +18,7 @@ from thalweg.engine import emit, native
 from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import Expression
 
-CHUNK = 16_384  # numbers of one tensor that a thread takes at a time
+CHUNKS = 16_384, 131_072  # numbers of one tensor that a thread takes at a time, at least and at most
 SMALL = 24_576  # numbers in all, below which waking the threads takes longer than the arithmetic
 
 _FORKED = False
@@ -65,6 +65,12 @@ def _parallel() -> Any:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="thalweg")
+
+
+def chunk(numbers: int) -> int:
+    """How many numbers of one tensor a thread takes at a time, of so many in all: a power of two, about a 512th."""
+    least, most = CHUNKS
+    return min(most, max(least, 1 << (numbers // 512).bit_length() >> 1))
 
 
 def launch(kernel: Any, address: int, numbers: int) -> None:

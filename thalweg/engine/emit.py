@@ -207,12 +207,12 @@ def numba(kernel: Kernel) -> str:
         begun += [f"s{len(sums)} = 0.0"]
     totals = [line.split(" ")[0] for line in begun]
     head = scalars(expression, inputs)
+    parted = len(expression.reads) == 1 and not stores
     piece, loop = "", [*begun, "for i in range(size):", *text]
     if not set(kinds.values()) <= {"bf16", "f16"}:  # whose arithmetic takes longer than their memory
         taken = [*at.values(), *(f"h{k}" for k in range(len(hyper(expression)))), *["start", "seed"] * bool(low)]
-        piece, loop = _pieces(
-            taken, [*begun, "for i in range(begin, end):", *text], [at[c] for c in expression.reads], totals
-        )
+        reads = [at[c] for c in expression.reads]
+        piece, loop = _pieces(taken, [*begun, "for i in range(begin, end):", *text], reads, totals, parted)
     loop += [f"sums[{k}] = {t}" for k, t in enumerate(totals)]
     pointers = [f"{kinds[c]}(table[{kernel.place(c)}], start)," for c in columns]
     pointers += ["size,", "f64(call[ROWS], row * call[N_INPUTS]),", "f64(call[SUMS], c * call[N_SUMS]),", "start,"]
@@ -224,7 +224,7 @@ def numba(kernel: Kernel) -> str:
     summed = bool(sums) or kernel.norm
     primitives |= ({"tally"} if counts else set()) | ({"plus"} if summed else set())
     primitives |= {"exactly", "whole_sum"} if summed and piece else set()
-    primitives |= {"PIECE", "prefetch"} if piece else set()
+    primitives |= ({"PIECE", "prefetch"} | ({"LONG", "PARTS"} if parted else set())) if piece else set()
     used = "\n".join([*head, *lines, *(v for _, v in stores), *sums, *counts])
     maths = ", ".join(name for name in ("exp", "log", "sqrt") if f"{name}(" in used)
     maths = f"from math import {maths}\n" if maths else ""
@@ -240,18 +240,29 @@ def numba(kernel: Kernel) -> str:
 
 
 def _pieces(
-    taken: Sequence[str], text: Sequence[str], reads: Sequence[str], totals: Sequence[str]
+    taken: Sequence[str], text: Sequence[str], reads: Sequence[str], totals: Sequence[str], parted: bool
 ) -> tuple[str, list[str]]:
-    """A function for a piece, and the loop that calls it, adds what it sums, and asks for what is needed later."""
+    """A function for a piece, and the loop that calls it, adds what it sums, and asks for what is needed later.
+
+    Memory hands over a single column sooner if some parts of it are read side by side.
+    """
     given, got = ", ".join(taken), ", ".join(f"{t}_" for t in totals)
     lines = [*text, *([f"return {', '.join(totals)}"] if totals else [])]
     added = [f"{t}, e{t} = exactly({t}, e{t}, {t}_)" if t[0] == "s" else f"{t} += {t}_" for t in totals]
     call = f"{got} = piece({given}, " if totals else f"piece({given}, "
     loop = [f"{t} = {'0.0' if t[0] == 's' else 'np.int32(0)'}" for t in totals]
     loop += [f"e{t} = 0.0" for t in totals if t[0] == "s"]
-    loop += ["whole = size - size % PIECE", "for begin in range(0, whole, PIECE):"]
-    loop += [f"    prefetch({column}, begin)" for column in reads]
-    loop += textwrap.indent("\n".join([f"{call}begin, begin + PIECE)", *added]), "    ").splitlines()
+    each = [*(f"prefetch({column}, begin)" for column in reads), f"{call}begin, begin + PIECE)", *added]
+    if parted:
+        loop += ["parts = PARTS if size >= LONG else 1", "part = size // (parts * PIECE) * PIECE"]
+        loop += ["whole = parts * part", "for first in range(0, part, PIECE):"]
+        loop += ["    for begin in range(first, whole, part):", *(f"        {line}" for line in each)]
+    else:
+        loop += [
+            "whole = size - size % PIECE",
+            "for begin in range(0, whole, PIECE):",
+            *(f"    {line}" for line in each),
+        ]
     loop += [f"{call}whole, size)", *added]
     loop += [f"{t} = whole_sum({t}, e{t})" for t in totals if t[0] == "s"]
     body = textwrap.indent("\n".join(lines), "    ")

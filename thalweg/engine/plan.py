@@ -97,7 +97,7 @@ class Section:
         self._sizes = np.array(sizes, dtype=np.float64)
         self._grad_bytes = [n * ITEMSIZE[dict(variant.dtypes)["g"]] for n in sizes]
         self.numbers = sum(sizes)
-        step, sweep = (gpu.CHUNK, gpu.Pass) if variant.engine == "triton" else (cpu.CHUNK, Pass)
+        step, sweep = (gpu.CHUNK, gpu.Pass) if variant.engine == "triton" else (cpu.chunk(self.numbers), Pass)
         self._pass: Callable[..., Any] = sweep
         cuts = [(k, at, min(step, n - at), self._row_of[k]) for k, n in enumerate(sizes) for at in range(0, n, step)]
         self.chunks = np.array(cuts, dtype=np.int64).reshape(-1, 4)

@@ -44,6 +44,7 @@ def next_block(typing: Any, call: Any, block: Any) -> Any:
 
 # A core waits for memory less if it asks early: this many numbers at a time, so many before they are needed.
 PIECE, AHEAD, LINE = 64, 384, 64  # a line is what memory hands over at once, in bytes
+PARTS, LONG = 4, 32_768  # parts that are read side by side where a single column is read, of a chunk as long as this
 
 
 @intrinsic
