@@ -217,23 +217,30 @@ def apart(makers: dict[str, Callable[[], Step | None]], n: int) -> dict[str, lis
     return {name: [turn[name] for turn in times] for name in pipes}
 
 
+def against_eager(name: str, sizes: list[int], n: int) -> list[Row]:
+    """The fastest peer's time over ours; nothing where none is installed."""
+    makers: dict[str, Callable[[], Step | None]] = {"ours": partial(own, name, sizes)}
+    makers |= {library: partial(eager, library, title, sizes) for library, title in PEERS[name]}
+    times = apart({**makers, "floor": partial(multiply, sum(sizes))}, n)
+    found = times.keys() - {"ours", "floor"}
+    if not found:
+        return []
+    best = min(found, key=lambda m: median(times[m]))
+    faster = ratio(times[best], times["ours"])
+    small = optim.optimizer_class(name)(params([1_000]))
+    small.step()
+    most = ratio(times[best], times["floor"]) / passes(small)
+    what = f"seconds, {small.rule.title}, {sum(sizes) // 10**6} M in {len(sizes)} tensors; the floor's ratio {most:.2f}"
+    medians = {"ours": median(times["ours"]), "peer": median(times[best])}
+    return [Row(what=what, **medians, peer_name=best, ratio=faster, n=n, bar=2.5, holds=faster >= 2.5)]
+
+
 def rules(quick: bool) -> list[Row]:
     sizes, n = (MIDDLE, 11) if quick else (LARGE, 15)
     rows = []
-    for name, peers in PEERS.items():
-        makers: dict[str, Callable[[], Step | None]] = {"ours": partial(own, name, sizes)}
-        makers |= {library: partial(eager, library, title, sizes) for library, title in peers}
-        times = apart({**makers, "floor": partial(multiply, sum(sizes))}, n)
-        best = min(times.keys() - {"ours", "floor"}, key=lambda m: median(times[m]))
-        faster = ratio(times[best], times["ours"])
-        floor = floor_row(name, sizes, n, 0.8)
+    for name in PEERS:
+        rows += [*against_eager(name, sizes, n), floor_row(name, sizes, n, 0.8)]
         gc.collect()
-        small = optim.optimizer_class(name)(params([1_000]))
-        small.step()
-        most = ratio(times[best], times["floor"]) / passes(small)
-        what = f"seconds, {small.rule.title}, {sum(sizes) // 10**6} M in {len(sizes)} tensors; the floor's ratio {most:.2f}"
-        medians = {"ours": median(times["ours"]), "peer": median(times[best])}
-        rows += [Row(what=what, **medians, peer_name=best, ratio=faster, n=n, bar=2.5, holds=faster >= 2.5), floor]
     return rows
 
 
@@ -310,19 +317,12 @@ def beginning(n: int) -> list[Row]:
             cold.append(run(FIRST, folder))
             warm.append(run(FIRST, folder))
             imports.append(1e3 * run(IMPORT, folder))
-    return [
-        Row(what="seconds of the first step, cold", ours=median(cold), n=n, bar=1.6, holds=median(cold) <= 1.6),
-        Row(
-            what="seconds of the first step, from the cache",
-            ours=median(warm),
-            n=n,
-            bar=0.65,
-            holds=median(warm) <= 0.65,
-        ),
-        Row(
-            what="ms that import thalweg adds to torch", ours=median(imports), n=n, bar=50, holds=median(imports) <= 50
-        ),
+    kinds = [
+        ("seconds of the first step, cold", cold, 1.6),
+        ("seconds of the first step, from the cache", warm, 0.65),
+        ("ms that import thalweg adds to torch", imports, 50.0),
     ]
+    return [Row(what=what, ours=median(t), n=n, bar=bar, holds=median(t) <= bar) for what, t, bar in kinds]
 
 
 def main() -> None:
