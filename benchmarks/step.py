@@ -4,8 +4,8 @@ Rows, each from steps that take turns with the peer's:
 
 - AdamW in float32 against torch's fused AdamW: few and many, large and small tensors (11 M in 62 are ResNet-18's, 124 M
   in 148 are GPT-2's), also directly after a backward;
-- other rules at 124 M numbers against the fastest eager peer (torch, pytorch_optimizer, torch-optimi), each in a process
-  of its own, as in a training, and their floor: the bytes they must move at the bandwidth of an in-place multiplication;
+- other rules at 124 M numbers against the fastest eager peer (torch, pytorch_optimizer, torch-optimi), each in a training
+  of its own (trainings.py), and their floor: the bytes they must move at the bandwidth of an in-place multiplication;
 - bfloat16 with stochastic rounding against torch's fused AdamW in float32;
 - links: the time of a step with them against one without;
 - the overhead of a step in Python, the first step of a process, and the import.
@@ -16,7 +16,6 @@ Rows, each from steps that take turns with the peer's:
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -24,20 +23,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+import trainings
 from harness import Row, arguments, median, report
 from torch.nn import functional as F
+from trainings import PLACES, WARM, WIDTH
 
 from thalweg import optim
 
 Params = list[torch.nn.Parameter]
 Step = Callable[[], Any]
-WIDTH = 768
 BLOCK = [WIDTH * n for n in (1, 1, 3 * WIDTH, 3, WIDTH, 1, 1, 1, 4 * WIDTH, 4, 4 * WIDTH, 1)]
-LARGE = [50_257 * WIDTH, 1_024 * WIDTH, *12 * BLOCK, WIDTH, WIDTH]  # GPT-2's tensors: 148, 124 M numbers
+
+
+def gpt2(blocks: int, words: int) -> list[int]:
+    """The tensors of GPT-2."""
+    return [words * WIDTH, PLACES * WIDTH, *blocks * BLOCK, WIDTH, WIDTH]
+
+
+LARGE = gpt2(12, 50_257)  # 148, 124 M numbers
 
 
 def stage(inputs: int, outputs: int) -> list[int]:
@@ -66,9 +72,6 @@ def params(sizes: list[int], dtype: torch.dtype = torch.float32) -> Params:
     for p in made:
         p.grad = torch.randn_like(p)
     return made
-
-
-WARM = 7  # turns that are not counted: RAdam's first five steps are shorter
 
 
 def turns(steps: dict[str, Step], n: int, before: Step | None = None) -> dict[str, list[float]]:
@@ -133,14 +136,6 @@ def after_backward() -> Row:
     return below(what, 1.0, 400, ours.step, theirs.step, "torch fused", backward)
 
 
-def peer(library: str, name: str) -> type[torch.optim.Optimizer] | None:
-    try:
-        module = torch.optim if library == "torch" else __import__(library)
-    except ImportError:
-        return None
-    return getattr(module, name, None)  # type: ignore[no-any-return]
-
-
 def bandwidth(quick: bool) -> list[Row]:
     """The share of an in-place multiplication's bandwidth that AdamW reaches."""
     sizes, n = (MIDDLE, 21) if quick else (LARGE, 11)
@@ -162,84 +157,30 @@ def floor_row(name: str, sizes: list[int], n: int, bar: float) -> Row:
     return Row(what=what, ours=median(times["ours"]), limit_share=share, n=n, bar=bar, holds=share >= bar)
 
 
-def own(rule: str, sizes: list[int]) -> Step:
-    return optim.optimizer_class(rule)(params(sizes)).step
-
-
-def eager(library: str, title: str, sizes: list[int]) -> Step | None:
-    cls = peer(library, title)
-    if cls is None:
-        return None
-    theirs: Any = cls(params(sizes), lr=1e-3)
-    if hasattr(theirs, "train"):
-        theirs.train()
-    return theirs.step  # type: ignore[no-any-return]
-
-
-def serve(pipe: Connection, make: Callable[[], Step | None]) -> None:
-    """Step when asked, and answer with the seconds."""
-    step = make()
-    pipe.send(step is not None)
-    while step is not None and pipe.recv():
-        began = time.perf_counter()
-        step()
-        pipe.send(time.perf_counter() - began)
-
-
-REST = 0.02  # seconds, after which the threads of another process no longer wait for work
-
-
-def apart(makers: dict[str, Callable[[], Step | None]], n: int) -> dict[str, list[float]]:
-    """Seconds of steps that take turns, each in a process of its own.
-
-    A peer that makes new tensors takes their memory from what its process has freed, or from the system: how long that
-    lasts depends on what else the process did, as other peers' steps. In a training it is alone.
-    """
-    context, pipes = multiprocessing.get_context("spawn"), {}
-    for name, make in makers.items():
-        pipes[name], theirs = context.Pipe()
-        context.Process(target=serve, args=(theirs, make), daemon=True).start()
-        theirs.close()
-    for name in [name for name, pipe in pipes.items() if not pipe.recv()]:
-        print(f"{name} is not installed: pip install thalweg[bench]", file=sys.stderr)
-        del pipes[name]
-
-    def ask(pipe: Connection) -> float:
-        time.sleep(REST)
-        pipe.send(True)
-        return float(pipe.recv())
-
-    times = [{name: ask(pipe) for name, pipe in pipes.items()} for _ in range(WARM + n)][WARM:]
-    for pipe in pipes.values():
-        pipe.send(False)
-    for process in multiprocessing.active_children():
-        process.join()
-    return {name: [turn[name] for turn in times] for name in pipes}
-
-
-def against_eager(name: str, sizes: list[int], n: int) -> list[Row]:
-    """The fastest peer's time over ours; nothing where none is installed."""
-    makers: dict[str, Callable[[], Step | None]] = {"ours": partial(own, name, sizes)}
-    makers |= {library: partial(eager, library, title, sizes) for library, title in PEERS[name]}
-    times = apart({**makers, "floor": partial(multiply, sum(sizes))}, n)
-    found = times.keys() - {"ours", "floor"}
+def against_eager(name: str, sizes: list[int], blocks: int, words: int, n: int) -> list[Row]:
+    """The fastest peer's time over ours, each in a training of its own; nothing where none is installed."""
+    entries = [("thalweg", name), *PEERS[name]]
+    made = {library: trainings.Training(library, title, blocks, words) for library, title in entries}
+    times = trainings.turns({**made, "floor": trainings.Floor(sum(sizes))}, n)
+    found = times.keys() - {"thalweg", "floor"}
     if not found:
         return []
-    best = min(found, key=lambda m: median(times[m]))
-    faster = ratio(times[best], times["ours"])
+    ours, best = times["thalweg"], min(found, key=lambda m: median(times[m]))
+    faster = ratio(times[best], ours)
     small = optim.optimizer_class(name)(params([1_000]))
     small.step()
     most = ratio(times[best], times["floor"]) / passes(small)
     what = f"seconds, {small.rule.title}, {sum(sizes) // 10**6} M in {len(sizes)} tensors; the floor's ratio {most:.2f}"
-    medians = {"ours": median(times["ours"]), "peer": median(times[best])}
+    medians = {"ours": median(ours), "peer": median(times[best])}
     return [Row(what=what, **medians, peer_name=best, ratio=faster, n=n, bar=2.5, holds=faster >= 2.5)]
 
 
 def rules(quick: bool) -> list[Row]:
-    sizes, n = (MIDDLE, 11) if quick else (LARGE, 15)
+    blocks, words, n = (1, 5_000, 11) if quick else (12, 50_257, 15)
+    sizes = gpt2(blocks, words)
     rows = []
     for name in PEERS:
-        rows += [*against_eager(name, sizes, n), floor_row(name, sizes, n, 0.8)]
+        rows += [*against_eager(name, sizes, blocks, words, n), floor_row(name, sizes, n, 0.8)]
         gc.collect()
     return rows
 
