@@ -1,7 +1,8 @@
 """Trainings of a network of GPT-2's shapes, each by one optimizer in a process of its own, whose steps take turns.
 
 What a step that makes new tensors costs depends on where their memory comes from: what its process has freed, or the
-system. So a peer's step is measured where its users have it: after a backward, with no other optimizer beside it.
+system, which takes longer. So a peer's step is measured where its users have it: after a backward, with no other
+optimizer in its process.
 """
 
 from __future__ import annotations
