@@ -1,5 +1,6 @@
 """The live stream: no record is lost or told twice, whoever connects, drops and comes back, and a slow one holds nothing."""
 
+import asyncio
 import json
 import random
 import socket
@@ -216,3 +217,31 @@ def test_the_last_reader_ends_the_looking(tmp_path):
         while channel.readers and time.monotonic() < deadline:
             time.sleep(0.01)
         assert channel.readers == 0 and channel._task is None
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_reader_who_leaves_as_something_changes_has_left(tmp_path, turns):
+    """Whatever the turn of the loop between the two, the ending is not taken for the change."""
+    study(tmp_path / "s", start("a"))
+
+    async def read(channel):
+        async for _ in channel.events(channel.follower.cursor):
+            pass
+
+    async def leave():
+        channel = Channel(tmp_path / "s", lambda folder: "running")
+        task = asyncio.create_task(read(channel))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        before, channel.changed = channel.changed, asyncio.Event()
+        before.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        ended = task.cancelled()
+        channel.close()
+        return ended
+
+    assert asyncio.run(leave())

@@ -67,7 +67,8 @@ class Job:
                 return
             while not changed.is_set():
                 try:
-                    await asyncio.wait_for(changed.wait(), SILENCE)
+                    async with asyncio.timeout(SILENCE):  # wait_for may lose a cancellation
+                        await changed.wait()
                 except TimeoutError:
                     yield b":\n\n"
 

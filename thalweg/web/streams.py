@@ -249,7 +249,8 @@ class Channel:
                 said = self.said
                 yield event("status", finite_json(said))
             try:
-                await asyncio.wait_for(changed.wait(), SILENCE)
+                async with asyncio.timeout(SILENCE):  # wait_for may lose a cancellation
+                    await changed.wait()
             except TimeoutError:
                 yield b":\n\n"
 
