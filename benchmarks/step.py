@@ -179,7 +179,7 @@ def rules(quick: bool) -> list[Row]:
     Two trainings of one optimizer differ more than two of its steps: by the memory that the system had for it, and by what
     else the machine did then.
     """
-    visits, blocks, words, n = (1, 1, 5_000, 11) if quick else (3, 12, 50_257, 7)
+    visits, blocks, words, n = (1, 1, 5_000, 11) if quick else (7, 12, 50_257, 3)
     sizes = gpt2(blocks, words)
     times: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in PEERS}
     for _ in range(visits):
@@ -190,7 +190,7 @@ def rules(quick: bool) -> list[Row]:
                 times[name][who] += seconds
     rows = []
     for name in PEERS:
-        rows += [*against_eager(name, sizes, times[name]), floor_row(name, sizes, 2 * n, 0.8)]
+        rows += [*against_eager(name, sizes, times[name]), floor_row(name, sizes, visits * n, 0.8)]
         gc.collect()
     return rows
 
