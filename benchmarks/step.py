@@ -209,7 +209,7 @@ def links(quick: bool) -> list[Row]:
     Clipping must know the norm before the step, so that it reads the gradient once more; a step without it finds the norm
     on its way.
     """
-    sizes, n = (MIDDLE, 31) if quick else (LARGE, 15)
+    sizes, n = (MIDDLE, 31) if quick else (LARGE, 61)
     kinds: list[tuple[str, dict[str, Any], float]] = [
         ("cautious", {"cautious": True}, 28 / 28),
         ("decoupled decay", {"weight_decay": 0.01}, 28 / 28),
