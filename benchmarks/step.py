@@ -16,6 +16,7 @@ Rows, each from steps that take turns with the peer's:
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -203,30 +205,31 @@ def low_precision(quick: bool) -> list[Row]:
     return [below(what, 0.8, n, ours.step, theirs.step, "torch fused, float32")]
 
 
+def link(what: str, options: dict[str, Any], share: float, quick: bool) -> Row:
+    """A step with a link against one without: the bar is the share of the bytes and 10 %."""
+    sizes, n = (MIDDLE, 31) if quick else (LARGE, 61)
+    plain = optim.AdamW(params(sizes), weight_decay=0.0)
+    linked = optim.AdamW(params(sizes), **{"weight_decay": 0.0, **options})
+    plain.track_norm = "clip_norm" in options
+    without = "without, the norm found on the way" if plain.track_norm else "without"
+    name = f"seconds, AdamW with {what}, {sum(sizes) // 10**6} M"
+    return below(name, 1.1 * share, n, linked.step, plain.step, without)
+
+
 def links(quick: bool) -> list[Row]:
-    """Steps with a link against steps without: the bar is the share of the bytes and 10 %.
+    """Each link in a process of its own, whose memory is as the system gave it.
 
     Clipping must know the norm before the step, so that it reads the gradient once more; a step without it finds the norm
     on its way.
     """
-    sizes, n = (MIDDLE, 31) if quick else (LARGE, 61)
     kinds: list[tuple[str, dict[str, Any], float]] = [
         ("cautious", {"cautious": True}, 28 / 28),
         ("decoupled decay", {"weight_decay": 0.01}, 28 / 28),
         ("norm clipping", {"clip_norm": 1.0}, 32 / 28),
         ("EMA", {"ema": 0.999}, 36 / 28),
     ]
-    rows = []
-    for what, options, share in kinds:
-        plain = optim.AdamW(params(sizes), weight_decay=0.0)
-        linked = optim.AdamW(params(sizes), **{"weight_decay": 0.0, **options})
-        name = f"seconds, AdamW with {what}, {sum(sizes) // 10**6} M"
-        plain.track_norm = "clip_norm" in options
-        without = "without, the norm found on the way" if plain.track_norm else "without"
-        rows.append(below(name, 1.1 * share, n, linked.step, plain.step, without))
-        del plain, linked
-        gc.collect()
-    return rows
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        return [pool.submit(link, *kind, quick).result() for kind in kinds]
 
 
 def overhead(n: int) -> list[Row]:
