@@ -133,13 +133,22 @@ def test_the_oracle_of_parity_is_that_of_the_tests(name):
 
 @pytest.fixture(scope="module")
 def rows():
-    return [row for found in report._measured(SMALL, 2) for row in found]
+    return [row for found in report._measured(SMALL, 2, measure.interpretable()) for row in found]
 
 
 def test_every_row_of_the_small_cover_is_within_its_bound(rows):
-    assert {row["engine"] for row in rows} >= {"reference", "numba"}
-    assert {row["rule"] for row in rows} == set(rules.TABLE) and len(rows) >= 2 * len(SMALL)
-    assert [row for row in rows if row["holds"] is not True] == []
+    engines = {"reference", "numba", "cohort row"} | ({"triton-interpreter"} if measure.interpretable() else set())
+    assert {row["engine"] for row in rows} >= engines
+    assert {row["rule"] for row in rows} == set(rules.TABLE) and len(rows) == len(engines) * len(SMALL)
+    assert [row for row in rows if row["holds"] is not True and "why" not in row] == []
+
+
+def test_a_cohort_says_what_it_does_not_do(rows):
+    reasons = {(row["engine"], row["why"]) for row in rows if "why" in row}
+    assert reasons == {("cohort row", "a cohort has no loss scale"), ("cohort row", "a cohort skips no step")}
+    alone = [row for row in rows if "why" in row]
+    assert all(row["link"] == "scaled" or row["gradients"] == "skipped" for row in alone)
+    assert all(row["ulp"] is row["bound"] is row["holds"] is None for row in alone)
 
 
 def test_a_report_fits_80_columns_and_names_what_is_missing(rows):
@@ -153,7 +162,7 @@ def test_a_report_fits_80_columns_and_names_what_is_missing(rows):
     assert all(f"\n{name} " in told for name in rules.TABLE)
     for words in ("Out of bounds: 1 of", "24 ulp, bound 4", "Not here: triton: no GPU", "0 of them: torch's fused one"):
         assert words in told
-    assert "Not run: rprop has no weight decay (1 links)" in told
+    assert "Not run: rprop has no weight decay (rows: 1)" in told
 
 
 @pytest.fixture
@@ -163,6 +172,7 @@ def two(monkeypatch):
     monkeypatch.setattr(report, "cover", lambda: chosen)
     monkeypatch.setattr(report, "large", lambda: [])
     monkeypatch.setattr(report, "cores", lambda: 1)
+    monkeypatch.setattr(report, "interpretable", lambda: False)  # here, where a fault can be planted
 
 
 def test_the_command_exits_with_0_where_all_is_well(capsys, two):
@@ -171,7 +181,7 @@ def test_the_command_exits_with_0_where_all_is_well(capsys, two):
     assert main(["doctor", "--parity", "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
     keys = {"rule", "link", "engine", "dtype", "size", "ulp", "bound", "holds"}
-    assert all(row.keys() >= keys and row["holds"] is True for row in found["rows"])
+    assert all(row.keys() >= keys and (row["holds"] is True or "why" in row) for row in found["rows"])
 
 
 def test_a_planted_fault_of_20_ulp_is_reported(capsys, two, monkeypatch):

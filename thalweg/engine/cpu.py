@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from thalweg.engine import cache as disk
-from thalweg.engine import emit, native
+from thalweg.engine import emit, host, native
 from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import Expression
 
@@ -44,7 +44,7 @@ def compiled(kernel: Kernel) -> Any:
 @cache
 def folded(expression: Expression) -> Callable[..., Any]:
     """The new values of an expression's scalar states as a NumPy function."""
-    scope: dict[str, Any] = {"np": np}
+    scope: dict[str, Any] = {"np": np, "host": host}
     exec(compile(emit.fold(expression), "<fold>", "exec"), scope)
     return scope["fold"]  # type: ignore[no-any-return]
 

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import BINARY, COMPARISONS, Expression, Node
@@ -23,6 +23,7 @@ class Dialect:
 
     constant: Callable[[float], str]
     function: Callable[[str, list[str]], str]
+    spelled: Mapping[str, str] = field(default_factory=dict)  # the functions that stand for some operators
 
 
 def literal(value: float) -> str:
@@ -31,13 +32,17 @@ def literal(value: float) -> str:
     return f"({text})" if text[0] == "-" else text
 
 
-NUMPY = Dialect(literal, lambda name, args: f"np.{name}({', '.join(args)})")
+NUMPY = Dialect(
+    literal,
+    lambda name, args: f"{'host' if name in ('exp', 'log', 'power') else 'np'}.{name}({', '.join(args)})",
+    {"pow": "power"},
+)
 HOST = Dialect(literal, lambda name, args: f"{name}({', '.join(args)})")
 NUMBA = Dialect(lambda value: f"real({literal(value).strip('()')})", lambda name, args: f"{name}({', '.join(args)})")
 
 
 RESERVED = frozenset(
-    "row sums start seed bits i k c np real exp log sqrt abs maximum minimum sign where njit cfunc range "
+    "row sums start seed bits i k c np host real exp log sqrt abs maximum minimum sign where njit cfunc range "
     "random_bits from_bf16 from_f16 to_bf16 to_f16 keep_bf16 piece prefetch begin end whole".split()
 )
 
@@ -90,21 +95,22 @@ class Writer:
         return text, level
 
     def _operation(self, node: Node) -> tuple[str, int]:
-        level = PRECEDENCE.get(node.op, ATOM)
+        op = self._dialect.spelled.get(node.op, node.op)
+        level = PRECEDENCE.get(op, ATOM)
         parts = [self._write(i) for i in node.args]
-        if node.op in BINARY or node.op in COMPARISONS:
+        if op in BINARY or op in COMPARISONS:
             (a, a_level), (b, b_level) = parts
-            bound = node.op == "pow" or node.op in COMPARISONS  # a < b < c would be a chain
+            bound = op == "pow" or op in COMPARISONS  # a < b < c would be a chain
             a = f"({a})" if a_level < level or (bound and a_level <= level) else a
             b = f"({b})" if b_level <= level else b
-            return f"{a} {({**BINARY, **COMPARISONS})[node.op]} {b}", level
-        if node.op == "neg":
+            return f"{a} {({**BINARY, **COMPARISONS})[op]} {b}", level
+        if op == "neg":
             a, a_level = parts[0]
             return f"-{a}" if a_level > level else f"-({a})", level
         texts = [text for text, _ in parts]
-        if node.op == "where" and not node.host and self._nodes[node.args[0]].host:
+        if op == "where" and not node.host and self._nodes[node.args[0]].host:
             texts[0] = f"({texts[0]} != 0)"
-        return self._dialect.function(node.op, texts), ATOM
+        return self._dialect.function(op, texts), ATOM
 
 
 def hyper(expression: Expression) -> list[int]:

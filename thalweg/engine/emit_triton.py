@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 
 from thalweg.engine.emit import NUMPY, STORAGE, Dialect, Writer, body, hyper, own
 from thalweg.engine.kernel import Kernel
 from thalweg.engine.trace import Expression
 
 TYPES = {"f32": "tl.float32", "f64": "tl.float64", "bf16": "tl.uint16", "f16": "tl.float16"}
-SPELLED = {"div": "quotient", "pow": "power"}  # operators that Triton's own do not do as IEEE asks
 NAMES = {"sqrt": "root", "abs": "tl.abs", "where": "tl.where"}
 TRITON = Dialect(
     lambda value: f"real({value!r})" if math.isfinite(value) else f"real(float('{value!r}'))",
     lambda name, args: f"{NAMES.get(name, name)}({', '.join(args)})",
+    {"div": "quotient", "pow": "power"},  # operators that Triton's own do not do as IEEE asks
 )
 PRIMITIVES = (
     *("exp", "from_bf16", "log", "maximum", "minimum", "place", "power", "quotient", "random_bits", "root", "sign"),
@@ -24,7 +23,7 @@ PRIMITIVES = (
 )
 RESERVED = {
     *PRIMITIVES,
-    *("values", "sums", "start", "size", "seed", "block", "whole", "lane", "inside", "bits", "real"),
+    *("values", "sums", "start", "size", "seed", "block", "whole", "lane", "inside", "bits", "real", "host"),
     *("chunk", "chunks", "table", "width", "tensor", "row", "seeds", "run", "update", "hyper", "np", "tl", "triton"),
 }
 
@@ -37,6 +36,7 @@ import numpy as np
 import triton
 import triton.language as tl
 
+from thalweg.engine import host
 from thalweg.engine.primitives_triton import {primitives}
 
 
@@ -59,7 +59,7 @@ def triton(kernel: Kernel) -> str:
     """
     expression, columns, real = kernel.expression, kernel.expression.columns, kernel.real
     kinds = {c: STORAGE[kind] for c, kind in kernel.kinds.items()}
-    lines, stores, sums, counts = body(_spelled(expression), TRITON)
+    lines, stores, sums, counts = body(expression, TRITON)
     low = [c for c, _ in stores if kinds[c] in ("bf16", "f16")] if kernel.stochastic else []
     at = {c: f"at_{c}" if c in RESERVED or own(c) != c else c for c in columns}
     values = [f"h{k}" for k in range(len(hyper(expression)))]
@@ -119,13 +119,6 @@ def _fold(expression: Expression) -> list[str]:
     write = Writer(expression, NUMPY, named, columns)
     values = [f"    {write(i)},  # h{k}" for k, i in enumerate(columns)]
     return [*write.lines, "return (", *values, ")"]
-
-
-def _spelled(expression: Expression) -> Expression:
-    """The expression with functions in the place of some operators of its elements."""
-    return replace(
-        expression, nodes=tuple(n if n.host else replace(n, op=SPELLED.get(n.op, n.op)) for n in expression.nodes)
-    )
 
 
 def _load(column: str, kind: str, real: str) -> str:

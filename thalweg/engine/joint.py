@@ -37,7 +37,7 @@ class Joint:
     A member's numbers stand in rows of its own, so members differ in any option, and rules stand side by side.
 
     Args:
-        optimizers: one a member; of their common options clipping by the norm and averaging are honoured.
+        optimizers: one a member; of their common options all are honoured but ``skip_nonfinite`` and a loss scale.
         params: the parameters of each member, in the order of ``stacks``.
         stacks: tensors (K, ...) whose k-th slices are member k's parameters; their ``.grad`` is read.
     """
@@ -52,7 +52,8 @@ class Joint:
         self._first = np.unique(self._owner, return_index=True)[1]
         self._clip = np.array([np.inf if o.clip_norm is None else o.clip_norm for o in optimizers], dtype=np.float64)
         self._clips = bool(np.isfinite(self._clip).any())
-        self._ema = np.array([np.nan if o.ema is None else o.ema for o in optimizers], dtype=np.float64)
+        own = {"ema": [o.ema for o in optimizers], "clip_value": [o.clip_value for o in optimizers]}
+        self._own = {name: np.array(values, dtype=np.float64) for name, values in own.items()}  # NaN where it is None
         self._stopped = np.zeros(len(optimizers), dtype=np.bool_)
         self._present: list[int] = []
         self._parts: list[_Part] = []
@@ -123,7 +124,8 @@ class Joint:
             section = Section(variant, [member for member, _, _ in entries], options)
             stack, owner = (np.array([entry[k] for entry in entries], dtype=np.int64) for k in (1, 2))
             sizes = np.array([self.stacks[j].stride(0) * self.stacks[j].element_size() for j in stack])
-            section.fill("ema", self._ema[self._owner[section.groups]])
+            for name, values in self._own.items():
+                section.fill(name, values[self._owner[section.groups]])
             section.stop(self._stopped[owner])
             self._parts.append(_Part(section, stack, owner * sizes, owner))
         self._present = present

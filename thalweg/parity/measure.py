@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from thalweg import engine, optim
+from thalweg.engine.joint import Joint
 from thalweg.parity import oracle
 from thalweg.parity.cases import DTYPES, GRADIENTS, LARGE, LINKS, LR, SCALE, Case
 from thalweg.parity.oracle import Array
 
 SLACK = 4.0
 DRAWS, MORE, MOST = 3, 16, 64  # a rule that divides by what nearly cancels is far off in one draw of many
+INTERPRETER = "triton-interpreter"
 SIGNS = ("lion", "signum", "rprop")
 Path = list[list[Array]]
 
@@ -34,12 +36,14 @@ class Engine:
         option: what an optimizer calls it.
         device: where its tensors are.
         why_not: the reason why it cannot be measured here; None: it can.
+        cannot: the reason why it has no such case; None: it has.
     """
 
     name: str
     option: str
     device: str
     why_not: Callable[[], str | None]
+    cannot: Callable[[Case], str | None] = lambda case: None
 
 
 def _no_triton() -> str | None:
@@ -57,17 +61,32 @@ def _no_gpu() -> str | None:
     return ("no GPU" if not torch.cuda.is_available() else None) or _no_triton()
 
 
+def interpretable() -> bool:
+    """Whether Triton is here and would be free to interpret its kernels: a GPU needs them compiled."""
+    return _no_triton() is None and not torch.cuda.is_available()
+
+
+def _alone(case: Case) -> str | None:
+    if case.links.scale:
+        return "a cohort has no loss scale"
+    return "a cohort skips no step" if "skip_nonfinite" in case.options else None
+
+
 ENGINES = (
     Engine("reference", "reference", "cpu", lambda: None),
     Engine("numba", "numba", "cpu", lambda: None),
-    Engine("triton-interpreter", "triton", "cpu", _no_interpreter),
+    Engine("cohort row", "numba", "cpu", lambda: None, _alone),
+    Engine(INTERPRETER, "triton", "cpu", _no_interpreter),
     Engine("triton", "triton", "cuda", _no_gpu),
 )
 
 
+@np.errstate(all="ignore")  # Triton's interpreter calculates with NumPy
 def path(case: Case, engine: Engine) -> Path:
     """What each step of an optimizer leaves, as `oracle.path`."""
-    dtype, kind = DTYPES[case.dtype], oracle.wide(DTYPES[case.dtype])
+    if engine.name == "cohort row":
+        return in_cohort(case)
+    dtype = DTYPES[case.dtype]
 
     def placed(x: Tensor, stride: int) -> Tensor:
         stride = 1 if case.layout == "contiguous" else stride
@@ -82,9 +101,32 @@ def path(case: Case, engine: Engine) -> Path:
             opt.found_inf = torch.tensor(float(case.found_inf(k)), device=engine.device) if case.links.scale else None
             p.grad = placed(grad, 3)
             opt.step()
-        average = opt.state[p].get("ema", p) if case.links.ema else None
-        left.append([x.detach().cpu().double().numpy().astype(kind) for x in (p, average) if x is not None])
+        left.append(_left(case, opt, p))
     return left
+
+
+def in_cohort(case: Case) -> Path:
+    """The same of the second of three members of a cohort, which differ in rates and numbers; their stacks are dense."""
+    others = [replace(case, draw=case.draw + 100 + k) for k in range(2)]
+    members = [others[0], case, others[1]]
+    stack = torch.stack([member.start() for member in members])
+    params = [nn.Parameter(slice) for slice in stack]
+    rates = (0.5 * LR, LR, 2 * LR)
+    opts = [optim.OPTIMIZERS[case.rule]([p], **{**case.options, "lr": lr}) for p, lr in zip(params, rates, strict=True)]
+    for opt, lr in zip(opts, rates, strict=True):
+        opt.param_groups[0]["initial_lr"] = lr  # as a schedule leaves it
+    joint = Joint(opts, [[p] for p in params], [stack])
+    left = [_left(case, opts[1], params[1])]
+    for grads in zip(*(member.grads() for member in members), strict=True):
+        stack.grad = torch.stack(grads)
+        joint.step(np.ones(3))
+        left.append(_left(case, opts[1], params[1]))
+    return left
+
+
+def _left(case: Case, opt: Any, p: Tensor) -> list[Array]:
+    average = [opt.state[p].get("ema", p)] if case.links.ema else []
+    return [x.detach().cpu().double().numpy().astype(oracle.wide(DTYPES[case.dtype])) for x in (p, *average)]
 
 
 def ulp(x: Array, dtype: torch.dtype) -> Array:
@@ -158,7 +200,8 @@ def measure(case: Case, engines: Sequence[Engine] = ENGINES) -> list[dict[str, A
     if case.why_not:
         return [{**row, "why": case.why_not}]
     want = oracle.path(case)
-    seen = {one: _compared(case, one, want) for one in engines if not one.why_not()}
+    here = [one for one in engines if not one.why_not()]
+    seen = {one: _compared(case, one, want) for one in here if not one.cannot(case)}
     bounds = (math.inf, math.inf)
     for draws in (DRAWS, MORE, MOST) if engines[0] in seen else ():
         bounds = _bounds(case, engines[0], seen[engines[0]], draws)
@@ -166,11 +209,13 @@ def measure(case: Case, engines: Sequence[Engine] = ENGINES) -> list[dict[str, A
             break
     # The square of 1e30 overflows in float32 and not in the oracle, and what follows is of no use to either.
     sound = {one: one.name != "reference" or seen[one][0] < math.inf or case.gradients == "huge" for one in seen}
-    return [
+    missing = [{**row, "engine": one.name, "why": why} for one in here if (why := one.cannot(case))]
+    measured = [
         {**row, "engine": one.name, "ulp": found[0], "bound": bounds[0], "flips": found[1]}
         | {"holds": sound[one] and _within(found, bounds, case)}
         for one, found in seen.items()
     ]
+    return [*measured, *missing]
 
 
 def _within(found: tuple[float, int], bounds: tuple[float, float], case: Case) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from thalweg import optim
 from thalweg.console import Progress
 from thalweg.parity.cases import DTYPES, Case, cover, everything, large
-from thalweg.parity.measure import ENGINES, SLACK, measure
+from thalweg.parity.measure import ENGINES, INTERPRETER, SLACK, interpretable, measure
 from thalweg.store import cores
 
 Rows = list[dict[str, Any]]
@@ -26,6 +28,8 @@ MOVED = (16, 17, 64, 1000)
 
 def document(*, full: bool = False, workers: int | None = None, quiet: bool = False) -> dict[str, Any]:
     """Measure parity.
+
+    Triton's interpreter takes hours for all combinations, and is asked then only if ``TRITON_INTERPRET=1`` is set.
 
     Args:
         full: all combinations, not a pairwise cover of them.
@@ -37,27 +41,37 @@ def document(*, full: bool = False, workers: int | None = None, quiet: bool = Fa
     """
     cases = everything() if full else cover()
     rows: Rows = []
+    interpret = not full and interpretable()
     with Progress(quiet) as progress:
-        for done, found in enumerate(_measured(cases, workers or cores()), 1):
+        for done, found in enumerate(_measured(cases, workers or cores(), interpret), 1):
             rows += found
             progress.at(f"{done} of {len(cases)} cases")
-        for case in large():
-            rows += measure(case)  # here, with all threads
-            progress.at(f"{case.rule}, {case.size:,} numbers")
-    engines = [{"engine": one.name, "why_not": one.why_not()} for one in ENGINES]
+        for found in _measured(large(), 1, interpret):
+            rows += found
+            progress.at(f"{found[0]['rule']}, {found[0]['size']:,} numbers")
+    asked = {INTERPRETER} if interpret else set()
+    engines = [{"engine": one.name, "why_not": None if one.name in asked else one.why_not()} for one in ENGINES]
     held = moved()
     holds = all(row["holds"] is not False for row in rows) and all(row["ours"] == row["size"] for row in held)
     return {"rows": rows, "engines": engines, "moved": held, "holds": holds}
 
 
-def _measured(cases: Sequence[Case], workers: int) -> Iterator[Rows]:
-    if workers == 1:
+def _measured(cases: Sequence[Case], workers: int, interpret: bool = False) -> Iterator[Rows]:
+    """The rows of each case: in processes of one thread each, or in this one, or one other, with all threads."""
+    if not cases or (workers == 1 and not interpret):
         yield from map(measure, cases)
         return
     by_kernel = [list(group) for _, group in groupby(sorted(cases, key=lambda c: c.kernel), lambda c: c.kernel)]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    begin = (torch.get_num_threads() if workers == 1 else 1, interpret)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, begin) as pool:
         for found in pool.map(_together, by_kernel):
             yield from found
+
+
+def _begin(threads: int, interpret: bool) -> None:
+    torch.set_num_threads(threads)
+    if interpret:
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 
 
 def _together(cases: Sequence[Case]) -> list[Rows]:
@@ -102,7 +116,7 @@ def number(x: float) -> str:
 
 def text(found: dict[str, Any]) -> str:
     """The same for a person: 80 columns."""
-    rows: Rows = [row for row in found["rows"] if row["engine"]]
+    rows: Rows = [row for row in found["rows"] if "why" not in row]
     here = [one["engine"] for one in found["engines"] if not one["why_not"]]
     lines = ["The largest distance from an oracle in exact arithmetic over 20 steps, in ulp of"]
     lines += ["max(|p before|, |p after|, |step|):", ""]
@@ -139,9 +153,9 @@ def _notes(found: dict[str, Any], rows: Rows) -> list[str]:
     lines = [f"Bound: the reference's own maximum in the same case + {SLACK:.0f}. The table leaves out"]
     lines += ["gradients of ±1e30, where numbers overflow within a step; their rows have", "bounds all the same."]
     counted = ", ".join(f"{name} {flips[name]}" for name in flips)
-    lines += [f"Flips of sign, counted apart: {counted}."]
-    reasons = Counter(row["why"] for row in found["rows"] if not row["engine"])
-    lines += [f"Not run: {why} ({count} links)." for why, count in reasons.items()]
+    lines += textwrap.wrap(f"Flips of sign, counted apart: {counted}.", 80)
+    reasons = Counter(row["why"] for row in found["rows"] if "why" in row)
+    lines += [f"Not run: {why} (rows: {count})." for why, count in reasons.items()]
     lines += [f"Not here: {one['engine']}: {one['why_not']}." for one in found["engines"] if one["why_not"]]
     sizes = ", ".join(str(row["size"]) for row in found["moved"])
     lines += [f"A step of bfloat16 SGD on tensors of {sizes} elements moves"]
