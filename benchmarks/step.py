@@ -4,6 +4,7 @@ Rows, each from steps that take turns with the peer's:
 
 - AdamW in float32 against torch's fused AdamW: few and many, large and small tensors (11 M in 62 are ResNet-18's, 124 M
   in 148 are GPT-2's), also directly after a backward;
+- its share of the bandwidth of an in-place multiplication, from 64 K numbers to 124 M, in four tensors and in 256;
 - other rules at 124 M numbers against the fastest eager peer (torch, pytorch_optimizer, torch-optimi), each in trainings
   of its own (trainings.py), and their floor: the bytes they must move at the bandwidth of an in-place multiplication;
 - bfloat16 with stochastic rounding against torch's fused AdamW in float32;
@@ -140,9 +141,14 @@ def after_backward() -> Row:
 
 
 def bandwidth(quick: bool) -> list[Row]:
-    """The share of an in-place multiplication's bandwidth that AdamW reaches."""
+    """The share of an in-place multiplication's bandwidth that AdamW reaches: as asked, then from small to large."""
     sizes, n = (MIDDLE, 21) if quick else (LARGE, 11)
-    return [floor_row("adamw", sizes, n, 0.9)]
+    rows = [floor_row("adamw", sizes, n, 0.9)]
+    for numbers, n in ((2**16, 400), (2**20, 200), (sum(MIDDLE), 30), *([] if quick else [(sum(LARGE), 11)])):
+        for tensors in (4, 256):
+            rows.append(floor_row("adamw", [numbers // tensors] * tensors, n))
+            gc.collect()
+    return rows
 
 
 def passes(opt: Any) -> float:
@@ -152,12 +158,20 @@ def passes(opt: Any) -> float:
     return float(moved) / 8
 
 
-def floor_row(name: str, sizes: list[int], n: int, bar: float) -> Row:
+def amount(numbers: int) -> str:
+    return f"{numbers // 10**6} M" if numbers >= 10**6 else f"{numbers // 2**10} K"
+
+
+def floor_row(name: str, sizes: list[int], n: int, bar: float | None = None) -> Row:
+    """The time of a rule's step, its bandwidth, and the share of that of an in-place multiplication."""
     opt = optim.optimizer_class(name)(params(sizes))
     times = turns({"ours": opt.step, "floor": multiply(sum(sizes))}, n)
     share = median([b * passes(opt) / a for a, b in zip(times["ours"], times["floor"], strict=True)])
-    what = f"share of the bandwidth of an in-place multiplication, {opt.rule.title}, {sum(sizes) // 10**6} M"
-    return Row(what=what, ours=median(times["ours"]), limit_share=share, n=n, bar=bar, holds=share >= bar)
+    ours = median(times["ours"])
+    speed = 8e-9 * passes(opt) * sum(sizes) / ours
+    what = f"seconds, {opt.rule.title} beside an in-place multiplication, {amount(sum(sizes))} in {len(sizes)} tensors"
+    what += f", {speed:.0f} GB/s"
+    return Row(what=what, ours=ours, limit_share=share, n=n, bar=bar, holds=None if bar is None else share >= bar)
 
 
 def against_eager(name: str, sizes: list[int], times: dict[str, list[float]]) -> list[Row]:

@@ -156,13 +156,11 @@ def _each(**values: Sequence[Any]) -> list[list[dict[str, Any]]]:
     return [[{name: value} for value in choices] for name, choices in values.items()]
 
 
-def cover(names: Sequence[str] | None = None, *, small: bool = False) -> list[Case]:
+def cover(names: Sequence[str] | None = None) -> list[Case]:
     """Cases in which every value of a factor meets every value of every other, with as few kernels as that takes.
 
     Args:
         names: rules; None: all.
-        small: leave out that every rule meets every link and every dtype, which takes most of the kernels; every rule
-            is there, and every link meets every dtype.
 
     Returns:
         The cases; those that cannot be run are among them.
@@ -170,24 +168,9 @@ def cover(names: Sequence[str] | None = None, *, small: bool = False) -> list[Ca
     names = list(rules.TABLE if names is None else names)
     possible = [{"rule": r, "link": k} for r in names for k in LINKS if not _case(rule=r, link=k).why_not]
     kernels: Sequence[Mapping[str, Any]] = pairwise(possible, *_each(dtype=list(DTYPES)))
-    if small:
-        kernels = _some(kernels, names)
     found = [Case(**row) for row in pairwise(kernels, *_each(gradients=GRADIENTS, size=SIZES, layout=LAYOUTS))]  # type: ignore[arg-type]
     missing = [_case(rule=r, link=k) for r in names for k in LINKS]
-    return [*found, *([] if small else [case for case in missing if case.why_not])]
-
-
-def _some(kernels: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Kernels in which every link meets every dtype, and the rules take turns."""
-    chosen: list[Mapping[str, Any]] = []
-    uses = dict.fromkeys(names, 0)
-    for link in LINKS:
-        for dtype in DTYPES:
-            fit = [one for one in kernels if one["link"] == link and _case(rule=one["rule"], link=link).why_not is None]
-            rule = min((one["rule"] for one in fit), key=uses.__getitem__)
-            uses[rule] += 1
-            chosen.append({"rule": rule, "link": link, "dtype": dtype})
-    return chosen
+    return [*found, *(case for case in missing if case.why_not)]
 
 
 def everything(names: Sequence[str] | None = None) -> list[Case]:
