@@ -21,6 +21,7 @@ class Row:
 
     ``limit_share`` is the share of the physical limit that ours reaches (1: at the limit), ``bar`` the ratio asked for.
     ``interval`` is that of the paired difference in favour of ours, and ``delta`` the smallest difference of interest.
+    ``gb_per_s`` is what ours moves.
     """
 
     what: str
@@ -34,6 +35,7 @@ class Row:
     holds: bool | None = None
     interval: tuple[float, float] | None = None
     delta: float | None = None
+    gb_per_s: float | None = None
 
 
 def arguments(doc: str | None, folder: str | None = None) -> argparse.Namespace:
@@ -83,6 +85,7 @@ def report(options: argparse.Namespace, rows: Sequence[Row]) -> None:
             low, high = row.interval
             print(f"  difference in [{low:.4g}, {high:.4g}] (95 %), of interest from {row.delta:.4g}")
         if row.limit_share is not None:
-            print(f"  share of the limit {row.limit_share:.2f}")
+            speed = "" if row.gb_per_s is None else f", {row.gb_per_s:.0f} GB/s"
+            print(f"  share of the limit {row.limit_share:.2f}{speed}")
         if row.bar is not None:
             print(f"  bar {row.bar:g}: {'holds' if row.holds else 'missed'}")

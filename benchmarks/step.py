@@ -168,10 +168,10 @@ def floor_row(name: str, sizes: list[int], n: int, bar: float | None = None) -> 
     times = turns({"ours": opt.step, "floor": multiply(sum(sizes))}, n)
     share = median([b * passes(opt) / a for a, b in zip(times["ours"], times["floor"], strict=True)])
     ours = median(times["ours"])
-    speed = 8e-9 * passes(opt) * sum(sizes) / ours
     what = f"seconds, {opt.rule.title} beside an in-place multiplication, {amount(sum(sizes))} in {len(sizes)} tensors"
-    what += f", {speed:.0f} GB/s"
-    return Row(what=what, ours=ours, limit_share=share, n=n, bar=bar, holds=None if bar is None else share >= bar)
+    held = {"bar": bar, "holds": None if bar is None else share >= bar}
+    speed = 8e-9 * passes(opt) * sum(sizes) / ours
+    return Row(what=what, ours=ours, limit_share=share, gb_per_s=speed, n=n, **held)
 
 
 def against_eager(name: str, sizes: list[int], times: dict[str, list[float]]) -> list[Row]:

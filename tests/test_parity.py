@@ -125,7 +125,7 @@ def test_the_oracle_of_parity_is_that_of_the_tests(name):
 
 def test_every_row_of_the_cover_is_within_its_bound():
     rows = [row for found in report._measured(COVER, 2, measure.interpretable()) for row in found]
-    engines = {"reference", "numba", "cohort row"} | ({"triton-interpreter"} if measure.interpretable() else set())
+    engines = {"reference", "numba", "cohort-row"} | ({"triton-interpreter"} if measure.interpretable() else set())
     assert engines <= {row["engine"] for row in rows}
     assert {(row["rule"], row["link"], row["dtype"]) for row in rows} == {(c.rule, c.link, c.dtype) for c in COVER}
     assert len(rows) >= len(engines) * sum(case.why_not is None for case in COVER)
@@ -133,7 +133,7 @@ def test_every_row_of_the_cover_is_within_its_bound():
     alone = [row for row in rows if "why" in row and row["engine"]]
     assert {row["why"] for row in alone} == {"a cohort has no loss scale", "a cohort skips no step"}
     assert all(row["link"] == "scaled" or row["gradients"] == "skipped" for row in alone)
-    assert all(row["engine"] == "cohort row" and row["ulp"] is row["bound"] is row["holds"] is None for row in alone)
+    assert all(row["engine"] == "cohort-row" and row["ulp"] is row["bound"] is row["holds"] is None for row in alone)
 
 
 def test_a_report_fits_80_columns_and_names_what_is_missing():
@@ -169,6 +169,29 @@ def test_the_command_exits_with_0_where_all_is_well(capsys, two):
     found = json.loads(capsys.readouterr().out)
     keys = {"rule", "link", "engine", "dtype", "size", "ulp", "bound", "holds"}
     assert all(row.keys() >= keys and (row["holds"] is True or "why" in row) for row in found["rows"])
+
+
+@pytest.mark.skipif(not measure.interpretable(), reason="extra: gpu, which Triton has for Linux only; or a GPU")
+def test_triton_is_interpreted_unasked_but_not_for_all_combinations(monkeypatch):
+    chosen = [Case("adamw", "none", "float64", 17, "strided", "normal")]
+    monkeypatch.setattr(report, "cover", lambda: chosen)
+    monkeypatch.setattr(report, "everything", lambda: chosen)
+    monkeypatch.setattr(report, "large", lambda: chosen)
+    monkeypatch.setattr(report, "cores", lambda: 1)
+    found = parity.document(quiet=True)
+    layouts = [(row["engine"], row["layout"]) for row in found["rows"]]
+    one = [
+        ("reference", "strided"),
+        ("numba", "strided"),
+        ("cohort-row", "contiguous"),
+        ("triton-interpreter", "strided"),
+    ]
+    assert found["holds"] and layouts == 2 * one
+    assert {e["engine"]: e["why_not"] for e in found["engines"]}["triton-interpreter"] is None
+    for options in ({"full": True}, {"workers": 1}):
+        found = parity.document(quiet=True, **options)
+        assert [row["engine"] for row in found["rows"]] == 2 * ["reference", "numba", "cohort-row"]
+        assert "TRITON_INTERPRET=1" in {e["engine"]: e["why_not"] for e in found["engines"]}["triton-interpreter"]
 
 
 def test_a_planted_fault_of_20_ulp_is_reported(capsys, two, monkeypatch):

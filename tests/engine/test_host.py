@@ -17,7 +17,7 @@ def test_powers_of_a_column_are_those_of_its_numbers(beta):
 
 
 def test_exponentials_and_logarithms_of_a_column_are_those_of_its_numbers():
-    x = np.linspace(-700, 700, 3001)
+    x = np.concatenate([np.linspace(-745, 700, 3001), np.linspace(709, 709.78, 3001)])
     assert host.exp(x).tolist() == [math.exp(v) for v in x.tolist()]
     assert host.log(T / 7).tolist() == [math.log(v) for v in (T / 7).tolist()]
 

@@ -168,7 +168,8 @@ def doctor(
     """What this machine offers: versions, cores, device, executors, data.
 
     Args:
-        parity: compare every engine with an oracle in exact arithmetic instead; exit code 1 if one is too far away.
+        parity: compare every engine with an oracle in exact arithmetic instead; exit code 1 if one is too far away. It takes
+            seconds, or minutes where Triton's interpreter is one of them.
         full: of parity, all combinations instead of a pairwise cover of them; takes about an hour.
         json_: one JSON document on standard output.
         quiet: no progress on standard error.

@@ -19,7 +19,10 @@ def _each(function: Callable[..., float]) -> Any:
 
 
 def _exp(x: float) -> float:
-    return math.exp(x) if x < 709 else float(np.exp(x))
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
 
 
 def _log(x: float) -> float:

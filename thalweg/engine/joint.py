@@ -37,7 +37,8 @@ class Joint:
     A member's numbers stand in rows of its own, so members differ in any option, and rules stand side by side.
 
     Args:
-        optimizers: one a member; of their common options all are honoured but ``skip_nonfinite`` and a loss scale.
+        optimizers: one a member; of their common options ``centralize``, ``clip_adaptive``, ``skip_nonfinite`` and a
+            loss scale are each run's own, and not honoured here.
         params: the parameters of each member, in the order of ``stacks``.
         stacks: tensors (K, ...) whose k-th slices are member k's parameters; their ``.grad`` is read.
     """

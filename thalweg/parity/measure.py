@@ -23,6 +23,7 @@ from thalweg.parity.oracle import Array
 SLACK = 4.0
 DRAWS, MORE, MOST = 3, 16, 64  # a rule that divides by what nearly cancels is far off in one draw of many
 INTERPRETER = "triton-interpreter"
+COHORT = "cohort-row"
 SIGNS = ("lion", "signum", "rprop")
 Path = list[list[Array]]
 
@@ -75,7 +76,7 @@ def _alone(case: Case) -> str | None:
 ENGINES = (
     Engine("reference", "reference", "cpu", lambda: None),
     Engine("numba", "numba", "cpu", lambda: None),
-    Engine("cohort row", "numba", "cpu", lambda: None, _alone),
+    Engine(COHORT, "numba", "cpu", lambda: None, _alone),
     Engine(INTERPRETER, "triton", "cpu", _no_interpreter),
     Engine("triton", "triton", "cuda", _no_gpu),
 )
@@ -84,7 +85,7 @@ ENGINES = (
 @np.errstate(all="ignore")  # Triton's interpreter calculates with NumPy
 def path(case: Case, engine: Engine) -> Path:
     """What each step of an optimizer leaves, as `oracle.path`."""
-    if engine.name == "cohort row":
+    if engine.name == COHORT:
         return in_cohort(case)
     dtype = DTYPES[case.dtype]
 
@@ -196,7 +197,8 @@ def measure(case: Case, engines: Sequence[Engine] = ENGINES) -> list[dict[str, A
         Rows as ``doctor --parity --json`` prints them.
     """
     rest = {"dtype": case.dtype, "size": case.size, "layout": case.layout, "gradients": case.gradients}
-    row = {"rule": case.rule, "link": case.link, "engine": None, **rest, "ulp": None, "bound": None, "holds": None}
+    row = {"rule": case.rule, "link": case.link, "engine": None, **rest}
+    row |= dict.fromkeys(("ulp", "bound", "flips", "holds"))
     if case.why_not:
         return [{**row, "why": case.why_not}]
     want = oracle.path(case)
@@ -212,6 +214,7 @@ def measure(case: Case, engines: Sequence[Engine] = ENGINES) -> list[dict[str, A
     missing = [{**row, "engine": one.name, "why": why} for one in here if (why := one.cannot(case))]
     measured = [
         {**row, "engine": one.name, "ulp": found[0], "bound": bounds[0], "flips": found[1]}
+        | ({"layout": "contiguous"} if one.name == COHORT else {})
         | {"holds": sound[one] and _within(found, bounds, case)}
         for one, found in seen.items()
     ]

@@ -33,7 +33,7 @@ def document(*, full: bool = False, workers: int | None = None, quiet: bool = Fa
 
     Args:
         full: all combinations, not a pairwise cover of them.
-        workers: processes; None: one a core.
+        workers: processes; None: one a core; 1: none but this one, and no interpreter.
         quiet: no progress on standard error.
 
     Returns:
@@ -41,7 +41,7 @@ def document(*, full: bool = False, workers: int | None = None, quiet: bool = Fa
     """
     cases = everything() if full else cover()
     rows: Rows = []
-    interpret = not full and interpretable()
+    interpret = not full and workers != 1 and interpretable()
     with Progress(quiet) as progress:
         for done, found in enumerate(_measured(cases, workers or cores(), interpret), 1):
             rows += found
@@ -153,7 +153,7 @@ def _notes(found: dict[str, Any], rows: Rows) -> list[str]:
     lines = [f"Bound: the reference's own maximum in the same case + {SLACK:.0f}. The table leaves out"]
     lines += ["gradients of ±1e30, where numbers overflow within a step; their rows have", "bounds all the same."]
     counted = ", ".join(f"{name} {flips[name]}" for name in flips)
-    lines += textwrap.wrap(f"Flips of sign, counted apart: {counted}.", 80)
+    lines += textwrap.wrap(f"Flips of sign, counted apart: {counted}.", 80, break_on_hyphens=False)
     reasons = Counter(row["why"] for row in found["rows"] if "why" in row)
     lines += [f"Not run: {why} (rows: {count})." for why, count in reasons.items()]
     lines += [f"Not here: {one['engine']}: {one['why_not']}." for one in found["engines"] if one["why_not"]]
