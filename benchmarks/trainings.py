@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -44,19 +44,20 @@ class GPT2(nn.Module):
 
 @dataclass(frozen=True)
 class Training:
-    """A network, made where it is trained, and the optimizer; ``library`` "thalweg" is ours."""
+    """A network, made where it is trained, and the optimizer with its options; ``library`` "thalweg" is ours."""
 
     library: str
     name: str
     blocks: int
     words: int
+    options: dict[str, Any] = field(default_factory=dict)
 
     def optimizer(self, params: Any) -> Any:
         """The optimizer, ready to train; ImportError if its library is not installed."""
         if self.library == "thalweg":
-            return optim.optimizer_class(self.name)(params, lr=1e-4)
+            return optim.optimizer_class(self.name)(params, lr=1e-4, **self.options)
         module = torch.optim if self.library == "torch" else __import__(self.library)
-        made = getattr(module, self.name)(params, lr=1e-4)
+        made = getattr(module, self.name)(params, lr=1e-4, **self.options)
         if hasattr(made, "train"):
             made.train()
         return made
@@ -100,8 +101,8 @@ def serve(pipe: Connection, made: Training | Floor) -> None:
         pipe.send(time.perf_counter() - began)
 
 
-def turns(made: dict[str, Training | Floor], n: int) -> dict[str, list[float]]:
-    """Seconds of the steps, by turns, without what is not installed."""
+def turns(made: dict[str, Training | Floor], n: int) -> list[dict[str, float]]:
+    """Seconds of the steps in each turn, without what is not installed."""
     context, pipes = multiprocessing.get_context("spawn"), {}
     for name, training in made.items():
         pipes[name], theirs = context.Pipe()
@@ -121,4 +122,4 @@ def turns(made: dict[str, Training | Floor], n: int) -> dict[str, list[float]]:
         pipe.send(False)
     for process in multiprocessing.active_children():
         process.join()
-    return {name: [turn[name] for turn in times] for name in pipes}
+    return times
