@@ -76,7 +76,7 @@ def floor(task: tw.Task, seed: int) -> float:
 def main() -> None:
     options = arguments(__doc__)
     subject = task(10_000 if options.quick else 50_000)
-    rounds = 3 if options.quick else 9
+    rounds = 3 if options.quick else 31
     times: dict[str, list[float]] = {"ours": [], "ordinary": [], "floor": []}
     for way in (ours, ordinary, floor):
         way(subject, 0)  # warm
